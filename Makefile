@@ -1,0 +1,30 @@
+# `make quickstart` and `make test` set everything up when it is missing.
+PYTHON ?= python3
+VENV := .venv
+# Optional backends and peers join with e.g. `make test EXTRAS=train,tflite,test,torch,jax`.
+EXTRAS ?= train,tflite,test
+# Flags of recipes/quickstart.py, e.g. `make quickstart QUICKSTART="--model=MobileViTXXS"`.
+QUICKSTART ?=
+STAMP := $(VENV)/.installed-$(EXTRAS)
+
+.PHONY: quickstart test lint install clean
+
+quickstart: $(STAMP)
+	$(VENV)/bin/python recipes/quickstart.py $(QUICKSTART)
+
+test: $(STAMP) lint
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+install: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache

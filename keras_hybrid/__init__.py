@@ -1,0 +1,52 @@
+"""Mobile-Former, MobileViT and iFormer in Keras 3, from training to the phone.
+
+Names are resolved on first use, so that importing the package costs next to nothing, the
+benchmark room works without TensorFlow, and TensorFlow Model Optimization is loaded only when
+somebody quantises.
+"""
+
+import importlib
+
+from keras_hybrid.version import __version__
+
+_MODULE_OF = {
+    **dict.fromkeys(
+        [
+            "MobileFormer26M",
+            "MobileFormer52M",
+            "MobileFormer96M",
+            "MobileFormer151M",
+            "MobileFormer214M",
+            "MobileFormer294M",
+            "MobileFormer508M",
+        ],
+        "keras_hybrid.models.mobile_former",
+    ),
+    **dict.fromkeys(["MobileViTXXS", "MobileViTXS", "MobileViTS"], "keras_hybrid.models.mobilevit"),
+    **dict.fromkeys(
+        ["IFormerT", "IFormerS", "IFormerM", "IFormerL", "IFormerL2", "IFormerH"],
+        "keras_hybrid.models.iformer",
+    ),
+    "list_models": "keras_hybrid.models.catalogue",
+    "build_model": "keras_hybrid.models.catalogue",
+    "feature_pyramid": "keras_hybrid.models.features",
+    "training_heads": "keras_hybrid.models.iformer",
+    "load_checkpoint": "keras_hybrid.weights.checkpoint",
+    "preprocess_input": "keras_hybrid.weights.presets",
+    "count_multiply_adds": "keras_hybrid.analysis.cost",
+    "export_tflite": "keras_hybrid.export.convert",
+}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'keras_hybrid' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,63 @@
+"""Installs keras-hybrid: mobile hybrid CNN-transformer networks for Keras 3."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "keras_hybrid" / "version.py").read_text(), re.M
+).group(1)
+
+EXTRAS = {
+    # Recipes: real data, augmentation, plots.
+    "train": [
+        "tensorflow-datasets>=4.9.7,<5",
+        "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not say so
+        "scikit-learn>=1.4",
+        "keras-cv>=0.9,<0.10",
+        "matplotlib>=3.8",
+        "pillow>=10",
+    ],
+    # Converting is TensorFlow's; running, verifying and timing a .tflite is LiteRT's.
+    "tflite": [
+        "ai-edge-litert>=2.0,<3",
+        "tensorflow-model-optimization>=0.8,<0.9",
+        "tf_keras>=2.18,<3",
+    ],
+    "torch": ["torch>=2.4"],
+    "jax": ["jax>=0.4.30"],
+    # Other implementations that the tests compare with.
+    "peers": ["transformers>=4.45"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "pytest-timeout>=2.3",
+        "hypothesis>=6.100",
+        "ruff>=0.6",
+    ],
+}
+
+setup(
+    name="keras-hybrid",
+    version=VERSION,
+    description="Mobile-Former, MobileViT and iFormer in Keras 3, from training to the phone",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_hybrid", "keras_hybrid.*"]),
+    install_requires=[
+        "absl-py>=1.4",
+        "keras>=3.12,<4",
+        "numpy>=1.26",
+        "tensorflow>=2.18,<3",
+    ],
+    extras_require=EXTRAS,
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,37 @@
+"""Shared by all tests: where things are, and what a missing optional dependency means."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IN_CI = os.environ.get("KERAS_HYBRID_CI") == "1"
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def require():
+    """Skips where an optional package or program is missing; in CI, where all are, fails."""
+
+    def check(*, module=None, program=None):
+        if module and importlib.util.find_spec(module) is None:
+            missing = f"the package `{module}`"
+        elif program and shutil.which(program) is None:
+            missing = f"the program `{program}`"
+        else:
+            return
+        if IN_CI:
+            pytest.fail(f"CI must have {missing}")
+        pytest.skip(f"needs {missing}, which is not installed")
+
+    return check
