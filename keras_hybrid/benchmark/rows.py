@@ -1,0 +1,182 @@
+"""A row: one process that timed one model once, with everything needed to judge it later."""
+
+import dataclasses
+import json
+import os
+import threading
+from pathlib import Path
+
+SCHEMA = 1
+
+# What a row is worth. Only "ok" rows enter tables, plots and comparisons as numbers; every other
+# row stays in the results, with the reason in its notes.
+STATUSES = (
+    "ok",
+    "throttled",  # measured, but the device was hot, capped or busy
+    "fell_back",  # measured, but not on the delegate that was asked for
+    "invalid",  # the output holds errors, contradicts itself or is not understood
+    "failed",  # the program did not finish: exit status, time limit
+    "interrupted",  # the device went away; to be repeated with --resume
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """The result of one run. Times are milliseconds, memory is MB (2**20 bytes).
+
+    A number that the tool did not report is None: old builds of `benchmark_model` print no
+    percentiles, and none prints the 90th.
+
+    Args:
+        model: file name of the model; `model_sha256` identifies it.
+        target: "host" or "android".
+        delegate: what was asked for; `status` is "fell_back" where something else ran.
+        status: one of `STATUSES`.
+        runs: timed inferences; `warmup_runs` came before them and are not among them.
+        first_ms: the first inference of the process, part of the warm-up.
+        delegated_nodes: operators that the delegate took, of `total_nodes`.
+        partitions: pieces of the graph, delegated and not; `delegate_kernels` of them delegated.
+        log: name of the file with the program's whole output, beside the results.
+    """
+
+    model: str
+    num_threads: int
+    target: str
+    delegate: str = "cpu"
+    repetition: int = 0
+    kind: str = "latency"
+    status: str = "ok"
+    notes: tuple[str, ...] = ()
+    median_ms: float | None = None
+    mean_ms: float | None = None
+    p5_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    std_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    runs: int | None = None
+    init_ms: float | None = None
+    first_ms: float | None = None
+    warmup_ms: float | None = None
+    warmup_runs: int | None = None
+    init_memory_mb: float | None = None
+    overall_memory_mb: float | None = None
+    peak_memory_mb: float | None = None
+    delegated_nodes: int | None = None
+    total_nodes: int | None = None
+    partitions: int | None = None
+    delegate_kernels: int | None = None
+    profile: tuple[dict, ...] = ()
+    device: dict = dataclasses.field(default_factory=dict)
+    state_before: dict = dataclasses.field(default_factory=dict)
+    state_after: dict = dataclasses.field(default_factory=dict)
+    cpu_mask: str | None = None
+    binary: dict = dataclasses.field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    model_sha256: str = ""
+    model_bytes: int | None = None
+    started: str = ""
+    seconds: float | None = None
+    git_commit: str | None = None
+    harness_version: str = ""
+    session: str = ""
+    log: str | None = None
+    schema: int = SCHEMA
+
+    def __post_init__(self):
+        if self.status not in STATUSES:
+            raise ValueError(f"status must be one of {STATUSES}. Received: status={self.status!r}")
+
+    @property
+    def central_ms(self) -> float | None:
+        """The median, or the mean where the tool printed no median."""
+        return self.mean_ms if self.median_ms is None else self.median_ms
+
+    @property
+    def device_id(self) -> str:
+        return str(self.device.get("serial") or self.device.get("model") or self.target)
+
+    @property
+    def configuration(self) -> tuple:
+        """What was measured, apart from the repetition: rows with equal ones are comparable."""
+        return (self.device_id, self.model, self.num_threads, self.delegate, self.kind)
+
+    def as_dict(self) -> dict:
+        """The row as plain JSON types, `from_dict`'s inverse."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Row":
+        """Builds a row from `as_dict`'s result.
+
+        Raises:
+            ValueError: for another schema, an unknown field or a missing one.
+        """
+        if values.get("schema") != SCHEMA:
+            raise ValueError(
+                f"A row of schema {SCHEMA} is expected. Received: schema={values.get('schema')!r}"
+            )
+        names = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - names)
+        missing = sorted({"model", "num_threads", "target"} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"A row with the fields of Row is expected. Received: unknown={unknown}, "
+                f"missing={missing}"
+            )
+        tuples = {
+            name: tuple(values[name]) for name in ("notes", "profile", "command") if name in values
+        }
+        return cls(**{**values, **tuples})
+
+
+def read_rows(path) -> list[Row]:
+    """Reads a JSON-lines file of rows.
+
+    A last line that was cut (the program was killed while writing it) is left out; any other
+    broken line is an error.
+
+    Raises:
+        ValueError: if a line is not a row; the message names the line.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    lines = text.split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(Row.from_dict(json.loads(line)))
+        except (ValueError, TypeError, AttributeError) as error:
+            if number == len(lines):
+                break
+            raise ValueError(
+                f"Each line of {path} must be a row. Received: line {number}: {error}"
+            ) from error
+    return rows
+
+
+class RowFile:
+    """Appends rows to a JSON-lines file; a row is on disk when `append` returns.
+
+    Several threads may append. A half-written last line of an earlier, killed program is cut
+    off on opening.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        if self.path.exists():
+            data = self.path.read_bytes()
+            if data and not data.endswith(b"\n"):
+                with open(self.path, "r+b") as file:
+                    file.truncate(data.rfind(b"\n") + 1)
+
+    def append(self, row: Row) -> None:
+        line = json.dumps(row.as_dict(), sort_keys=True) + "\n"
+        with self._lock, open(self.path, "a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
