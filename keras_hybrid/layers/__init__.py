@@ -1,0 +1,26 @@
+"""Layers that stock Keras lacks. A layer is the unit that quantisation swaps one for one."""
+
+from keras_hybrid.layers.channel_shuffle import ChannelShuffle
+from keras_hybrid.layers.dot_product_attention import DotProductAttention
+from keras_hybrid.layers.drop_path import DropPath
+from keras_hybrid.layers.dynamic_relu import DynamicReLU
+from keras_hybrid.layers.layer_scale import LayerScale
+from keras_hybrid.layers.padding import CropToReference, PadToMultiple
+from keras_hybrid.layers.patches import FoldPatches, UnfoldPatches
+from keras_hybrid.layers.split_channels import SplitChannels
+from keras_hybrid.layers.tokens import GlobalTokens, SelectToken
+
+__all__ = [
+    "ChannelShuffle",
+    "CropToReference",
+    "DotProductAttention",
+    "DropPath",
+    "DynamicReLU",
+    "FoldPatches",
+    "GlobalTokens",
+    "LayerScale",
+    "PadToMultiple",
+    "SelectToken",
+    "SplitChannels",
+    "UnfoldPatches",
+]

@@ -1,0 +1,1 @@
+"""Published checkpoints in: one key map a family, the only transposes, preprocessing presets."""

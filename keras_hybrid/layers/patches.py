@@ -1,0 +1,102 @@
+"""MobileViT's unfold and fold: feature map to sequences of pixels and back."""
+
+import keras
+from keras import ops
+
+
+def _check_patch_size(patch_size):
+    if patch_size < 1:
+        raise ValueError(
+            f"`patch_size` must be a positive integer. Received: patch_size={patch_size}"
+        )
+
+
+def _resize(x, height, width):
+    """Bilinear, half-pixel centres, no antialiasing: (batch, H, W, C) -> (batch, h, w, C)."""
+    return ops.image.resize(x, (height, width), interpolation="bilinear", antialias=False)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class UnfoldPatches(keras.layers.Layer):
+    """Unfolds a map into patches, so that each pixel position of a patch forms a sequence.
+
+    A height or width that the patch does not divide is first resized to the next multiple.
+
+    Args:
+        patch_size: height and width p of a patch, in pixels.
+
+    Input: (batch, H, W, d). Output: (batch, N, p * p, d), N = H W / p^2 patches; attention runs
+    along N, for each of the p * p positions on its own.
+
+    Reference: MobileViT, Section 3.1 (https://arxiv.org/abs/2110.02178).
+    """
+
+    def __init__(self, patch_size: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        _check_patch_size(patch_size)
+        self.patch_size = patch_size
+
+    def call(self, inputs):
+        p, dim = self.patch_size, inputs.shape[-1]
+        height, width = ops.shape(inputs)[1:3]
+        # Whole patches, rounded up.
+        rows, columns = (height + p - 1) // p, (width + p - 1) // p
+        x = inputs
+        if not _divides(p, inputs.shape):
+            x = _resize(x, rows * p, columns * p)
+        if p > 1:
+            x = ops.space_to_depth(x, p)  # (batch, rows, columns, p * p * d)
+        return ops.reshape(x, (-1, rows * columns, p * p, dim))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, dim = input_shape
+        p = self.patch_size
+        patches = None
+        if height is not None and width is not None:
+            patches = -(-height // p) * -(-width // p)
+        return (batch, patches, p * p, dim)
+
+    def get_config(self):
+        return {**super().get_config(), "patch_size": self.patch_size}
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class FoldPatches(keras.layers.Layer):
+    """Folds the sequences of `UnfoldPatches` back into a map of the reference's size.
+
+    Args:
+        patch_size: as given to `UnfoldPatches`.
+
+    Inputs: sequences (batch, N, p * p, d) and a reference map (batch, H, W, ...).
+    Output: (batch, H, W, d).
+    """
+
+    def __init__(self, patch_size: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        _check_patch_size(patch_size)
+        self.patch_size = patch_size
+
+    def call(self, inputs):
+        sequences, reference = inputs
+        p, dim = self.patch_size, sequences.shape[-1]
+        height, width = ops.shape(reference)[1:3]
+        rows, columns = (height + p - 1) // p, (width + p - 1) // p
+        x = ops.reshape(sequences, (-1, rows, columns, p * p * dim))
+        if p > 1:
+            x = ops.depth_to_space(x, p)  # (batch, rows * p, columns * p, d)
+        if not _divides(p, reference.shape):
+            x = _resize(x, height, width)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        sequences, reference = input_shape
+        return (sequences[0], reference[1], reference[2], sequences[3])
+
+    def get_config(self):
+        return {**super().get_config(), "patch_size": self.patch_size}
+
+
+def _divides(patch_size, map_shape):
+    """Whether height and width are known to be whole patches, so that nothing is resized."""
+    height, width = map_shape[1:3]
+    return None not in (height, width) and height % patch_size == width % patch_size == 0
