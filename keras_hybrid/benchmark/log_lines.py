@@ -1,0 +1,98 @@
+"""Lines of a benchmark log, freed of the prefixes that loggers and logcat put before them."""
+
+import dataclasses
+import re
+
+# `adb logcat` in its threadtime, time, brief and tag formats.
+_LOGCAT = [
+    re.compile(
+        r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+(?:\S+\s+)?(?P<pid>\d+)\s+\d+ "
+        r"(?P<level>[VDIWEFA]) (?P<tag>[^\s:]+)\s*: ?(?P<text>.*)"
+    ),
+    re.compile(
+        r"(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+ )?"
+        r"(?P<level>[VDIWEFA])/(?P<tag>[\w.]+)\s*(?:\(\s*(?P<pid>\d+)\))?: ?(?P<text>.*)"
+    ),
+    re.compile(r"\.\.\. (?P<tag>tflite|litert)\s*: ?(?P<text>.*)"),
+]
+_LOGGER = re.compile(r"(?P<level>INFO|WARN|WARNING|ERROR|FATAL|VERBOSE|DEBUG): ?(?P<text>.*)")
+_PYTHON_LOGGER = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<level>INFO|WARNING|ERROR|CRITICAL|DEBUG) "
+    r"benchmark_litert_model: ?(?P<text>.*)"
+)
+_SOURCE_POSITION = re.compile(r"\[[\w./+-]+\.(?:h|cc|c|cpp|mm):\d+\] ?")
+_LEVELS = {
+    "V": "verbose",
+    "D": "verbose",
+    "I": "info",
+    "W": "warning",
+    "E": "error",
+    "F": "error",
+    "A": "error",
+    "VERBOSE": "verbose",
+    "DEBUG": "verbose",
+    "INFO": "info",
+    "WARN": "warning",
+    "WARNING": "warning",
+    "ERROR": "error",
+    "FATAL": "error",
+    "CRITICAL": "error",
+}
+# Tags of the benchmark and its runtime, and those under which Android reports a crash.
+_TAGS = re.compile(r"tflite|litert|native$|AndroidRuntime$|libc$|DEBUG$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a log.
+
+    Args:
+        text: the message without prefixes; blanks on the right are cut.
+        level: "verbose", "info", "warning" or "error"; None where the line has no prefix.
+        complete: False for a last line without line end, which may have been cut.
+        pid: the process, where logcat names it.
+        tag: logcat's tag.
+    """
+
+    text: str
+    level: str | None
+    complete: bool = True
+    pid: str | None = None
+    tag: str | None = None
+
+
+def read_lines(log: str) -> list[Line]:
+    """Splits a log into lines; logcat lines of other programs are left out."""
+    pieces = log.replace("\r\n", "\n").split("\n")
+    lines = []
+    for number, piece in enumerate(pieces):
+        complete = number < len(pieces) - 1
+        if not complete and not piece.strip():
+            break
+        line = _read_line(piece.rstrip(), complete)
+        if line is not None:
+            lines.append(line)
+    return lines
+
+
+def _read_line(text, complete):
+    level = pid = tag = None
+    bare = text.lstrip(" ")
+    for pattern in _LOGCAT:
+        match = pattern.fullmatch(bare)
+        if match:
+            groups = match.groupdict()
+            tag, pid, text = groups["tag"], groups.get("pid"), groups["text"]
+            level = _LEVELS.get(groups.get("level"))
+            if not _TAGS.match(tag):
+                return None
+            break
+    for pattern in (_PYTHON_LOGGER, _LOGGER):
+        match = pattern.fullmatch(text.lstrip(" "))
+        if match:
+            level, text = _LEVELS[match["level"]], match["text"]
+            break
+    position = _SOURCE_POSITION.match(text)
+    if position:
+        text = text[position.end() :]
+    return Line(text.rstrip(), level, complete, pid, tag)
