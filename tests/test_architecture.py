@@ -8,10 +8,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RANKS = {
     "version": 0,
+    "graph": 0,
     "layers": 0,
     "blocks": 1,
+    "weights": 1,
     "models": 2,
-    "weights": 3,
     "tasks": 3,
     "analysis": 3,
     "training": 4,

@@ -90,6 +90,15 @@ class DotProductAttention(keras.layers.Layer):
         weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
         return ops.cast(weights, scores.dtype)
 
+    def multiply_adds(self, query, key, value):
+        """Multiply-adds of both matrix products for one image, given the inputs' shapes."""
+        queries, keys = (math.prod(shape[1:-1]) for shape in (query, key))
+        if self.separate_positions:
+            keys = key[1]
+        elif self.window_size:
+            keys = self.window_size**2
+        return queries * keys * (query[-1] + value[-1])
+
     def _to_heads(self, x):
         """(batch, ..., C) -> (batch, groups * num_heads, N, C / num_heads)."""
         heads, channels = self.num_heads, x.shape[-1]

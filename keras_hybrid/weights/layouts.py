@@ -1,4 +1,4 @@
-"""Where PyTorch's and Keras' parameters differ in name and layout: the package's only transposes."""
+"""PyTorch's and Keras' names and layouts of parameters: the only transposes of the package."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
