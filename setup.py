@@ -53,6 +53,7 @@ setup(
         "keras>=3.12,<4",
         "numpy>=1.26",
         "tensorflow>=2.18,<3",
+        "wrapt>=1.14",
     ],
     extras_require=EXTRAS,
     classifiers=[

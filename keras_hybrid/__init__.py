@@ -7,6 +7,8 @@ somebody quantises.
 
 import importlib
 
+import wrapt
+
 from keras_hybrid.version import __version__
 
 _MODULE_OF = {
@@ -38,6 +40,14 @@ _MODULE_OF = {
 }
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def _register_layers(_keras):
+    """Makes the package's layers known to Keras, so that it can load models that hold them."""
+    importlib.import_module("keras_hybrid.layers")
+
+
+wrapt.register_post_import_hook(_register_layers, "keras")
 
 
 def __getattr__(name):
