@@ -27,6 +27,7 @@ def benchmark_host(
     max_seconds: float = 30.0,
     max_spread: float = 0.02,
     repetition: int = 0,
+    session: str = "",
 ) -> Row:
     """Times one model on this machine.
 
@@ -81,6 +82,7 @@ def benchmark_host(
         "target": "host",
         "delegate": delegate,
         "repetition": repetition,
+        "session": session,
         "device": provenance.host_device(),
         "binary": provenance.host_runtime(),
         "command": tuple(

@@ -172,9 +172,9 @@ class _Reader:
         if len(self.phases) == 2:
             self._check_duration("warm-up", warmup, *self.phases[0])
             self._check_duration("measured", measured, *self.phases[1])
-        if timings and self.session_ms is not None:
-            if not prints_as(timings["init"] / 1000, self.session_ms):
-                self.problems.append("contradiction: two different times of initialisation")
+        session_ms = self.session_ms
+        if timings and session_ms and not prints_as(timings["init"] / 1000, session_ms):
+            self.problems.append("contradiction: two different times of initialisation")
         return warmup, measured, timings
 
     def _timings(self, counts):

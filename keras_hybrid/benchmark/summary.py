@@ -40,3 +40,62 @@ def standard_deviation(values: Sequence[float]) -> float:
 def relative_spread(values: Sequence[float]) -> float:
     """Half the range over the median: 0.05 means that all values lie within about 5%."""
     return (max(values) - min(values)) / 2 / median(values)
+
+
+def ratio_interval(
+    earlier: Sequence[float],
+    later: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Ratio of two typical latencies, later over earlier, with a bootstrap interval.
+
+    Compares geometric means of independent repetitions (one figure for each process; inferences
+    of one process are not independent). The interval is the symmetric bootstrap-t interval of
+    the difference of mean logarithms: unlike the percentile bootstrap it keeps its coverage with
+    as few as three repetitions.
+
+    Args:
+        earlier, later: at least three positive times each.
+        confidence: nominal coverage.
+        seed: of the resampling, so that the same data give the same verdict.
+
+    Returns:
+        (ratio, lower bound, upper bound).
+
+    Raises:
+        ValueError: for fewer than three times or one that is not positive.
+    """
+    if min(len(earlier), len(later)) < 3 or min(*earlier, *later) <= 0 or not 0 < confidence < 1:
+        raise ValueError(
+            "At least three positive times on either side and a confidence in (0, 1) are expected. "
+            f"Received: earlier={list(earlier)}, later={list(later)}, confidence={confidence}"
+        )
+    sides = [[math.log(value) for value in values] for values in (earlier, later)]
+    generator = random.Random(seed)
+    difference = mean(sides[1]) - mean(sides[0])
+    error = _standard_error(sides)
+    if error == 0:
+        return math.exp(difference), math.exp(difference), math.exp(difference)
+    statistics = []
+    for _ in range(resamples):
+        drawn = [generator.choices(side, k=len(side)) for side in sides]
+        drawn_error = _standard_error(drawn)
+        shift = abs(mean(drawn[1]) - mean(drawn[0]) - difference)
+        # A resample without spread gives no scale to its shift: unless there is none, it counts
+        # among the extreme ones, which widens the interval.
+        statistics.append(shift / drawn_error if drawn_error else math.inf if shift else 0.0)
+    reach = sorted(statistics)[math.ceil(confidence * resamples) - 1] * error
+    return math.exp(difference), math.exp(difference - reach), math.exp(difference + reach)
+
+
+def _standard_error(sides):
+    """Of the difference of two means."""
+    total = 0.0
+    for side in sides:
+        count = len(side)
+        centre = sum(side) / count
+        total += sum((value - centre) ** 2 for value in side) / (count - 1) / count
+    return math.sqrt(total)

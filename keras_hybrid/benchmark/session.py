@@ -1,0 +1,228 @@
+"""Runs a matrix on several targets at once; every row is on disk before the next run starts."""
+
+import concurrent.futures
+import dataclasses
+import datetime
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.adb import AdbError
+from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
+from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
+
+ROWS = "rows.jsonl"
+_ATTEMPTS = 3
+
+
+def new_session_id() -> str:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def find_models(paths: list[str]) -> list[Model]:
+    """The models of a matrix.
+
+    Raises:
+        ValueError: if a file is missing or no `.tflite`, or two of them have one name.
+    """
+    models = []
+    for path in paths:
+        file = Path(path)
+        if not file.is_file():
+            raise ValueError(f"A model must be a .tflite file. Received: {path!r}")
+        with open(file, "rb") as opened:
+            if opened.read(8)[4:] != b"TFL3":
+                raise ValueError(
+                    f"A model must be a TensorFlow Lite flatbuffer. Received: {path!r}"
+                )
+        checksum = provenance.sha256(file)
+        models.append(Model(str(file.resolve()), file.name, checksum, file.stat().st_size))
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Models must differ in file name. Received: {sorted(names)}")
+    return models
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a target's part of the matrix ended."""
+
+    target: str
+    complete: bool
+    message: str = ""
+
+
+class Session:
+    """A matrix, the folder that its results go to, and the targets that run it.
+
+    Args:
+        folder: gets `rows.jsonl` and `logs/`.
+        cells: what to run on each target.
+        resume: continue the rows of the folder; without it they must not exist.
+        reconnect_seconds: how long to wait for a device that went away.
+        say: called with each line for the user.
+
+    Raises:
+        ValueError: if the folder holds rows already, or `resume` finds none.
+    """
+
+    def __init__(
+        self,
+        folder,
+        cells: list[Cell],
+        repetitions: Repetitions,
+        *,
+        resume: bool = False,
+        seed: int = 0,
+        reconnect_seconds: float = 60.0,
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        self.folder = Path(folder)
+        self.path = self.folder / ROWS
+        self.cells = cells
+        self.repetitions = repetitions
+        self.seed = seed
+        self.reconnect_seconds = reconnect_seconds
+        self.stop = stop or threading.Event()
+        self.say = say
+        if self.path.exists() and not resume:
+            raise ValueError(
+                f"{self.path} exists: continue it with --resume or choose another --output"
+            )
+        self._rows = RowFile(self.path)
+        self._earlier = read_rows(self.path) if self.path.exists() else []
+
+    def run(self, targets: list) -> list[Outcome]:
+        """Runs the matrix on every target, each in a thread of its own."""
+        with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
+            futures = [pool.submit(self._run_target, target) for target in targets]
+            try:
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                self.stop.set()
+                self.say("stopping after the present runs; continue with --resume")
+                return [future.result() for future in futures]
+
+    def _run_target(self, target):
+        earlier = [
+            row
+            for row in self._earlier
+            if row.target == target.target and row.device_id == target.name
+        ]
+        plan = Plan(self.cells, self.repetitions, earlier, self.seed)
+        if plan.remaining() == 0:
+            return Outcome(target.name, True, "nothing left to do")
+        try:
+            outcome = self._measure(target, plan)
+        except ValueError as error:
+            outcome = Outcome(target.name, False, str(error))
+        try:
+            target.close()
+        except AdbError as error:
+            self.say(f"[{target.name}] what was pushed could not be removed: {error}")
+        if not outcome.complete:
+            self.say(f"[{target.name}] incomplete: {outcome.message}")
+        return outcome
+
+    def _measure(self, target, plan):
+        lost = {}
+        error = self._prepare(target)
+        if error:
+            return self._give_up(target, error)
+        while not self.stop.is_set():
+            following = plan.next()
+            if following is None:
+                return Outcome(target.name, True)
+            cell, repetition = following
+            try:
+                row, log = target.run(cell, repetition)
+            except AdbError as error:
+                lost[following] = lost.get(following, 0) + 1
+                is_final = not error.device_is_lost or lost[following] >= _ATTEMPTS
+                status = "failed" if is_final and not self.stop.is_set() else "interrupted"
+                row = self._lost_row(target, cell, repetition, status, str(error))
+                self._rows.append(row)
+                plan.record(cell, row)
+                self.say(f"[{target.name}] {cell.model.name}: {error}")
+                if error.device_is_lost:
+                    final_error = self._recover(target, error)
+                    if final_error:
+                        return self._give_up(target, final_error)
+                continue
+            if log:
+                row = dataclasses.replace(row, log=self._keep_log(target, row, log))
+            self._rows.append(row)
+            plan.record(cell, row)
+            self._tell(target, row, plan)
+        return Outcome(target.name, False, "stopped by the user; continue with --resume")
+
+    def _prepare(self, target):
+        """Prepares the target, waiting for it if it goes away; the error if it stays away."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                target.prepare(self.cells)
+                return None
+            except AdbError as error:
+                last = error
+                if not error.device_is_lost or error.kind == "full" or self.stop.is_set():
+                    return error
+                self.say(f"[{target.name}] {error}")
+                if attempt + 1 < _ATTEMPTS and not target.wait_until_back(self.reconnect_seconds):
+                    return error
+        return last
+
+    def _recover(self, target, error):
+        """Waits for a lost target and prepares it again; the error if that is of no use."""
+        if error.kind == "full" or self.stop.is_set():
+            return error
+        self.say(f"[{target.name}] waiting up to {self.reconnect_seconds:g} s for the device")
+        if not target.wait_until_back(self.reconnect_seconds):
+            return error
+        return self._prepare(target)
+
+    @staticmethod
+    def _give_up(target, error):
+        return Outcome(
+            target.name, False, f"{error}. No row is lost: then run the same command with --resume"
+        )
+
+    def _lost_row(self, target, cell, repetition, status, note):
+        return Row(
+            model=cell.model.name,
+            num_threads=cell.num_threads,
+            target=target.target,
+            delegate=cell.delegate,
+            repetition=repetition,
+            kind=cell.kind,
+            status=status,
+            notes=(note,),
+            device=getattr(target, "device", {"serial": target.name}),
+            binary=target.binary,
+            model_sha256=cell.model.sha256,
+            model_bytes=cell.model.size,
+            started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            session=target.options.session,
+            **provenance.harness(),
+        )
+
+    def _keep_log(self, target, row, log):
+        """Writes the program's output and returns its path relative to the folder."""
+        safe = re.sub(r"[^\w.-]", "_", f"{target.name}-{row.model}-{row.delegate}")[:100]
+        name = f"logs/{row.session}-{safe}-t{row.num_threads}-{row.kind}-{row.repetition}.txt"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(log, encoding="utf-8", errors="replace")
+        return name
+
+    def _tell(self, target, row, plan):
+        time = "" if row.central_ms is None else f"  {row.central_ms:.3f} ms"
+        self.say(
+            f"[{target.name}] {row.model}  {row.delegate}  {row.num_threads} threads  "
+            f"#{row.repetition}  {row.status}{time}  ({plan.remaining()} to go)"
+            + "".join(f"\n    {note}" for note in row.notes)
+        )
