@@ -1,0 +1,183 @@
+"""What is in a `.tflite` file: operators, partitions of the XNNPACK delegate, shapes, size."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+MAXIMUM_GPU_RANK = 4
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An activation: what an operator computes, or an input of the model.
+
+    Attributes:
+        name: in the file.
+        shape: with the batch dimension.
+        dtype: TFLite's name of it, such as "FLOAT32" or "INT8".
+        producer: name of the operator that computes it, "INPUT" for an input.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    producer: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_tflite` found.
+
+    Attributes:
+        ops: how often each operator occurs, by name; custom ones by their own name.
+        partitions: delegate kernels that XNNPACK made of the graph; 1 when it took all of it.
+        undelegated: operators that XNNPACK left to LiteRT's own kernels.
+        activations: every tensor that is computed, and the inputs, in the graph's order.
+        size_bytes: of the file.
+    """
+
+    ops: Counter
+    partitions: int
+    undelegated: Counter
+    activations: tuple[Tensor, ...]
+    size_bytes: int
+
+    @property
+    def num_ops(self) -> int:
+        """Number of operators in the file."""
+        return sum(self.ops.values())
+
+    @property
+    def flex_ops(self) -> tuple[str, ...]:
+        """Operators of TensorFlow, which an app would need the Flex delegate for."""
+        return tuple(sorted(name for name in self.ops if name.startswith("Flex")))
+
+    @property
+    def custom_ops(self) -> tuple[str, ...]:
+        """Operators that are no builtin ones of TFLite, Flex apart."""
+        return tuple(
+            sorted(name for name in self.ops if name != name.upper() and name not in self.flex_ops)
+        )
+
+    @property
+    def ranks(self) -> Counter:
+        """How many activations have which rank."""
+        return Counter(len(tensor.shape) for tensor in self.activations)
+
+    @property
+    def leading_dimensions(self) -> Counter:
+        """How many activations have which first dimension."""
+        return Counter(tensor.shape[0] for tensor in self.activations if tensor.shape)
+
+    @property
+    def gpu_shape_offenders(self) -> tuple[Tensor, ...]:
+        """Activations that GPU delegates refuse: rank over 4, or a first dimension over 1."""
+        return tuple(
+            tensor
+            for tensor in self.activations
+            if len(tensor.shape) > MAXIMUM_GPU_RANK or (tensor.shape and tensor.shape[0] != 1)
+        )
+
+
+def read_schema(path: str | os.PathLike):
+    """The file as the object of TFLite's schema (`ModelT`).
+
+    Raises:
+        ValueError: for a missing file, or one that is no `.tflite`.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"`path` must be a .tflite file. Received: path={str(path)!r}")
+    content = path.read_bytes()
+    if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
+        raise ValueError(f"The file is not a .tflite model. Received: path={str(path)!r}")
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+
+
+def inspect_tflite(path: str | os.PathLike) -> Inspection:
+    """Reads a `.tflite` and has XNNPACK partition it.
+
+    Args:
+        path: of the file.
+
+    Returns: an `Inspection`.
+
+    Raises:
+        ValueError: for a missing file, one that is no `.tflite`, or one that LiteRT cannot
+            prepare.
+    """
+    model = read_schema(path)
+    names = [_operator_name(code) for code in model.operatorCodes]
+    graph = model.subgraphs[0]
+    producers = {int(index): "INPUT" for index in graph.inputs}
+    for operator in graph.operators:
+        for index in operator.outputs:
+            producers[int(index)] = names[operator.opcodeIndex]
+    activations = tuple(
+        _describe(graph.tensors[index], producer) for index, producer in producers.items()
+    )
+    partitions, undelegated = _delegation(path)
+    return Inspection(
+        ops=Counter(
+            names[operator.opcodeIndex] for part in model.subgraphs for operator in part.operators
+        ),
+        partitions=partitions,
+        undelegated=undelegated,
+        activations=activations,
+        size_bytes=Path(path).stat().st_size,
+    )
+
+
+def _enum_name(enumeration, value):
+    return next(name for name, number in vars(enumeration).items() if number == value)
+
+
+def _operator_name(code):
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    # Files of old converters keep small codes in the deprecated field.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == BuiltinOperator.CUSTOM:
+        return code.customCode.decode()
+    return _enum_name(BuiltinOperator, number)
+
+
+def _describe(tensor, producer):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+    return Tensor(tensor.name.decode(), shape, _enum_name(TensorType, tensor.type), producer)
+
+
+def _delegation(path):
+    """Number of XNNPACK's kernels, and the operators outside of them."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"LiteRT cannot prepare this file: {error}. Received: path={str(path)!r}"
+        ) from error
+    # The interpreter lists the file's operators first, the delegate's kernels after them.
+    operators = interpreter._get_ops_details()
+    kernels = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+    remaining = {
+        index: operator
+        for index, operator in enumerate(operators)
+        if operator["op_name"] != "DELEGATE"
+    }
+    producer = {int(t): index for index, node in remaining.items() for t in node["outputs"]}
+    for kernel in kernels:
+        border = {int(tensor) for tensor in kernel["inputs"]}
+        pending = [int(tensor) for tensor in kernel["outputs"]]
+        while pending:
+            tensor = pending.pop()
+            node = remaining.pop(producer[tensor], None) if tensor in producer else None
+            if node is not None and tensor not in border:
+                pending += [int(t) for t in node["inputs"] if int(t) not in border]
+    return len(kernels), Counter(operator["op_name"] for operator in remaining.values())

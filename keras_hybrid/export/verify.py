@@ -1,0 +1,140 @@
+"""Does a `.tflite` compute what the Keras model computes, on the same images?"""
+
+import os
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_hybrid.weights.presets import preprocess_input
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An image that Keras and the file put into different classes.
+
+    Attributes:
+        index: of the image.
+        keras_class: the class of Keras' highest score.
+        tflite_class: the class of the file's highest score.
+        margin: by how much Keras preferred its class to the file's, in Keras' scores.
+    """
+
+    index: int
+    keras_class: int
+    tflite_class: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_tflite` found.
+
+    Attributes:
+        agreeing: images of the same class in both.
+        total: images.
+        differing: the others, in order.
+        relative_error: largest difference of any output value, over Keras' largest.
+    """
+
+    agreeing: int
+    total: int
+    differing: tuple[Difference, ...]
+    relative_error: float
+
+    @property
+    def agreement(self) -> float:
+        """Share of images of the same class."""
+        return self.agreeing / self.total
+
+
+def run_tflite(path: str | os.PathLike, images, num_threads: int = 1) -> dict[str, np.ndarray]:
+    """Runs a `.tflite` on images, one at a time.
+
+    Args:
+        path: of the file; its batch size is 1.
+        images: (n, H, W, 3) of values that the file's input takes; integers are cast.
+        num_threads: of the interpreter.
+
+    Returns: the outputs by their name in the file's signature, each (n, ...).
+
+    Raises:
+        ValueError: for images that do not fit the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=os.fspath(path), num_threads=num_threads)
+    signature = next(iter(interpreter.get_signature_list()), None)
+    runner = interpreter.get_signature_runner(signature)
+    details = runner.get_input_details()
+    if len(details) != 1:
+        raise ValueError(f"The file must have one input. Received: inputs {sorted(details)}")
+    ((name, detail),) = details.items()
+    images = np.asarray(images)
+    if len(images) == 0 or images.shape[1:] != tuple(detail["shape"][1:]):
+        raise ValueError(
+            f"The file takes images of shape {tuple(detail['shape'][1:])}. "
+            f"Received: images of shape {images.shape}"
+        )
+    results = [runner(**{name: image[None].astype(detail["dtype"])}) for image in images]
+    return {key: np.concatenate([result[key] for result in results]) for key in results[0]}
+
+
+def verify_tflite(
+    path: str | os.PathLike,
+    model: keras.Model,
+    images,
+    preprocessing: bool = False,
+    batch_size: int = 32,
+) -> Verification:
+    """Compares a `.tflite` classifier with the Keras model that it was made from.
+
+    Args:
+        path: of the file.
+        model: the Keras model, with one output (batch, classes).
+        images: (n, H, W, 3). What the model takes, or, for a file with its preprocessing inside,
+            RGB images of values 0 to 255.
+        preprocessing: whether the file has its preprocessing inside.
+        batch_size: of the Keras model's prediction.
+
+    Returns: a `Verification`.
+
+    Raises:
+        ValueError: for images that do not fit, an output that is no class score, or classes that
+            differ in number.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"Images (n, H, W, 3) are expected. Received: shape {images.shape}")
+    outputs = run_tflite(path, images)
+    inputs = preprocess_input(images, model) if preprocessing else images
+    expected = model.predict(inputs, batch_size=batch_size, verbose=0)
+    if not isinstance(expected, np.ndarray) or expected.ndim != 2 or len(outputs) != 1:
+        raise ValueError(
+            "One output (batch, classes) is expected of model and file. "
+            f"Received: {model.name} with outputs {model.output_shape}, file with {len(outputs)}"
+        )
+    (actual,) = outputs.values()
+    if actual.shape != expected.shape:
+        raise ValueError(
+            "The file's output must have the model's shape. "
+            f"Received: {actual.shape} from the file, {expected.shape} from {model.name}"
+        )
+    keras_classes, tflite_classes = expected.argmax(-1), actual.argmax(-1)
+    differing = tuple(
+        Difference(
+            index=int(index),
+            keras_class=int(keras_classes[index]),
+            tflite_class=int(tflite_classes[index]),
+            margin=float(
+                expected[index, keras_classes[index]] - expected[index, tflite_classes[index]]
+            ),
+        )
+        for index in np.flatnonzero(keras_classes != tflite_classes)
+    )
+    return Verification(
+        agreeing=len(images) - len(differing),
+        total=len(images),
+        differing=differing,
+        relative_error=float(np.abs(actual - expected).max() / np.abs(expected).max()),
+    )
