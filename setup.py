@@ -48,10 +48,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_hybrid", "keras_hybrid.*"]),
+    package_data={"keras_hybrid.weights": ["*.tsv"]},
     install_requires=[
         "absl-py>=1.4",
+        "filelock>=3.13",
+        "h5py>=3.10",
         "keras>=3.12,<4",
+        "ml_dtypes>=0.3",  # bfloat16 in checkpoints
         "numpy>=1.26",
+        "safetensors>=0.4.3",
         "tensorflow>=2.18,<3",
         "wrapt>=1.14",
     ],

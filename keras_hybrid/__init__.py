@@ -34,7 +34,10 @@ _MODULE_OF = {
     "feature_pyramid": "keras_hybrid.models.features",
     "training_heads": "keras_hybrid.models.iformer",
     "load_checkpoint": "keras_hybrid.weights.checkpoint",
+    "list_weights": "keras_hybrid.weights.presets",
     "preprocess_input": "keras_hybrid.weights.presets",
+    "evaluation_image": "keras_hybrid.weights.evaluation",
+    "decode_predictions": "keras_hybrid.weights.labels",
     "count_multiply_adds": "keras_hybrid.analysis.cost",
     "export_tflite": "keras_hybrid.export.convert",
 }

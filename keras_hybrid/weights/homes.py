@@ -1,0 +1,79 @@
+"""Where published checkpoint files are kept: Hugging Face, GitHub releases, Google Drive."""
+
+import os
+from dataclasses import dataclass
+
+HUGGING_FACE_VARIABLE = "HF_ENDPOINT"
+GITHUB_VARIABLE = "KERAS_HYBRID_GITHUB_ENDPOINT"
+DRIVE_VARIABLE = "KERAS_HYBRID_DRIVE_ENDPOINT"
+
+
+def _endpoint(variable, default):
+    return (os.environ.get(variable) or default).rstrip("/")
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A file of a Hugging Face repository; `HF_ENDPOINT` names a mirror.
+
+    Attributes:
+        repository: such as "timm/mobilevit_s.cvnets_in1k".
+        file: its name in the repository.
+        revision: branch, tag or commit.
+    """
+
+    repository: str
+    file: str
+    revision: str = "main"
+
+    @property
+    def url(self) -> str:
+        """Address of the file."""
+        endpoint = _endpoint(HUGGING_FACE_VARIABLE, "https://huggingface.co")
+        return f"{endpoint}/{self.repository}/resolve/{self.revision}/{self.file}"
+
+
+@dataclass(frozen=True)
+class GitHubRelease:
+    """A file attached to a GitHub release; `KERAS_HYBRID_GITHUB_ENDPOINT` names a mirror.
+
+    Attributes:
+        repository: "owner/name".
+        tag: of the release.
+        file: its name in the release.
+    """
+
+    repository: str
+    tag: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        """Address of the file."""
+        endpoint = _endpoint(GITHUB_VARIABLE, "https://github.com")
+        return f"{endpoint}/{self.repository}/releases/download/{self.tag}/{self.file}"
+
+
+@dataclass(frozen=True)
+class GoogleDrive:
+    """A shared file on Google Drive; `KERAS_HYBRID_DRIVE_ENDPOINT` names a mirror.
+
+    Drive answers with the file, with an HTML page that asks for a confirmation (files that it did
+    not scan for viruses), or with an HTML page that refuses (quota).
+
+    Attributes:
+        id: of the file.
+        file: name to keep it under; Drive's address has none.
+    """
+
+    id: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        """Address of the file."""
+        endpoint = _endpoint(DRIVE_VARIABLE, "https://drive.google.com")
+        return f"{endpoint}/uc?export=download&id={self.id}"
+
+
+Home = HuggingFace | GitHubRelease | GoogleDrive
