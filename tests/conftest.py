@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -10,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # for `harness`
 IN_CI = os.environ.get("KERAS_HYBRID_CI") == "1"
 
 
@@ -35,3 +37,13 @@ def require():
         pytest.skip(f"needs {missing}, which is not installed")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def fresh_process():
+    """A process that reloads saved models with nothing but the package imported."""
+    from harness import FreshProcess
+
+    process = FreshProcess()
+    yield process
+    process.close()

@@ -86,6 +86,8 @@ class DotProductAttention(keras.layers.Layer):
         scores = ops.matmul(
             self._to_heads(query) * scale, ops.transpose(self._to_heads(key), (0, 1, 3, 2))
         )
+        if scores.shape[-1] == 1:
+            return scores * 0 + 1  # a lone key has all the weight; Keras' softmax would warn
         # Half precision holds neither large scores nor the sum of thousands of weights.
         weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
         return ops.cast(weights, scores.dtype)

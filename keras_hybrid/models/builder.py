@@ -110,6 +110,7 @@ def make_model(image, outputs, name: str, weights) -> keras.Model:
     inputs = image
     if not isinstance(image._keras_history.operation, layers.InputLayer):
         inputs = keras.utils.get_source_inputs(image)
+        inputs = inputs[0] if len(inputs) == 1 else inputs
     model = keras.Model(inputs, outputs, name=name)
     load_weights(model, weights)
     return model

@@ -1,0 +1,149 @@
+"""Checks that every layer and model of the package must pass, whatever it computes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+_RELOAD = """
+import json, sys
+import numpy as np
+import keras_hybrid
+import keras
+for line in sys.stdin:
+    path, inputs, outputs = json.loads(line)
+    arrays = np.load(inputs)
+    arrays = [arrays[key] for key in sorted(arrays, key=lambda key: int(key.split("_")[1]))]
+    model = keras.models.load_model(path)
+    results = keras.tree.flatten(model(arrays if len(arrays) > 1 else arrays[0]))
+    np.savez(outputs, *[keras.ops.convert_to_numpy(result) for result in results])
+    print("done", flush=True)
+"""
+
+
+class FreshProcess:
+    """A Python process that has imported the package and nothing of the test, and loads models."""
+
+    def __init__(self):
+        self._process = None
+
+    def run(self, path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Loads the `.keras` file in the other process and calls the model on `inputs`."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _RELOAD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        given, returned = path.with_suffix(".in.npz"), path.with_suffix(".out.npz")
+        np.savez(given, *inputs)
+        self._process.stdin.write(json.dumps([str(path), str(given), str(returned)]) + "\n")
+        self._process.stdin.flush()
+        while (line := self._process.stdout.readline()) != "done\n":
+            assert line, f"the fresh process died on {path.name}; its error is above"
+        arrays = np.load(returned)
+        return [arrays[f"arr_{index}"] for index in range(len(arrays))]
+
+    def close(self):
+        """Ends the process."""
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.wait(timeout=30)
+
+
+def check_layer(layer, inputs, *, tolerance, tmp_path, fresh_process, gradient=True):
+    """Config round trip, eager and symbolic call, gradients, reload in a fresh process.
+
+    Args:
+        layer: an unbuilt layer.
+        inputs: an array, or a list of arrays, with a batch axis.
+        tolerance: largest absolute difference between any two ways to compute the outputs.
+        tmp_path: a folder for the saved model.
+        fresh_process: the fixture of that name.
+        gradient: whether a gradient must reach every trainable variable and float input.
+
+    Returns: the layer's outputs as a list of arrays.
+    """
+    several = isinstance(inputs, list)
+    arrays = inputs if several else [inputs]
+    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    eager = keras.tree.flatten(layer(tensors if several else tensors[0]))
+    eager = [keras.ops.convert_to_numpy(output) for output in eager]
+
+    symbols = [keras.Input(array.shape[1:], dtype=str(array.dtype)) for array in arrays]
+    outputs = layer(symbols if several else symbols[0])
+    for symbol, output in zip(keras.tree.flatten(outputs), eager, strict=True):
+        assert symbol.shape == (None, *output.shape[1:]), "symbolic shape is the eager one"
+    model = keras.Model(symbols if several else symbols[0], outputs)
+    assert_close(predict(model, arrays), eager, tolerance)
+
+    copy = type(layer).from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    copy.build([array.shape for array in arrays] if several else arrays[0].shape)
+    copy.set_weights(layer.get_weights())
+    copied = keras.tree.flatten(copy(tensors if several else tensors[0]))
+    assert_close([keras.ops.convert_to_numpy(output) for output in copied], eager, tolerance)
+
+    if gradient:
+        check_gradients(layer, tensors if several else tensors[0])
+
+    path = tmp_path / f"{layer.name}.keras"
+    model.save(path)
+    assert_close(fresh_process.run(path, arrays), eager, tolerance)
+    return eager
+
+
+def check_gradients(layer, inputs, *, zero_in_theory=()):
+    """A finite gradient reaches every trainable variable, and none is zero throughout.
+
+    `zero_in_theory` names (by the end of their path) variables whose gradient vanishes
+    mathematically; they must be connected and finite all the same.
+    """
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        outputs = keras.tree.flatten(
+            layer(inputs, training=True) if _takes_training(layer) else layer(inputs)
+        )
+        # A fixed random projection: no variable's effect cancels as it might in a plain sum.
+        random = np.random.default_rng(0)
+        loss = sum(
+            tf.reduce_sum(output * random.standard_normal(output.shape).astype("float32"))
+            for output in outputs
+        )
+    variables = layer.trainable_variables
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    for variable, gradient in zip(variables, gradients, strict=True):
+        assert gradient is not None, f"{variable.path} gets no gradient"
+        gradient = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(gradient).all(), f"{variable.path} gets a gradient that is not finite"
+        if not variable.path.endswith(tuple(zero_in_theory) or ("\0",)):
+            assert np.abs(gradient).max() > 0, f"{variable.path} gets a gradient of zero"
+
+
+def predict(model, arrays):
+    """A model's outputs for arrays, as a list of arrays, without `predict`'s tracing."""
+    outputs = model(arrays if len(arrays) > 1 else arrays[0], training=False)
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
+
+
+def assert_close(actual, expected, tolerance):
+    """Lists of arrays of equal shapes, nowhere further apart than `tolerance`."""
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        assert np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")).max() <= tolerance
+
+
+def relative_error(actual, expected):
+    """Largest absolute difference over the largest absolute expected value."""
+    actual, expected = np.asarray(actual, "float64"), np.asarray(expected, "float64")
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+def _takes_training(layer):
+    return getattr(layer, "_call_has_training_arg", False) or isinstance(layer, keras.Model)
