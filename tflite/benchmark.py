@@ -1,37 +1,204 @@
-"""Times .tflite models: on this machine, or on Android phones over adb.
+"""Times .tflite models on this machine and on Android phones.
 
-python tflite/benchmark.py --target=host MODEL.tflite... --threads=1,2
+  python tflite/benchmark.py --target=host MODEL.tflite...
+  python tflite/benchmark.py --target=android --benchmark_binary=benchmark_model MODEL.tflite...
+  python tflite/benchmark.py --target=android --apk=benchmark_model.apk MODEL.tflite...
+  python tflite/benchmark.py --output=new --compare=old/rows.jsonl
+
+Every combination of model, thread count and delegate is run several times, each time in a fresh
+process, in interleaved order. --output gets rows.jsonl (one line for each run, written before the
+next one starts), logs/, report.md, rows.csv and pictures. An interrupted matrix goes on with the
+same command and --resume. BUILD.md, section "Benchmark", tells where benchmark_model comes from.
+
+Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplete, or a
+combination without a measurement.
 """
 
 import sys
+import threading
 
 from absl import app, flags
 
-from keras_hybrid.benchmark import benchmark_host
+from keras_hybrid.benchmark import adb, session, tool_flags
+from keras_hybrid.benchmark.device_state import Rules
+from keras_hybrid.benchmark.phone import Options, Phone
+from keras_hybrid.benchmark.plan import Cell, Repetitions
+from keras_hybrid.benchmark.rows import read_rows
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("target", "host", ["host"], "Where to run the models.")
-flags.DEFINE_multi_integer("threads", [1], "Number of threads; may be repeated.")
+flags.DEFINE_multi_enum("target", ["host"], ["host", "android"], "Where to run; may be repeated.")
+flags.DEFINE_multi_string("serial", [], "Device of `adb devices`; default: all that are ready.")
+flags.DEFINE_multi_string(
+    "benchmark_binary", [], "Android's benchmark_model; repeat for devices of several ABIs."
+)
+flags.DEFINE_string("host_binary", None, "A benchmark_model for this machine (else LiteRT).")
+flags.DEFINE_string("apk", None, "Run through the benchmark app, installing this package.")
+flags.DEFINE_bool("app", False, "Run through the benchmark app that is installed already.")
+flags.DEFINE_list("threads", ["1"], "Numbers of threads, e.g. 1,4.")
+flags.DEFINE_list("delegates", ["cpu"], f"Of {', '.join(tool_flags.DELEGATES)}, and custom ones.")
+flags.DEFINE_multi_string(
+    "custom_delegate", [], "NAME[:EXPECTED] --flag=value ..., EXPECTED being its name in the log."
+)
+flags.DEFINE_multi_string("extra_flag", [], "Passed to every run as it is: --name=value.")
+flags.DEFINE_integer("repetitions", 3, "Processes for each combination, at least.")
+flags.DEFINE_integer("max_repetitions", 10, "... at most, while they differ by --max_spread.")
+flags.DEFINE_float(
+    "max_spread", 0.05, "Half the range of the processes' medians over their median."
+)
+flags.DEFINE_integer("warmup_runs", 5, "Inferences before measuring, at least.")
+flags.DEFINE_float("warmup_seconds", 0.5, "Seconds before measuring, at least.")
+flags.DEFINE_integer("min_runs", 50, "Measured inferences of a process, at least.")
+flags.DEFINE_float("min_seconds", 1.0, "Measured seconds of a process, at least.")
+flags.DEFINE_float("max_seconds", 60.0, "... and at most.")
+flags.DEFINE_string("cores", "big", "Pin to the 'big' cores, 'all', or a hexadecimal mask.")
+flags.DEFINE_integer("max_thermal_status", 0, "Android's thermal status above which to wait.")
+flags.DEFINE_float("max_battery_c", 40.0, "Battery temperature above which to wait.")
+flags.DEFINE_float("cooldown_seconds", 300.0, "How long to wait before a row is marked instead.")
+flags.DEFINE_float("poll_seconds", 10.0, "Time between two looks while waiting.")
+flags.DEFINE_float("pause_seconds", 0.0, "Pause before every run.")
+flags.DEFINE_bool("profile", False, "Also profile by operator, in runs of its own.")
+flags.DEFINE_string("output", "runs/benchmark", "Folder of the results.")
+flags.DEFINE_bool("resume", False, "Continue the matrix of --output.")
+flags.DEFINE_float("reconnect_seconds", 120.0, "How long to wait for a device that went away.")
+flags.DEFINE_string("adb", "adb", "The adb program.")
+flags.DEFINE_float("adb_timeout", 30.0, "Limit of every adb call that does not run a model.")
+flags.DEFINE_bool("keep_files", False, "Leave binary, models and app on the device.")
+flags.DEFINE_string("metrics", None, "JSON: model file -> label, family, accuracy, multiply_adds.")
+flags.DEFINE_string("compare", None, "Earlier rows.jsonl to compare with.")
+flags.DEFINE_float("tolerance", 0.05, "Slower by more than this, for certain, is a regression.")
+flags.DEFINE_integer("seed", 0, "Of the order of runs.")
+
+
+def make_cells(models, delegates):
+    kinds = ["latency", "profile"] if FLAGS.profile else ["latency"]
+    counts = [int(count) for count in FLAGS.threads]
+    if min(counts) < 1:
+        raise ValueError(f"threads must be positive. Received: threads={FLAGS.threads}")
+    unknown = sorted(set(FLAGS.delegates) - set(delegates))
+    if unknown:
+        raise ValueError(f"delegates must be of {sorted(delegates)}. Received: {unknown}")
+    return [
+        Cell(model, count, delegate, kind)
+        for model in models
+        for count in counts
+        for delegate in FLAGS.delegates
+        for kind in kinds
+    ]
+
+
+def make_options(binaries, delegates, session_id):
+    return Options(
+        binaries=tuple(binaries),
+        protocol=tool_flags.Protocol(
+            FLAGS.warmup_runs,
+            FLAGS.warmup_seconds,
+            FLAGS.min_runs,
+            FLAGS.min_seconds,
+            FLAGS.max_seconds,
+        ),
+        rules=Rules(
+            max_thermal_status=FLAGS.max_thermal_status,
+            max_battery_c=FLAGS.max_battery_c,
+            cooldown_seconds=FLAGS.cooldown_seconds,
+            poll_seconds=FLAGS.poll_seconds,
+            pause_seconds=FLAGS.pause_seconds,
+        ),
+        delegates=delegates,
+        cores=FLAGS.cores,
+        extra_flags=tuple(FLAGS.extra_flag),
+        keep_files=FLAGS.keep_files,
+        session=session_id,
+    )
+
+
+def make_targets(delegates, session_id, stop):
+    targets = []
+    if "host" in FLAGS.target:
+        from keras_hybrid.benchmark.host_target import Host
+
+        binaries = [FLAGS.host_binary] if FLAGS.host_binary else []
+        targets.append(Host(make_options(binaries, delegates, session_id)))
+    if "android" in FLAGS.target:
+        options = make_options(FLAGS.benchmark_binary, delegates, session_id)
+        for serial in find_serials():
+            device = adb.Adb(serial, program=FLAGS.adb, timeout=FLAGS.adb_timeout)
+            if FLAGS.apk or FLAGS.app:
+                from keras_hybrid.benchmark.apk import AppPhone
+
+                targets.append(AppPhone(device, options, stop, apk=FLAGS.apk))
+            else:
+                targets.append(Phone(device, options, stop))
+    return targets
+
+
+def find_serials():
+    if FLAGS.serial:
+        return list(dict.fromkeys(FLAGS.serial))
+    listed = adb.list_devices(FLAGS.adb, FLAGS.adb_timeout)
+    for device in listed:
+        if device.state != "device":
+            print(f"[{device.serial}] is {device.state}: left out")
+    ready = [device.serial for device in listed if device.state == "device"]
+    if not ready:
+        raise ValueError("No device is ready: see `adb devices`, or name one with --serial")
+    return ready
+
+
+def measure(paths):
+    """Runs the matrix; whether it is complete, and the paths of the models."""
+    models = session.find_models(paths)
+    custom = [tool_flags.custom_delegate(text) for text in FLAGS.custom_delegate]
+    delegates = {**tool_flags.DELEGATES, **{delegate.name: delegate for delegate in custom}}
+    stop = threading.Event()
+    running = session.Session(
+        FLAGS.output,
+        make_cells(models, delegates),
+        Repetitions(
+            FLAGS.repetitions, max(FLAGS.repetitions, FLAGS.max_repetitions), FLAGS.max_spread
+        ),
+        resume=FLAGS.resume,
+        seed=FLAGS.seed,
+        reconnect_seconds=FLAGS.reconnect_seconds,
+        stop=stop,
+    )
+    outcomes = running.run(make_targets(delegates, session.new_session_id(), stop))
+    return all(outcome.complete for outcome in outcomes), {m.name: m.path for m in models}
 
 
 def main(argv):
-    if len(argv) < 2:
-        raise app.UsageError("name at least one .tflite file")
-    failed = False
-    for path in argv[1:]:
-        for num_threads in FLAGS.threads:
-            row = benchmark_host(path, num_threads)
-            failed |= row.status != "ok"
-            print(
-                f"{row.model}  threads {row.num_threads}  {row.status}  "
-                + "  ".join(
-                    f"{name[:-3]} {getattr(row, name):.3f} ms"
-                    for name in ("median_ms", "mean_ms", "p90_ms", "std_ms", "init_ms", "first_ms")
-                    if getattr(row, name) is not None
-                ),
-                *row.notes,
+    complete, model_paths = True, {}
+    if len(argv) < 2 and not FLAGS.compare:
+        raise app.UsageError("Name at least one .tflite file, or --compare two sets of rows.")
+    try:
+        if len(argv) > 1:
+            complete, model_paths = measure(argv[1:])
+        path = f"{FLAGS.output}/{session.ROWS}"
+        rows = read_rows(path) if complete or session.Path(path).exists() else []
+        if rows:
+            from keras_hybrid.benchmark import plots, reports, tables
+
+            metrics = plots.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
+            written = reports.write_reports(
+                FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
-    sys.exit(1 if failed else 0)
+            print(tables.as_markdown(rows))
+            print(*written, sep="\n")
+            measured = all(cell.rows for cell in tables.summarise(rows))
+            complete = complete and measured
+        if FLAGS.compare:
+            from keras_hybrid.benchmark import comparison
+
+            result = comparison.compare(read_rows(FLAGS.compare), rows, tolerance=FLAGS.tolerance)
+            print(comparison.as_markdown(result))
+            if comparison.exit_status(result):
+                sys.exit(1)
+    except (ValueError, OSError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        sys.exit(2)
+    except adb.AdbError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        sys.exit(3)
+    sys.exit(0 if complete else 3)
 
 
 if __name__ == "__main__":

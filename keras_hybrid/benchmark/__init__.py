@@ -7,9 +7,26 @@ on first use, so that importing the room costs next to nothing.
 import importlib
 
 _MODULE_OF = {
+    "Adb": "keras_hybrid.benchmark.adb",
+    "AppPhone": "keras_hybrid.benchmark.apk",
+    "Cell": "keras_hybrid.benchmark.plan",
+    "DELEGATES": "keras_hybrid.benchmark.tool_flags",
+    "Host": "keras_hybrid.benchmark.host_target",
+    "Options": "keras_hybrid.benchmark.phone",
+    "Phone": "keras_hybrid.benchmark.phone",
+    "Protocol": "keras_hybrid.benchmark.tool_flags",
+    "Repetitions": "keras_hybrid.benchmark.plan",
+    "Report": "keras_hybrid.benchmark.log_parser",
     "Row": "keras_hybrid.benchmark.rows",
-    "read_rows": "keras_hybrid.benchmark.rows",
+    "Rules": "keras_hybrid.benchmark.device_state",
+    "Session": "keras_hybrid.benchmark.session",
     "benchmark_host": "keras_hybrid.benchmark.host",
+    "compare": "keras_hybrid.benchmark.comparison",
+    "parse_log": "keras_hybrid.benchmark.log_parser",
+    "ratio_interval": "keras_hybrid.benchmark.summary",
+    "read_metrics": "keras_hybrid.benchmark.plots",
+    "read_rows": "keras_hybrid.benchmark.rows",
+    "write_reports": "keras_hybrid.benchmark.reports",
 }
 
 __all__ = sorted(_MODULE_OF)

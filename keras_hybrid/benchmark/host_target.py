@@ -14,13 +14,14 @@ from keras_hybrid.benchmark.rows import Row
 
 
 class Host:
-    """Runs cells on this machine, through the interpreter unless `options.binary` is given."""
+    """Runs cells on this machine, through the interpreter unless `options` has a binary."""
 
     target = "host"
     name = "host"
 
     def __init__(self, options: Options):
         self.options = options
+        self._path = next(iter(options.binaries), None)
         self.flavour: tool_flags.Flavour | None = None
         self.binary = provenance.host_runtime()
 
@@ -30,7 +31,7 @@ class Host:
         Raises:
             ValueError: if they are not.
         """
-        path = self.options.binary
+        path = self._path
         if path is None:
             impossible = sorted({cell.delegate for cell in cells} - set(DELEGATES))
             if impossible or any(cell.kind == "profile" for cell in cells):
@@ -72,7 +73,7 @@ class Host:
         """Output, exit status and a note if the program was too late."""
         try:
             done = subprocess.run(
-                [self.options.binary, *flags],
+                [self._path, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -35,13 +35,14 @@ class Options:
     """What all runs of a matrix share.
 
     Args:
-        binary: path of `benchmark_model`; None with the APK route.
+        binaries: paths of `benchmark_model`; each device takes the first that is for its ABI.
+            None are needed with the APK route and with the host's interpreter.
         cores: "big" (the strongest cores, one for each thread), "all", or a hexadecimal mask.
         extra_flags: further flags, passed as they are to every run.
         start_seconds: how long loading and preparing a model may take at most.
     """
 
-    binary: str | None
+    binaries: tuple[str, ...]
     protocol: tool_flags.Protocol
     rules: device_state.Rules = device_state.Rules()
     delegates: dict[str, tool_flags.Delegate] = dataclasses.field(
@@ -125,10 +126,7 @@ class Phone:
         return f"{FOLDER}/{model.sha256[:32]}.tflite"
 
     def _prepare_program(self):
-        path = self.options.binary
-        if path is None:
-            raise ValueError("A benchmark binary is needed for Android. Received: binary=None")
-        executable = binaries.check_for_android(path, self.device["abis"])
+        path, executable = self._choose_binary()
         checksum = provenance.sha256(path)
         self._remote_binary = f"{FOLDER}/benchmark_model_{checksum[:32]}"
         self._kill_leftover()
@@ -144,6 +142,20 @@ class Phone:
             "sha256": checksum,
             "version": self._version(path),
         }
+
+    def _choose_binary(self):
+        if not self.options.binaries:
+            raise ValueError(
+                "Android needs a benchmark_model: give --benchmark_binary (or --apk). "
+                "Received: none"
+            )
+        reasons = []
+        for path in self.options.binaries:
+            try:
+                return path, binaries.check_for_android(path, self.device["abis"])
+            except ValueError as error:
+                reasons.append(str(error))
+        raise ValueError("; ".join(reasons))
 
     @staticmethod
     def _version(path):

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark import summary
-from keras_hybrid.benchmark.compare import escape
+from keras_hybrid.benchmark.comparison import escape
 from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.rows import STATUSES, Row
 
