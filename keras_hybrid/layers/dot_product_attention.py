@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -72,6 +73,12 @@ class DotProductAttention(keras.layers.Layer):
 
     def call(self, inputs):
         query, key, value = inputs
+        # Between a map and a handful of tokens, heads are told apart by zeros in the tokens:
+        # that multiplies a small product by `num_heads`, and saves transposing the map.
+        if self._heads_by_zeros(query):
+            return self._attend_from_tokens(query, key, value)
+        if self._heads_by_zeros(key):
+            return self._attend_to_tokens(query, key, value)
         weights = self.attention_weights(query, key)
         attended = ops.matmul(weights, self._to_heads(value))
         return self._from_heads(attended, query)
@@ -82,15 +89,65 @@ class DotProductAttention(keras.layers.Layer):
         Returns (batch, groups * num_heads, N of query, N of key), where groups are MobileViT's
         positions, iFormer's windows, or 1.
         """
-        scale = self.scale or (query.shape[-1] // self.num_heads) ** -0.5
         scores = ops.matmul(
-            self._to_heads(query) * scale, ops.transpose(self._to_heads(key), (0, 1, 3, 2))
+            self._scaled(self._to_heads(query), query),
+            ops.transpose(self._to_heads(key), (0, 1, 3, 2)),
         )
-        if scores.shape[-1] == 1:
-            return scores * 0 + 1  # a lone key has all the weight; Keras' softmax would warn
         # Half precision holds neither large scores nor the sum of thousands of weights.
         weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
         return ops.cast(weights, scores.dtype)
+
+    def _heads_by_zeros(self, tokens):
+        several_heads = self.num_heads > 1 and not self.separate_positions and not self.window_size
+        return several_heads and len(tokens.shape) == 3 and tokens.shape[1] is not None
+
+    def _scaled(self, x, query):
+        """x times the factor on the scores, where it is not 1."""
+        scale = self.scale or (query.shape[-1] // self.num_heads) ** -0.5
+        return x if scale == 1 else x * scale
+
+    def _attend_from_tokens(self, query, key, value):
+        """Few queries: (batch, M, C), over keys and values of any axes -> (batch, M, D)."""
+        num_tokens, channels = query.shape[1], value.shape[-1]
+        query = self._scaled(self._zeros_between_heads(query), query)  # (batch, heads * M, C)
+        key, value = self._flat(key), self._flat(value)  # (batch, N, C), (batch, N, D)
+        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
+        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        x = ops.matmul(ops.cast(weights, scores.dtype), value)  # (batch, heads * M, D)
+        x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
+        return ops.sum(x * self._head_mask(x), axis=1)  # (batch, M, D)
+
+    def _attend_to_tokens(self, query, key, value):
+        """Few keys: a query of any axes over (batch, M, C) -> the query's axes with D channels."""
+        heads, num_tokens = self.num_heads, key.shape[1]
+        length = math.prod(ops.shape(query)[1:-1])
+        axes = tuple(ops.shape(query)[1:-1])
+        keys = self._scaled(self._zeros_between_heads(key), query)  # (batch, heads * M, C)
+        scores = ops.matmul(keys, ops.transpose(self._flat(query), (0, 2, 1)))
+        # Softmax with the pixels last: one over few tokens, row by row, takes four times as long.
+        x = ops.cast(ops.reshape(scores, (-1, heads, num_tokens, length)), "float32")
+        x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=2, keepdims=True)))
+        x = x / ops.sum(x, axis=2, keepdims=True)  # (batch, heads, M, N)
+        x = ops.reshape(ops.cast(x, scores.dtype), (-1, heads * num_tokens, length))
+        x = ops.matmul(ops.transpose(x, (0, 2, 1)), self._zeros_between_heads(value))
+        return ops.reshape(x, (-1, *axes, value.shape[-1]))
+
+    def _flat(self, x):
+        """(batch, ..., C) -> (batch, N, C)."""
+        return ops.reshape(x, (-1, math.prod(ops.shape(x)[1:-1]), x.shape[-1]))
+
+    def _head_mask(self, x):
+        """(1, heads, 1, C): 1 where a channel belongs to a head, else 0."""
+        channels = x.shape[-1] // self.num_heads
+        mask = np.repeat(np.eye(self.num_heads), channels, axis=1)[None, :, None]
+        return ops.convert_to_tensor(mask, dtype=x.dtype)
+
+    def _zeros_between_heads(self, tokens):
+        """(batch, M, C) -> (batch, heads * M, C), each head with zeros in the others' channels."""
+        num_tokens, channels = tokens.shape[1:]
+        x = ops.reshape(tokens, (-1, 1, num_tokens, channels))
+        x = x * self._head_mask(x)  # (batch, heads, M, C)
+        return ops.reshape(x, (-1, self.num_heads * num_tokens, channels))
 
     def multiply_adds(self, query, key, value):
         """Multiply-adds of both matrix products for one image, given the inputs' shapes."""
