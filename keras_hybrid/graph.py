@@ -13,11 +13,13 @@ class Call:
         operation: the layer, or the operation of `keras.ops`.
         inputs: the Keras tensors it was given, flattened.
         outputs: the Keras tensors it returned, flattened.
+        args_and_kwargs: all it was given, in the call's structure.
     """
 
     operation: keras.Operation
     inputs: tuple[keras.KerasTensor, ...]
     outputs: tuple[keras.KerasTensor, ...]
+    args_and_kwargs: tuple[tuple, dict]
 
 
 def calls(model: keras.Model) -> list[Call]:
@@ -32,7 +34,12 @@ def calls(model: keras.Model) -> list[Call]:
     if not nodes_by_depth:
         raise ValueError(f"A functional model is expected. Received: model={model!r}")
     return [
-        Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
+        Call(
+            node.operation,
+            tuple(node.input_tensors),
+            tuple(node.outputs),
+            (node.arguments.args, node.arguments.kwargs),
+        )
         for depth in sorted(nodes_by_depth, reverse=True)
         for node in nodes_by_depth[depth]
     ]
