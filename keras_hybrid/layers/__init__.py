@@ -5,10 +5,12 @@ from keras_hybrid.layers.dot_product_attention import DotProductAttention
 from keras_hybrid.layers.drop_path import DropPath
 from keras_hybrid.layers.dynamic_relu import DynamicReLU
 from keras_hybrid.layers.layer_scale import LayerScale
+from keras_hybrid.layers.normalization import LeanLayerNormalization
 from keras_hybrid.layers.padding import CropToReference, PadToMultiple
 from keras_hybrid.layers.patches import FoldPatches, UnfoldPatches
 from keras_hybrid.layers.split_channels import SplitChannels
 from keras_hybrid.layers.tokens import GlobalTokens, SelectToken
+from keras_hybrid.layers.two_slope_relu import TwoSlopeReLU
 
 __all__ = [
     "ChannelShuffle",
@@ -19,8 +21,10 @@ __all__ = [
     "FoldPatches",
     "GlobalTokens",
     "LayerScale",
+    "LeanLayerNormalization",
     "PadToMultiple",
     "SelectToken",
     "SplitChannels",
+    "TwoSlopeReLU",
     "UnfoldPatches",
 ]
