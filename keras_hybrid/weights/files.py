@@ -1,0 +1,259 @@
+"""Reads checkpoint files: strangers' files, so nothing in them is ever executed."""
+
+import argparse
+import io
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+
+PUBLISHED_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar", ".ckpt")
+KERAS_SUFFIXES = (".weights.h5", ".keras")
+SUFFIXES = (*PUBLISHED_SUFFIXES, *KERAS_SUFFIXES)
+# Where training programs put the state dict, the exponential moving average's first.
+EMA_KEYS = ("state_dict_ema", "model_ema", "ema")
+STATE_DICT_KEYS = ("model", "module", "state_dict")
+WHOLE_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+BACKBONE_PREFIX = "backbone."
+MAXIMUM_NESTING = 4
+PICKLE_STARTS = (b"PK", b"\x80")  # PyTorch's zip archives, and the pickles before them
+
+
+def is_keras_file(path: str | os.PathLike) -> bool:
+    """Whether a file's name says that Keras wrote it."""
+    return str(path).endswith((*KERAS_SUFFIXES, ".h5"))
+
+
+def read_published(path: str | os.PathLike, prefer_ema: bool = True) -> Mapping[str, object]:
+    """The state dict of a `.safetensors` file or a PyTorch pickle (`.pth`, `.pt`, `.bin`).
+
+    A pickle is read by `torch.load(weights_only=True)` and nothing else: it can hold tensors,
+    plain containers and the command line of a training program (`argparse.Namespace`, a class
+    without behaviour), but cannot run code. State dicts nested under `model`, `module`,
+    `state_dict` or `state_dict_ema` are found; prefixes `module.` and `backbone.` are taken off,
+    and what a detector keeps beside its backbone is left out.
+
+    Args:
+        path: of the file.
+        prefer_ema: of a file with both, the moving average's weights or the last step's.
+
+    Returns: published names -> arrays or tensors.
+
+    Raises:
+        ValueError: for a missing, truncated, corrupt or hostile file, a web page in its place, an
+            unknown suffix, or a file without a state dict. It names the file.
+        ImportError: for a pickle where PyTorch is not installed.
+    """
+    path = check_file(path)
+    if path.name.endswith(".safetensors"):
+        return _unprefixed(_read_safetensors(path))
+    if not path.name.endswith(PUBLISHED_SUFFIXES):
+        raise ValueError(
+            f"A checkpoint's name must end in one of {SUFFIXES}. Received: file {path}"
+        )
+    return _unprefixed(find_state_dict(_read_pickle(path), path, prefer_ema))
+
+
+def read_keras(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
+    """The variables of each layer in a `.weights.h5` or `.keras` file, by the layer's name.
+
+    Only the arrays are read; of a `.keras` file neither code nor configuration.
+
+    Args:
+        path: of the file.
+
+    Returns: layer name -> its variables, in the order in which the layer saves them.
+
+    Raises:
+        ValueError: for a missing, truncated or corrupt file, or one without layers' names.
+    """
+    path = check_file(path)
+    try:
+        if path.name.endswith(".keras"):
+            with zipfile.ZipFile(path) as archive:
+                source = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            source = path
+        with h5py.File(source, "r") as file:
+            layers = file.get("layers")
+            variables = dict(_layer_variables(layers, path)) if layers is not None else {}
+    except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
+        raise ValueError(_corrupt(path, error)) from error
+    if not variables:
+        raise ValueError(
+            "The file has no layers with weights and names, as `model.save_weights` of Keras 3 "
+            f"writes them. Received: file {path}"
+        )
+    return variables
+
+
+def check_file(path: str | os.PathLike) -> Path:
+    """The path, after the checks that need no format.
+
+    Raises:
+        ValueError: where there is no file, or it is empty, a web page or a Git LFS pointer.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no file"
+        raise ValueError(f"There is {kind} of that name. Received: file {path}")
+    with path.open("rb") as file:
+        start = file.read(2048)
+    if not start:
+        raise ValueError(f"The file is empty: delete it and fetch it again. Received: file {path}")
+    if (title := html_title(start)) is not None:
+        raise ValueError(
+            f"The file is a web page ({title!r}), not a checkpoint: its home answered with a page, "
+            "often because a download quota is used up. Delete it, open its address in a browser "
+            f"and save the file itself. Received: file {path}"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            "The file is a Git LFS pointer, not the checkpoint: fetch it with `git lfs pull`. "
+            f"Received: file {path}"
+        )
+    return path
+
+
+def as_float32(value, key: str) -> np.ndarray:
+    """An array or PyTorch tensor of any number type, bfloat16 too, as float32.
+
+    Args:
+        value: the array or tensor.
+        key: its name, for the message.
+
+    Raises:
+        ValueError: for anything but numbers.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().float().numpy()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" and array.dtype != ml_dtypes.bfloat16:
+        raise ValueError(f"Weights must be numbers. Received: {key} of type {array.dtype}")
+    return array.astype("float32", copy=False)
+
+
+def html_title(start: bytes) -> str | None:
+    """The title of a web page from its first bytes ("untitled" without one); None for others."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2048].decode("latin-1")
+    if not re.match(r"<(!doctype html|html|head|body|\?xml)", text, re.IGNORECASE):
+        return None
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    return " ".join(title[1].split()) if title else "untitled"
+
+
+def find_state_dict(content, path: str | os.PathLike, prefer_ema: bool = True) -> Mapping:
+    """The state dict inside what a training program saved.
+
+    Args:
+        content: what was read from the file.
+        path: for messages.
+        prefer_ema: of several, the exponential moving average's or the last step's.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    keys = (*EMA_KEYS, *STATE_DICT_KEYS) if prefer_ema else (*STATE_DICT_KEYS, *EMA_KEYS)
+    found = content
+    for _ in range(MAXIMUM_NESTING):
+        if not isinstance(found, Mapping):
+            break
+        nested = [found[key] for key in keys if isinstance(found.get(key), Mapping)]
+        if not nested:
+            tensors = {key: value for key, value in found.items() if hasattr(value, "shape")}
+            if tensors and len(tensors) == len(found):
+                return tensors
+            break
+        found = nested[0]
+    shown = sorted(map(str, content))[:8] if isinstance(content, Mapping) else type(content)
+    raise ValueError(
+        f"The file holds no state dict, neither at its top nor under any of {keys}. "
+        f"Received: file {path} with {shown}"
+    )
+
+
+def _read_safetensors(path):
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(_corrupt(path, error)) from error
+
+
+def _read_pickle(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a PyTorch pickle, which only PyTorch reads safely: `pip install "
+            "'keras-hybrid[torch]'` (or `pip install torch`), or convert the file to "
+            "`.safetensors` where PyTorch is installed."
+        ) from error
+
+    with path.open("rb") as file:
+        if not file.read(2).startswith(PICKLE_STARTS):
+            raise ValueError(_corrupt(path, "neither a zip archive nor a pickle"))
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = re.search(r"(GLOBAL|Unsupported global)[^.]*\.[^.]*", str(error))
+        raise ValueError(
+            "The pickle holds more than tensors and was refused; nothing in it was run "
+            f"({reason[0].strip() if reason else 'an object or a call'}). Get the weights as "
+            f"`.safetensors`, or from a home that you trust. Received: file {path}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(_corrupt(path, error)) from error
+
+
+def _corrupt(path, error):
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"The file is truncated or corrupt, or not what its name says ({line}): delete it and "
+        f"fetch it again. Received: file {path} of {path.stat().st_size} bytes"
+    )
+
+
+def _layer_variables(layers, path) -> Iterator[tuple[str, list[np.ndarray]]]:
+    for key in layers:
+        group = layers[key]
+        variables = group.get("vars") if isinstance(group, h5py.Group) else None
+        if not isinstance(variables, h5py.Group) or "name" not in variables.attrs:
+            continue
+        arrays = []
+        for index in sorted(variables, key=int):
+            dataset = variables[index]
+            if dataset.external or dataset.is_virtual:
+                raise ValueError(
+                    f"The file refers to data in other files, which is refused. Received: {path}"
+                )
+            arrays.append(dataset[()])
+        if arrays:
+            yield str(variables.attrs["name"]), arrays
+
+
+def _unprefixed(state_dict):
+    """Without the prefixes of wrappers; of a detector, its backbone."""
+    while state_dict:
+        for prefix in WHOLE_PREFIXES:
+            if all(key.startswith(prefix) for key in state_dict):
+                break
+        else:
+            prefix = BACKBONE_PREFIX
+            if not any(key.startswith(prefix) for key in state_dict):
+                break
+        state_dict = {
+            key.removeprefix(prefix): value
+            for key, value in state_dict.items()
+            if key.startswith(prefix)
+        }
+    return state_dict
