@@ -40,6 +40,7 @@ _MODULE_OF = {
     "decode_predictions": "keras_hybrid.weights.labels",
     "count_multiply_adds": "keras_hybrid.analysis.cost",
     "export_tflite": "keras_hybrid.export.convert",
+    "fuse": "keras_hybrid.quantization.surgery.fuse",
 }
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]

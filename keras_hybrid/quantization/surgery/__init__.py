@@ -1,0 +1,1 @@
+"""Model -> model passes: the same function, with less to compute. None knows a family."""

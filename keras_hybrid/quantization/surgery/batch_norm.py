@@ -1,0 +1,62 @@
+"""Batch norm and layer scale into the convolutions and dense layers on either side."""
+
+import keras
+import numpy as np
+
+from keras_hybrid.layers import LayerScale
+from keras_hybrid.quantization.surgery.affine import (
+    affine_producer,
+    is_affine,
+    scale_inputs,
+    scale_outputs,
+    shift_inputs,
+    shift_outputs,
+    takes_every_channel,
+)
+from keras_hybrid.quantization.surgery.editing import EditableModel, as_pass
+
+
+def edit_batch_norms(model: EditableModel):
+    """The edit of `fold_batch_norms`."""
+    for step in list(model.steps):
+        if step.is_a(keras.layers.BatchNormalization):
+            factor, offset = _factor_and_offset(step)
+        elif step.is_a(LayerScale):
+            factor, offset = step.weight("gamma"), None
+        else:
+            continue
+        if step.setting("axis") not in (None, -1, len(step.output.shape) - 1):
+            continue
+        before = affine_producer(model, step.inputs[0])
+        if before is not None:
+            scale_outputs(before, factor)
+            if offset is not None:
+                shift_outputs(before, offset)
+            model.bypass(step)
+            continue
+        after = model.consumers(step.output)
+        if after and all(
+            is_affine(model, consumer) and takes_every_channel(consumer) for consumer in after
+        ):
+            if model.is_output(step.output):
+                continue
+            for consumer in after:
+                if offset is not None:
+                    shift_inputs(consumer, offset)
+                scale_inputs(consumer, factor)
+            model.bypass(step)
+
+
+def _factor_and_offset(step):
+    """Of a batch norm in inference: output = input * factor + offset."""
+    mean, variance = step.weight("moving_mean"), step.weight("moving_variance")
+    factor = 1 / np.sqrt(variance.astype("float64") + step.setting("epsilon"))
+    if step.setting("scale"):
+        factor = factor * step.weight("gamma")
+    offset = -mean * factor
+    if step.setting("center"):
+        offset = offset + step.weight("beta")
+    return factor.astype("float32"), offset.astype("float32")
+
+
+fold_batch_norms = as_pass(edit_batch_norms)

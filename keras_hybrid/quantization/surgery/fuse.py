@@ -1,0 +1,57 @@
+"""All passes: a trained model as the leanest model that computes the same."""
+
+import keras
+
+from keras_hybrid.quantization.surgery.attention import (
+    edit_attention_scales,
+    edit_split_projections,
+)
+from keras_hybrid.quantization.surgery.averaged_heads import edit_averaged_heads
+from keras_hybrid.quantization.surgery.batch_norm import edit_batch_norms
+from keras_hybrid.quantization.surgery.channel_shuffle import edit_channel_shuffles
+from keras_hybrid.quantization.surgery.constant_tokens import edit_constant_tokens
+from keras_hybrid.quantization.surgery.editing import EditableModel
+from keras_hybrid.quantization.surgery.hard_sigmoid import edit_dynamic_relus, edit_gates
+from keras_hybrid.quantization.surgery.layer_norm import edit_layer_norms
+from keras_hybrid.quantization.surgery.position_encoding import edit_position_encodings
+from keras_hybrid.quantization.surgery.regularisers import edit_regularisers
+
+# In this order: a later edit finds what an earlier one brought side by side.
+EDITS = (
+    edit_regularisers,
+    edit_batch_norms,
+    edit_position_encodings,
+    edit_averaged_heads,
+    edit_attention_scales,
+    edit_layer_norms,
+    edit_gates,
+    edit_dynamic_relus,
+    edit_constant_tokens,
+    edit_channel_shuffles,
+    edit_split_projections,
+)
+
+
+def fuse(model: keras.Model) -> keras.Model:
+    """Folds what inference can compute once and for all into the weights.
+
+    Batch norm and layer scale go into the convolutions beside them, RepCPE's residual into its
+    kernel, two distillation heads into one, the attention scale into a projection, layer norm's
+    scale and offset into what follows and its mean into what comes before, hard sigmoids into
+    clipped dense layers, image-independent work on tokens into constants, channel shuffles into
+    the order of weights; drop path and dropout go.
+
+    Args:
+        model: a functional model, of this package or of standard layers; it is left as it is.
+
+    Returns: a new model with the same inputs and outputs, for inference: training it would not
+    be training the same network.
+
+    Raises:
+        ValueError: for a model that is not functional.
+    """
+    editable = EditableModel(model)
+    for edit in EDITS:
+        edit(editable)
+        editable.remove_unused()
+    return editable.to_model()
