@@ -14,16 +14,13 @@ Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplet
 combination without a measurement.
 """
 
+import pathlib
 import sys
 import threading
 
 from absl import app, flags
 
-from keras_hybrid.benchmark import adb, session, tool_flags
-from keras_hybrid.benchmark.device_state import Rules
-from keras_hybrid.benchmark.phone import Options, Phone
-from keras_hybrid.benchmark.plan import Cell, Repetitions
-from keras_hybrid.benchmark.rows import read_rows
+from keras_hybrid import benchmark
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("target", ["host"], ["host", "android"], "Where to run; may be repeated.")
@@ -35,7 +32,7 @@ flags.DEFINE_string("host_binary", None, "A benchmark_model for this machine (el
 flags.DEFINE_string("apk", None, "Run through the benchmark app, installing this package.")
 flags.DEFINE_bool("app", False, "Run through the benchmark app that is installed already.")
 flags.DEFINE_list("threads", ["1"], "Numbers of threads, e.g. 1,4.")
-flags.DEFINE_list("delegates", ["cpu"], f"Of {', '.join(tool_flags.DELEGATES)}, and custom ones.")
+flags.DEFINE_list("delegates", ["cpu"], "Of cpu (XNNPACK), builtin, gpu, nnapi, npu, custom ones.")
 flags.DEFINE_multi_string(
     "custom_delegate", [], "NAME[:EXPECTED] --flag=value ..., EXPECTED being its name in the log."
 )
@@ -78,7 +75,7 @@ def make_cells(models, delegates):
     if unknown:
         raise ValueError(f"delegates must be of {sorted(delegates)}. Received: {unknown}")
     return [
-        Cell(model, count, delegate, kind)
+        benchmark.Cell(model, count, delegate, kind)
         for model in models
         for count in counts
         for delegate in FLAGS.delegates
@@ -87,16 +84,16 @@ def make_cells(models, delegates):
 
 
 def make_options(binaries, delegates, session_id):
-    return Options(
+    return benchmark.Options(
         binaries=tuple(binaries),
-        protocol=tool_flags.Protocol(
+        protocol=benchmark.Protocol(
             FLAGS.warmup_runs,
             FLAGS.warmup_seconds,
             FLAGS.min_runs,
             FLAGS.min_seconds,
             FLAGS.max_seconds,
         ),
-        rules=Rules(
+        rules=benchmark.Rules(
             max_thermal_status=FLAGS.max_thermal_status,
             max_battery_c=FLAGS.max_battery_c,
             cooldown_seconds=FLAGS.cooldown_seconds,
@@ -114,27 +111,23 @@ def make_options(binaries, delegates, session_id):
 def make_targets(delegates, session_id, stop):
     targets = []
     if "host" in FLAGS.target:
-        from keras_hybrid.benchmark.host_target import Host
-
         binaries = [FLAGS.host_binary] if FLAGS.host_binary else []
-        targets.append(Host(make_options(binaries, delegates, session_id)))
+        targets.append(benchmark.Host(make_options(binaries, delegates, session_id)))
     if "android" in FLAGS.target:
         options = make_options(FLAGS.benchmark_binary, delegates, session_id)
         for serial in find_serials():
-            device = adb.Adb(serial, program=FLAGS.adb, timeout=FLAGS.adb_timeout)
+            device = benchmark.Adb(serial, program=FLAGS.adb, timeout=FLAGS.adb_timeout)
             if FLAGS.apk or FLAGS.app:
-                from keras_hybrid.benchmark.apk import AppPhone
-
-                targets.append(AppPhone(device, options, stop, apk=FLAGS.apk))
+                targets.append(benchmark.AppPhone(device, options, stop, apk=FLAGS.apk))
             else:
-                targets.append(Phone(device, options, stop))
+                targets.append(benchmark.Phone(device, options, stop))
     return targets
 
 
 def find_serials():
     if FLAGS.serial:
         return list(dict.fromkeys(FLAGS.serial))
-    listed = adb.list_devices(FLAGS.adb, FLAGS.adb_timeout)
+    listed = benchmark.list_devices(FLAGS.adb, FLAGS.adb_timeout)
     for device in listed:
         if device.state != "device":
             print(f"[{device.serial}] is {device.state}: left out")
@@ -146,14 +139,14 @@ def find_serials():
 
 def measure(paths):
     """Runs the matrix; whether it is complete, and the paths of the models."""
-    models = session.find_models(paths)
-    custom = [tool_flags.custom_delegate(text) for text in FLAGS.custom_delegate]
-    delegates = {**tool_flags.DELEGATES, **{delegate.name: delegate for delegate in custom}}
+    models = benchmark.find_models(paths)
+    custom = [benchmark.custom_delegate(text) for text in FLAGS.custom_delegate]
+    delegates = {**benchmark.DELEGATES, **{delegate.name: delegate for delegate in custom}}
     stop = threading.Event()
-    running = session.Session(
+    running = benchmark.Session(
         FLAGS.output,
         make_cells(models, delegates),
-        Repetitions(
+        benchmark.Repetitions(
             FLAGS.repetitions, max(FLAGS.repetitions, FLAGS.max_repetitions), FLAGS.max_spread
         ),
         resume=FLAGS.resume,
@@ -161,7 +154,7 @@ def measure(paths):
         reconnect_seconds=FLAGS.reconnect_seconds,
         stop=stop,
     )
-    outcomes = running.run(make_targets(delegates, session.new_session_id(), stop))
+    outcomes = running.run(make_targets(delegates, benchmark.new_session_id(), stop))
     return all(outcome.complete for outcome in outcomes), {m.name: m.path for m in models}
 
 
@@ -172,30 +165,25 @@ def main(argv):
     try:
         if len(argv) > 1:
             complete, model_paths = measure(argv[1:])
-        path = f"{FLAGS.output}/{session.ROWS}"
-        rows = read_rows(path) if complete or session.Path(path).exists() else []
+        path = pathlib.Path(FLAGS.output, "rows.jsonl")
+        rows = benchmark.read_rows(path) if complete or path.exists() else []
         if rows:
-            from keras_hybrid.benchmark import plots, reports, tables
-
-            metrics = plots.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
-            written = reports.write_reports(
+            metrics = benchmark.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
+            written = benchmark.write_reports(
                 FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
-            print(tables.as_markdown(rows))
-            print(*written, sep="\n")
-            measured = all(cell.rows for cell in tables.summarise(rows))
-            complete = complete and measured
+            print(benchmark.as_markdown(rows), *written, sep="\n")
+            complete = complete and all(cell.rows for cell in benchmark.summarise(rows))
         if FLAGS.compare:
-            from keras_hybrid.benchmark import comparison
-
-            result = comparison.compare(read_rows(FLAGS.compare), rows, tolerance=FLAGS.tolerance)
-            print(comparison.as_markdown(result))
-            if comparison.exit_status(result):
+            earlier = benchmark.read_rows(FLAGS.compare)
+            result = benchmark.compare(earlier, rows, tolerance=FLAGS.tolerance)
+            print(benchmark.comparison_table(result))
+            if benchmark.comparison_status(result):
                 sys.exit(1)
     except (ValueError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         sys.exit(2)
-    except adb.AdbError as error:
+    except benchmark.AdbError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         sys.exit(3)
     sys.exit(0 if complete else 3)

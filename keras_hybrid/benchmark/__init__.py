@@ -8,6 +8,7 @@ import importlib
 
 _MODULE_OF = {
     "Adb": "keras_hybrid.benchmark.adb",
+    "AdbError": "keras_hybrid.benchmark.adb",
     "AppPhone": "keras_hybrid.benchmark.apk",
     "Cell": "keras_hybrid.benchmark.plan",
     "DELEGATES": "keras_hybrid.benchmark.tool_flags",
@@ -20,12 +21,20 @@ _MODULE_OF = {
     "Row": "keras_hybrid.benchmark.rows",
     "Rules": "keras_hybrid.benchmark.device_state",
     "Session": "keras_hybrid.benchmark.session",
+    "as_markdown": "keras_hybrid.benchmark.tables",
     "benchmark_host": "keras_hybrid.benchmark.host",
     "compare": "keras_hybrid.benchmark.comparison",
+    "comparison_status": "keras_hybrid.benchmark.comparison",
+    "comparison_table": "keras_hybrid.benchmark.comparison",
+    "custom_delegate": "keras_hybrid.benchmark.tool_flags",
+    "find_models": "keras_hybrid.benchmark.session",
+    "list_devices": "keras_hybrid.benchmark.adb",
+    "new_session_id": "keras_hybrid.benchmark.session",
     "parse_log": "keras_hybrid.benchmark.log_parser",
     "ratio_interval": "keras_hybrid.benchmark.summary",
     "read_metrics": "keras_hybrid.benchmark.plots",
     "read_rows": "keras_hybrid.benchmark.rows",
+    "summarise": "keras_hybrid.benchmark.tables",
     "write_reports": "keras_hybrid.benchmark.reports",
 }
 

@@ -61,7 +61,7 @@ def compare(
     ]
 
 
-def exit_status(comparisons: list[Comparison]) -> int:
+def comparison_status(comparisons: list[Comparison]) -> int:
     """1 if something became slower or was lost, else 0."""
     return int(any(c.verdict in ("slower", "lost") for c in comparisons))
 
@@ -121,7 +121,7 @@ def _changed(earlier, later):
     return tuple(changes)
 
 
-def as_markdown(comparisons: list[Comparison]) -> str:
+def comparison_table(comparisons: list[Comparison]) -> str:
     lines = [
         "| device | model | threads | delegate | ratio | interval | verdict | rows | changed |",
         "|" + " --- |" * 9,

@@ -1,6 +1,8 @@
 """This machine as a target of the matrix: LiteRT's interpreter, or a host `benchmark_model`."""
 
+import dataclasses
 import datetime
+import os
 import platform
 import subprocess
 import time
@@ -88,17 +90,19 @@ class Host:
         """One run of one cell: its row and the program's output ("" for the interpreter)."""
         if self.flavour is None:
             protocol = self.options.protocol
-            row = benchmark_host(
-                cell.model.path,
-                cell.num_threads,
-                delegate=cell.delegate,
-                warmup_runs=protocol.warmup_runs,
-                warmup_seconds=protocol.warmup_seconds,
-                min_runs=protocol.min_runs,
-                min_seconds=protocol.min_seconds,
-                max_seconds=protocol.max_seconds,
-                repetition=repetition,
-                session=self.options.session,
+            row = self._mark_if_busy(
+                benchmark_host(
+                    cell.model.path,
+                    cell.num_threads,
+                    delegate=cell.delegate,
+                    warmup_runs=protocol.warmup_runs,
+                    warmup_seconds=protocol.warmup_seconds,
+                    min_runs=protocol.min_runs,
+                    min_seconds=protocol.min_seconds,
+                    max_seconds=protocol.max_seconds,
+                    repetition=repetition,
+                    session=self.options.session,
+                )
             )
             return row, ""
         before = provenance.host_state()
@@ -135,7 +139,15 @@ class Host:
             **provenance.harness(),
             **fields,
         )
-        return row, log
+        return self._mark_if_busy(row), log
+
+    def _mark_if_busy(self, row):
+        """A row that began while the machine had other work is no measurement."""
+        load, cores = row.state_before.get("load"), os.cpu_count() or 1
+        if row.status != "ok" or (load or 0) <= self.options.rules.max_load_per_core * cores:
+            return row
+        note = f"before: load {load:g} on {cores} cores"
+        return dataclasses.replace(row, status="throttled", notes=(*row.notes, note))
 
     def wait_until_back(self, seconds: float) -> bool:
         return True

@@ -307,7 +307,7 @@ class Phone:
         """Ends a benchmark of ours that still runs, e.g. after a lost connection."""
         self.adb.script(
             f"p=$(cat {FOLDER}/run.pid 2>/dev/null); case $p in ''|*[!0-9]*) ;; *) "
-            f"grep -q benchmark_model_ /proc/$p/cmdline 2>/dev/null && kill -9 $p;; esac; "
+            f"grep -q keras_hybrid_benchmark /proc/$p/cmdline 2>/dev/null && kill -9 $p;; esac; "
             f"rm -f {FOLDER}/run.pid"
         )
 

@@ -1,0 +1,115 @@
+"""Fixtures: an adb server of the test's own, phones on loopback, models and programs."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+from fake_phone import Phone, write_benchmark_model
+
+from keras_hybrid.benchmark.adb import Adb, run_adb
+from keras_hybrid.benchmark.device_state import Rules
+from keras_hybrid.benchmark.phone import Options
+from keras_hybrid.benchmark.session import find_models
+from keras_hybrid.benchmark.tool_flags import Protocol
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def adb_server(require, tmp_path, monkeypatch):
+    """An adb server at a port of its own; `adb` of this test talks to it."""
+    require(program="adb")
+    port = free_port()
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("ANDROID_USER_HOME", str(home))
+    monkeypatch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")  # look for no emulators
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    with open(tmp_path / "adb_server.log", "wb") as log:
+        server = subprocess.Popen(
+            [shutil.which("adb"), "-P", str(port), "nodaemon", "server"], stdout=log, stderr=log
+        )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield port
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def make_phone(adb_server, tmp_path):
+    """Makes phones and connects them."""
+    phones = []
+
+    def make(name="phone", *, connect=True, **options):
+        phone = Phone(tmp_path / name, **options)
+        phones.append(phone)
+        if connect:
+            assert "connected" in run_adb(["adb", "connect", phone.serial], 20)
+            wait_for(lambda: Adb(phone.serial).state() == "device")
+        return phone
+
+    yield make
+    for phone in phones:
+        phone.device.unplug()
+
+
+def wait_for(condition, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def binary(tmp_path):
+    return write_benchmark_model(tmp_path)
+
+
+@pytest.fixture
+def make_models(tmp_path):
+    """Writes files that pass for models, with these names."""
+
+    def make(*names):
+        folder = tmp_path / "models"
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_bytes(b"\x1c\0\0\0TFL3" + os.fsencode(name) * 20)
+        return find_models([str(folder / name) for name in names])
+
+    return make
+
+
+@pytest.fixture
+def make_options(binary):
+    """Options with short phases and no waiting."""
+
+    def make(**changes):
+        values = {
+            "binaries": (str(binary),),
+            "protocol": Protocol(2, 0.01, 10, 0.02, 5.0),
+            "rules": Rules(cooldown_seconds=0.0, poll_seconds=0.05),
+            "start_seconds": 10.0,
+            "session": "test",
+        }
+        return Options(**{**values, **changes})
+
+    return make
