@@ -11,8 +11,11 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from keras_hybrid.weights.checkpoint import load_checkpoint
+from keras_hybrid.weights.presets import find_preset, is_tag
+from keras_hybrid.weights.pretrained import load_pretrained
+
 MINIMUM_SIZE = 64
-WEIGHT_FILES = (".weights.h5", ".keras", ".h5")
 
 
 def image_input(input_tensor, input_shape, default_size: int, include_top: bool):
@@ -117,34 +120,32 @@ def make_model(image, outputs, name: str, weights) -> keras.Model:
 
 
 def load_weights(model: keras.Model, weights: str | os.PathLike | None):
-    """Loads what `weights` names into a new model.
+    """Loads the file that `weights` names into a new model.
+
+    A head that does not fit the file's stays fresh, with a warning; the rest is strict.
 
     Args:
         model: a new model.
-        weights: None for the random initialisation, or the path of a `.weights.h5` or `.keras`
-            file saved from the same architecture.
+        weights: None for the random initialisation, or the path of a checkpoint: `.weights.h5`,
+            `.keras`, `.safetensors`, or a PyTorch pickle (`.pth`, `.pt`, `.bin`). The tags of
+            published weights are for the public builders, which know their names.
 
     Raises:
         ValueError: when it is neither, or the file does not fit the model.
     """
     if weights is None:
         return
-    if weights == "imagenet":
+    if not isinstance(weights, str | os.PathLike):
         raise ValueError(
-            f"`weights='imagenet'` is not available for {model.name} yet: this version fetches no "
-            "published checkpoints. Pass `weights=None` for a random initialisation, the path of a "
-            "`.weights.h5` or `.keras` file, or load a published state dict with "
-            "`keras_hybrid.load_checkpoint(model, state_dict)`. Received: weights='imagenet'"
-        )
-    path = os.fspath(weights)
-    if not path.endswith(WEIGHT_FILES):
-        raise ValueError(
-            f"`weights` must be None or the path of a {', '.join(WEIGHT_FILES)} file. "
+            "`weights` must be None, a tag of published weights or the path of a file. "
             f"Received: weights={weights!r}"
         )
-    if not os.path.exists(path):
-        raise ValueError(f"There is no file of that name. Received: weights={weights!r}")
-    model.load_weights(path)
+    if not os.path.exists(weights):
+        raise ValueError(
+            "There is no file of that name, and no published weights of that tag "
+            f"(`keras_hybrid.list_weights()` lists all). Received: weights={weights!r}"
+        )
+    load_checkpoint(model, weights, allow_fresh_head=True)
 
 
 def suggestion(name: str, known) -> str:
@@ -157,10 +158,12 @@ def make_builder(build: Callable, variant: str, function_name: str, docstring: s
     """One public builder, `build` with its first argument fixed to `variant`.
 
     The builder has `build`'s signature without that argument, its own name and docstring, and
-    refuses unknown options with the nearest known one.
+    refuses unknown options with the nearest known one. Where `weights` is a tag of
+    `keras_hybrid.list_weights()`, it loads these published weights.
     """
     signature = inspect.signature(build)
     parameters = list(signature.parameters.values())[1:]
+    builder_signature = signature.replace(parameters=parameters)
 
     def builder(*args, **kwargs):
         for option in kwargs:
@@ -170,10 +173,19 @@ def make_builder(build: Callable, variant: str, function_name: str, docstring: s
                     f"{suggestion(option, (parameter.name for parameter in parameters))} "
                     f"Received: {option}={kwargs[option]!r}"
                 )
-        return build(variant, *args, **kwargs)
+        arguments = builder_signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        if not is_tag(arguments.arguments["weights"]):
+            return build(variant, *args, **kwargs)
+        preset = find_preset(function_name, arguments.arguments["weights"])
+        arguments.arguments["weights"] = None
+        model = build(variant, *arguments.args, **arguments.kwargs)
+        heads = {"distillation": True} if preset.distillation else {}
+        load_pretrained(model, preset, lambda: build(variant, weights=None, **heads))
+        return model
 
     builder.__name__ = builder.__qualname__ = function_name
     builder.__module__ = build.__module__
     builder.__doc__ = docstring
-    builder.__signature__ = signature.replace(parameters=parameters)
+    builder.__signature__ = builder_signature
     return builder
