@@ -101,7 +101,7 @@ class Adb:
         """
         mark = f"keras_hybrid_{secrets.token_hex(8)}"
         output = self.call(
-            "shell", f"{{ {text}\n}} </dev/null 2>&1; echo; echo {mark}=$?", timeout=timeout
+            "shell", f"{{ {text}\n}} </dev/null 2>&1; s=$?; echo; echo {mark}=$s", timeout=timeout
         )
         body, found, status = output.replace("\r\n", "\n").rpartition(f"\n{mark}=")
         if not found or not status.strip().isdigit():

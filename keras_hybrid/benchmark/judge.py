@@ -50,6 +50,7 @@ def judge(log: str, *, exit_status: int | None, delegate: Delegate, num_threads:
         notes.insert(0, f"the program ended with status {exit_status}")
     elif notes and not _only_fallback(report, notes):
         fields["status"] = "invalid"
+        notes += [fell_back] if fell_back else []
     elif fell_back:
         fields["status"] = "fell_back"
         notes.insert(0, fell_back)

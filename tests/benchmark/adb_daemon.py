@@ -120,7 +120,9 @@ class Device:
 
     def localise(self, command: str) -> str:
         """The command with the device's paths put below its folder."""
-        return re.sub(r"/(?=data/local/tmp|sys/|proc/(?:loadavg|sys/))", f"{self.root}/", command)
+        return re.sub(
+            r"(?<!\w)/(?=data/local/tmp|sys/|proc/(?:loadavg|sys/))", f"{self.root}/", command
+        )
 
     def start_shell(self, command: str, merge: bool) -> subprocess.Popen:
         self.commands.append(command)

@@ -7,12 +7,15 @@ import subprocess
 import time
 
 import pytest
-from fake_phone import Phone, write_benchmark_model
+from fake_phone import Phone as FakePhone
+from fake_phone import write_benchmark_model
 
 from keras_hybrid.benchmark.adb import Adb, run_adb
 from keras_hybrid.benchmark.device_state import Rules
-from keras_hybrid.benchmark.phone import Options
-from keras_hybrid.benchmark.session import find_models
+from keras_hybrid.benchmark.phone import Options, Phone
+from keras_hybrid.benchmark.plan import Cell, Repetitions
+from keras_hybrid.benchmark.rows import read_rows
+from keras_hybrid.benchmark.session import Session, find_models
 from keras_hybrid.benchmark.tool_flags import Protocol
 
 
@@ -60,7 +63,7 @@ def make_phone(adb_server, tmp_path):
     phones = []
 
     def make(name="phone", *, connect=True, **options):
-        phone = Phone(tmp_path / name, **options)
+        phone = FakePhone(tmp_path / name, **options)
         phones.append(phone)
         if connect:
             assert "connected" in run_adb(["adb", "connect", phone.serial], 20)
@@ -113,3 +116,26 @@ def make_options(binary):
         return Options(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def run_on(tmp_path, make_models, make_options):
+    """Runs cells of one model on a phone; gives rows, outcome and the lines for the user."""
+
+    def start(phone, *, cells=None, repetitions=1, resume=False, timeout=10.0, wait=3.0, **options):
+        said = []
+        cells = cells or [Cell(model, 1, "cpu") for model in make_models("a.tflite", "b.tflite")]
+        target = Phone(Adb(phone.serial, timeout=timeout), make_options(**options))
+        session = Session(
+            tmp_path / "out",
+            cells,
+            Repetitions(repetitions, repetitions),
+            resume=resume,
+            reconnect_seconds=wait,
+            say=said.append,
+        )
+        outcome = session.run([target])[0]
+        path = tmp_path / "out" / "rows.jsonl"
+        return (read_rows(path) if path.exists() else []), outcome, "\n".join(said)
+
+    return start

@@ -1,0 +1,396 @@
+"""Logs are read to the right numbers, or to none."""
+
+import dataclasses
+import functools
+import io
+import os
+import random
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+import standin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_hybrid.benchmark.log_parser import parse_log
+
+SAMPLES = Path(__file__).parent.parent.parent.parent / "shared" / "android" / "samples"
+FIGURES = [
+    field.name
+    for field in dataclasses.fields(parse_log("").__class__)
+    if field.name.endswith(("_ms", "_mb", "runs"))
+]
+TIMES = [name for name in FIGURES if not name.endswith("_mb")]
+
+
+@functools.cache
+def make_log(flavour="classic", *flags, slowdown="1"):
+    """A whole log of the stand-in, written from the format strings."""
+    model = Path(__file__)
+    output = io.StringIO()
+    os.environ["STANDIN_SLOWDOWN"] = slowdown
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            status = standin.main(
+                flavour,
+                [f"--graph={model}", "--num_threads=2", "--num_runs=30", "--min_secs=0.05", *flags],
+            )
+    finally:
+        del os.environ["STANDIN_SLOWDOWN"]
+    assert status == 0
+    return output.getvalue()
+
+
+LOGS = [
+    make_log("classic", "--report_peak_memory_footprint=true"),
+    make_log("classic", "--enable_op_profiling=true", "--use_xnnpack=true"),
+    make_log("classic", slowdown="3000"),  # above a second: 1.24027e+06
+    make_log("litert"),
+    make_log("litert", "--use_profiler=true"),
+]
+
+
+def as_logcat(log, pid=25289):
+    """The log as `adb logcat -v threadtime` shows it."""
+    letters = {"INFO": "I", "WARN": "W", "ERROR": "E", "VERBOSE": "V"}
+    lines = []
+    for line in log.splitlines():
+        level, _, text = line.partition(": ")
+        letter = letters.get(level)
+        text = text if letter else line
+        lines.append(f"07-14 13:23:08.133 {pid} {pid} {letter or 'I'} tflite  : {text}\n")
+    return "".join(lines)
+
+
+def as_old_build(log):
+    """The log without prefixes and percentiles, as builds before 2020 print it."""
+    lines = []
+    for line in log.splitlines():
+        line = line.removeprefix("INFO: ").removeprefix("VERBOSE: ")
+        lines.append(line.partition(" p5=")[0] if line.startswith("count=") else line)
+    return "\n".join(lines) + "\n"
+
+
+def assert_same_or_nothing(report, whole, names=FIGURES):
+    """Every figure is None or the whole log's, as exactly as the lines that are left print it."""
+    rounding = 0.0101 if report.flavour in ("litert", "litert_python") else 0.0
+    for name in names:
+        value, expected = getattr(report, name), getattr(whole, name)
+        if value is not None:
+            assert value == pytest.approx(expected, rel=6e-6, abs=rounding), name
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_whole_logs_are_valid(log):
+    report = parse_log(log)
+    assert report.valid, report.errors
+    assert report.parameters["Num threads"] == "2"
+    line = [line for line in log.splitlines() if "count=" in line and "median=" in line][1]
+    printed = dict(word.split("=") for word in line.removeprefix("INFO: ").split())
+    assert report.runs == int(printed["count"])
+    assert report.median_ms == float(printed["median"]) / 1000
+    assert report.mean_ms == float(printed["avg"]) / 1000
+    assert report.p95_ms == float(printed["p95"]) / 1000
+    assert report.flavour == ("litert" if "BENCHMARK RESULTS" in log else "classic")
+    named = {delegation.delegate for delegation in report.delegations}
+    assert named == ({"TfLiteXNNPackDelegate"} if "Replacing" in log else set())
+
+
+def test_numbers_in_scientific_notation():
+    assert "e+06" in LOGS[2]
+    assert parse_log(LOGS[2]).mean_ms > 1000
+
+
+@pytest.mark.parametrize("log", LOGS[:3])
+def test_logcat_and_old_builds_give_the_same_numbers(log):
+    whole = parse_log(log)
+    logcat = parse_log(as_logcat(log))
+    assert logcat.valid
+    old = parse_log(as_old_build(log))
+    assert old.valid and old.median_ms is None
+    for name in FIGURES:
+        assert getattr(logcat, name) == getattr(whole, name)
+        if name not in ("median_ms", "p5_ms", "p95_ms"):
+            assert getattr(old, name) == getattr(whole, name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_log_cut_at_the_end_never_gives_a_wrong_number(data):
+    log = data.draw(st.sampled_from(LOGS + [as_logcat(LOGS[0]), as_old_build(LOGS[0])]))
+    cut = parse_log(log[: data.draw(st.integers(0, len(log)))])
+    whole = parse_log(log)
+    assert_same_or_nothing(cut, whole)
+    if cut.valid:
+        assert cut.mean_ms == whole.mean_ms
+    assert cut.profile is None or not cut.profile.complete or cut.profile == whole.profile
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_log_cut_at_the_start_never_gives_a_wrong_number(data):
+    log = data.draw(st.sampled_from(LOGS + [as_logcat(LOGS[0]), as_old_build(LOGS[0])]))
+    report = parse_log(log[data.draw(st.integers(0, len(log))) :])
+    if report.valid:
+        assert_same_or_nothing(report, parse_log(log))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_log_that_lost_lines_never_gives_a_wrong_number(data):
+    log = data.draw(st.sampled_from(LOGS + [as_logcat(LOGS[0])]))
+    lines = log.splitlines(keepends=True)
+    kept = data.draw(st.lists(st.booleans(), min_size=len(lines), max_size=len(lines)))
+    report = parse_log("".join(line for line, keep in zip(lines, kept, strict=True) if keep))
+    if report.valid:
+        assert_same_or_nothing(report, parse_log(log))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_hole_in_a_log_never_gives_a_wrong_mean(data):
+    log = data.draw(st.sampled_from(LOGS))
+    begin = data.draw(st.integers(0, len(log)))
+    report = parse_log(log[:begin] + log[data.draw(st.integers(begin, len(log))) :])
+    if report.valid:
+        # The other figures are printed once only: a hole within them may go unseen.
+        assert_same_or_nothing(report, parse_log(log), ["mean_ms", "warmup_ms"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_two_interleaved_logs_are_no_measurement(data):
+    first, second = LOGS[0], make_log("classic", slowdown="1.5")
+    pids = data.draw(st.booleans())
+    streams = [
+        (as_logcat(log, pid) if pids else log).splitlines(keepends=True)
+        for log, pid in ((first, 11), (second, 22))
+    ]
+    generator = random.Random(data.draw(st.integers(0, 10**6)))
+    mixed = []
+    while any(streams):
+        stream = generator.choice([stream for stream in streams if stream])
+        mixed.append(stream.pop(0))
+    report = parse_log("".join(mixed))
+    assert not report.valid and report.mean_ms is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_an_error_written_anywhere_makes_the_log_invalid_or_is_seen(data):
+    log = data.draw(st.sampled_from(LOGS))
+    place = data.draw(st.integers(0, len(log)))
+    report = parse_log(
+        log[:place] + "ERROR: Node number 3 (FlexErf) failed to invoke.\n" + log[place:]
+    )
+    if report.valid:  # it can hide only in a line that no figure comes from
+        assert_same_or_nothing(report, parse_log(log))
+        line = log[:place].rpartition("\n")[2]
+        assert line and "=" not in line.partition("=")[0]
+        assert not line.lstrip().startswith(("INFO: count", "INFO: Inference timings"))
+    if place == 0 or log[place - 1] == "\n":
+        assert not report.valid
+        assert any("failed to invoke" in error for error in report.errors)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=400))
+def test_any_text_at_all_is_read_without_a_number(text):
+    assert not parse_log(text).valid
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("median=", "median=9"),
+        ("avg=", "avg=9"),
+        (" min=", " min=9"),
+        ("Inference (avg): ", "Inference (avg): 1"),
+        ("First inference: ", "First inference: 7"),
+        ("Init: ", "Init: 1"),
+        ("count=", "count=1"),
+        (" std=", " std=9"),
+    ],
+)
+def test_figures_that_contradict_each_other_are_refused(change):
+    report = parse_log(LOGS[0].replace(*change))
+    assert not report.valid
+    assert report.mean_ms is None and report.median_ms is None
+
+
+def test_dry_runs_and_empty_logs_are_no_measurement():
+    log = (
+        "INFO: count=0 p5=0 median=0 p95=0\n\nINFO: count=0 p5=0 median=0 p95=0\n\n"
+        "INFO: Inference timings in us: Init: 500, First inference: 0, Warmup (avg): -nan, "
+        "Inference (avg): -nan\n"
+    )
+    assert not parse_log(log).valid
+    assert parse_log("").errors == ("the log is empty",)
+
+
+@pytest.mark.parametrize(
+    "line, seconds",
+    [("count=1 curr=1357602", 1.357602), ("count=3 curr=2000(all same)", 0.002)],
+)
+def test_short_count_lines(line, seconds):
+    report = parse_log(
+        f"{line}\n\n{line}\n\nInference timings in us: Init: 1, First inference: "
+        f"{seconds * 1e6:.0f}, Warmup (avg): {seconds * 1e6:.6g}, Inference (avg): "
+        f"{seconds * 1e6:.6g}\n"
+    )
+    assert report.valid, report.errors
+    assert report.mean_ms == pytest.approx(seconds * 1000, rel=1e-5)
+    assert report.std_ms == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to apply GPU delegate.",
+        "Could not open '/data/local/tmp/x.tflite'.",
+        "Failed to load model /x",
+        "Node number 57 (BATCH_MATMUL) failed to prepare.",
+        "Encountered unresolved custom op: FlexErf.",
+        "Disallowed CPU fallback detected.",
+        "Segmentation fault",
+        "sh: ./benchmark_model: Permission denied",
+        "sh: taskset: inaccessible or not found",
+        'CANNOT LINK EXECUTABLE "benchmark_model": library "libx.so" not found',
+    ],
+)
+def test_failures_without_a_prefix_are_errors(text):
+    for log in (text + "\n" + LOGS[0], LOGS[0] + text + "\n"):
+        report = parse_log(log)
+        assert not report.valid and text in report.errors
+
+
+def test_harmless_lines_are_no_errors():
+    harmless = (
+        "WARN: Failed to get the input model file size.\n"
+        "WARNING: [plugin.cc:312] Failed to load plugin at: /x.so with error: ERROR: [a.cc:2]\n"
+        "└ Could not load shared library /x.so: cannot open shared object file: No such file or "
+        "directory.\n"
+        "nnapi error: unable to open library libneuralnetworks.so\n"
+        "Duplicate flags: num_threads\n"
+    )
+    report = parse_log(harmless + LOGS[0])
+    assert report.valid, report.errors
+    assert len(report.warnings) == 2
+
+
+def test_unconsumed_flags_are_surfaced():
+    report = parse_log("WARN: Unconsumed cmdline flags: --use_cpu=true --x=a b\n" + LOGS[0])
+    assert report.unconsumed_flags == ("--use_cpu=true", "--x=a b")
+
+
+def test_delegations_of_every_era():
+    for text, expected in (
+        ("Replacing 3 node(s) with delegate (A) node, yielding 2 partitions.", (3, None, 2, 0)),
+        ("Replacing 3 out of 9 node(s) with delegate (A) node, yielding 2 partitions for the whole "
+         "graph.", (3, 9, 2, 0)),
+        ("Replacing 3 out of 9 node(s) with delegate (A) node, yielding 2 partitions for subgraph "
+         "1 (while body).", (3, 9, 2, 1)),
+    ):  # fmt: skip
+        found = parse_log(f"VERBOSE: {text}\n").delegations[0]
+        assert (found.delegated, found.total, found.partitions, found.subgraph) == expected
+
+
+def test_csv_profile_with_commas_in_kinds_and_names():
+    header = "node type, first, avg_ms, %, cdf%, mem KB, times called, name"
+    kind = "Convolution (NHWC, QS8, QC8W) GEMM"
+    log = (
+        "Operator-wise Profiling Info for Regular Benchmark Runs:\n"
+        "============================== Run Order ==============================\n"
+        f"{header}\n{kind}, 0.11, 0.0930388, 44.8994%, 44.8994%, 0, 1, Delegate/{kind}:0\n"
+        "SOFTMAX, 0.001, 2.1e-05, 55.1006%, 100%, 0, 1, [a, b]:1\n\n"
+        "Number of nodes executed: 2\n"
+    )
+    profile = parse_log(log).profile
+    assert profile.complete
+    assert [(o.kind, o.name, o.average_ms) for o in profile.operators] == [
+        (kind, f"Delegate/{kind}:0", 0.0930388),
+        ("SOFTMAX", "[a, b]:1", 2.1e-05),
+    ]
+
+
+# What people read in the logs of ../shared: name of the file -> figures in it, exactly.
+KNOWN = {
+    "01_": dict(valid=True, mean_ms=79.7609, init_ms=38.467, warmup_ms=83.235, operators=31),
+    "02_": dict(valid=True, mean_ms=85.23, runs=50, peak_memory_mb=35.2, first_ms=120.45),
+    "03_": dict(valid=True, median_ms=84.5, p95_ms=91.0, mean_ms=85.23),
+    "04_litert_benchmark_python_real_stdout": dict(valid=True, median_ms=0.03, runs=30),
+    "04_litert_benchmark_python_real_stderr": dict(valid=False, mean_ms=None),
+    "10_": dict(valid=True, median_ms=0.462, mean_ms=0.464545, runs=2112, p95_ms=0.478,
+                init_ms=4.478, first_ms=1.033, overall_memory_mb=11.51, operators=5,
+                delegated=(1, 1, 1)),
+    "11_": dict(valid=True, mean_ms=1240.27, median_ms=1239.807, overall_memory_mb=109.832),
+    "13_": dict(valid=True, mean_ms=602.943, median_ms=None, first_ms=633.43, runs=50),
+    "14_": dict(valid=True, median_ms=576.856, std_ms=325.425, delegated=(49, 49, 1)),
+    "15_": dict(valid=True, median_ms=307.968, init_ms=5664.363, delegated=(49, 49, 1)),
+    "16_": dict(valid=False, mean_ms=None, delegated=(2136, 2168, 65)),
+    "18_logcat": dict(valid=True, median_ms=252.767, runs=25, delegated=(642, 685, 19)),
+    "19_": dict(valid=False, mean_ms=None),
+    "20_": dict(valid=True, mean_ms=0.058311, first_ms=0.129, operators=8),
+    "21_": dict(valid=False, operators=12),
+    "22_": dict(valid=True, mean_ms=7.45497, operators=6),
+    "23_": dict(valid=True, median_ms=8.705, init_ms=355.447, operators=4, delegated=(4, 4, 1)),
+    "24_": dict(valid=False, init_ms=188.735),
+    "25_": dict(valid=True, mean_ms=56.2658, peak_memory_mb=93.2383, delegated=(58, 58, 1)),
+    "27_": dict(valid=True, mean_ms=66.7676, init_ms=9.933, warmup_ms=76.6059),
+    "29_": dict(valid=True, mean_ms=33.2094, peak_memory_mb=12.8672),
+    "31_": dict(valid=True, mean_ms=74.4816, unconsumed=("--allow_fp16",)),
+    "32_": dict(valid=False, mean_ms=None),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def samples():
+    if not SAMPLES.is_dir():
+        pytest.skip("the folder of real logs is not beside this checkout")
+    return {path.name: path.read_text() for path in SAMPLES.glob("*.txt")}
+
+
+@pytest.mark.parametrize("prefix", sorted(KNOWN))
+def test_real_logs_are_read_to_the_right_numbers(samples, prefix):
+    text = next(text for name, text in samples.items() if name.startswith(prefix))
+    report = parse_log(text)
+    expected = dict(KNOWN[prefix])
+    assert report.valid == expected.pop("valid"), report.errors
+    if "operators" in expected:
+        assert len(report.profile.operators) == expected.pop("operators")
+    if "unconsumed" in expected:
+        assert report.unconsumed_flags == expected.pop("unconsumed")
+    if "delegated" in expected:
+        found = report.delegations[0]
+        counts = (found.delegated, found.total, found.partitions)
+        assert counts == expected.pop("delegated")
+    for name, value in expected.items():
+        found = getattr(report, name)
+        assert found == (None if value is None else pytest.approx(value, rel=1e-9)), name
+
+
+def test_real_fragments_are_read_one_by_one(samples):
+    text = next(text for name, text in samples.items() if name.startswith("34_"))
+    reports = [parse_log(fragment) for fragment in text.split("---\n")]
+    assert not any(report.valid for report in reports)
+    assert [d.delegated for r in reports for d in r.delegations] == [63, 3]
+    assert reports[4].fallbacks and reports[1].fallbacks
+    assert reports[6].unsupported == ("MEAN: Operation is not supported.",)
+    lines = next(text for name, text in samples.items() if name.startswith("05_")).splitlines()
+    assert [parse_log(line + "\n").mean_ms for line in lines] == [1.68792, 14.5752]
+    assert not parse_log("\n".join(lines)).valid  # two runs
+
+
+def test_real_logs_cut_anywhere_give_no_wrong_number(samples):
+    generator = random.Random(0)
+    for name, text in samples.items():
+        if name.startswith("05_"):  # two lines of two runs: cut after the first it is one whole run
+            continue
+        whole = parse_log(text)
+        for _ in range(60):
+            cut = parse_log(text[: generator.randrange(len(text) + 1)])
+            if whole.mean_ms is not None:
+                assert_same_or_nothing(cut, whole)
+            else:
+                assert not cut.valid
