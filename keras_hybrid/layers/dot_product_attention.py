@@ -145,7 +145,9 @@ class DotProductAttention(keras.layers.Layer):
     def _zeros_between_heads(self, tokens):
         """(batch, M, C) -> (batch, heads * M, C), each head with zeros in the others' channels."""
         num_tokens, channels = tokens.shape[1:]
-        x = ops.reshape(tokens, (-1, 1, num_tokens, channels))
+        x = tokens
+        if x.shape[0] != 1:  # a single image's tokens broadcast as they are
+            x = ops.reshape(x, (-1, 1, num_tokens, channels))
         x = x * self._head_mask(x)  # (batch, heads, M, C)
         return ops.reshape(x, (-1, self.num_heads * num_tokens, channels))
 

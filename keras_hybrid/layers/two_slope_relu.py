@@ -33,9 +33,11 @@ class TwoSlopeReLU(keras.layers.Layer):
 
     def call(self, inputs):
         features, first, second = inputs
-        shape = (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
-        first = ops.reshape(first, shape) * self.first_scale
-        return ops.maximum(features * first, features * ops.reshape(second, shape))
+        first = first * self.first_scale
+        if features.shape[0] != 1:  # a single image's slopes broadcast as they are
+            shape = (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
+            first, second = ops.reshape(first, shape), ops.reshape(second, shape)
+        return ops.maximum(features * first, features * second)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])

@@ -22,7 +22,8 @@ CHANNELWISE = (keras.layers.ReLU, keras.layers.Activation)
 
 def edit_channel_shuffles(model: EditableModel):
     """The edit of `fold_channel_shuffles`."""
-    for step in list(model.steps):
+    # The last first: a shuffle after a shuffle is in the way of the one before.
+    for step in reversed(list(model.steps)):
         if not step.is_a(ChannelShuffle):
             continue
         channels = step.output.shape[-1]

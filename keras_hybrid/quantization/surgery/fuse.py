@@ -10,6 +10,10 @@ from keras_hybrid.quantization.surgery.averaged_heads import edit_averaged_heads
 from keras_hybrid.quantization.surgery.batch_norm import edit_batch_norms
 from keras_hybrid.quantization.surgery.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.quantization.surgery.constant_tokens import edit_constant_tokens
+from keras_hybrid.quantization.surgery.depthwise import (
+    edit_depth_multipliers,
+    edit_large_kernels,
+)
 from keras_hybrid.quantization.surgery.editing import EditableModel
 from keras_hybrid.quantization.surgery.hard_sigmoid import edit_dynamic_relus, edit_gates
 from keras_hybrid.quantization.surgery.layer_norm import edit_layer_norms
@@ -17,7 +21,7 @@ from keras_hybrid.quantization.surgery.position_encoding import edit_position_en
 from keras_hybrid.quantization.surgery.regularisers import edit_regularisers
 
 # In this order: a later edit finds what an earlier one brought side by side.
-EDITS = (
+FUSIONS = (
     edit_regularisers,
     edit_batch_norms,
     edit_position_encodings,
@@ -27,9 +31,9 @@ EDITS = (
     edit_gates,
     edit_dynamic_relus,
     edit_constant_tokens,
-    edit_channel_shuffles,
     edit_split_projections,
 )
+FORMULATIONS = (edit_large_kernels, edit_depth_multipliers)
 
 
 def fuse(model: keras.Model) -> keras.Model:
@@ -50,8 +54,30 @@ def fuse(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: for a model that is not functional.
     """
+    return _edited(model, (*FUSIONS, edit_channel_shuffles))
+
+
+def formulate(model: keras.Model) -> keras.Model:
+    """Fuses a model, and writes what phones' kernels are slow at in terms of what they are fast at.
+
+    Beside `fuse`, depthwise kernels over 25 taps and depthwise convolutions with several outputs
+    per channel become sums and concatenations of small ones. What is computed stays the same; the
+    weights become more by zeros. `export_tflite` does this.
+
+    Args:
+        model: a functional model; it is left as it is.
+
+    Returns: a new model with the same inputs and outputs, for inference.
+
+    Raises:
+        ValueError: for a model that is not functional.
+    """
+    return _edited(model, (*FUSIONS, *FORMULATIONS, edit_channel_shuffles))
+
+
+def _edited(model, edits):
     editable = EditableModel(model)
-    for edit in EDITS:
+    for edit in edits:
         edit(editable)
         editable.remove_unused()
     return editable.to_model()
