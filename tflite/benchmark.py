@@ -50,6 +50,7 @@ flags.DEFINE_float("max_seconds", 60.0, "... and at most.")
 flags.DEFINE_string("cores", "big", "Pin to the 'big' cores, 'all', or a hexadecimal mask.")
 flags.DEFINE_integer("max_thermal_status", 0, "Android's thermal status above which to wait.")
 flags.DEFINE_float("max_battery_c", 40.0, "Battery temperature above which to wait.")
+flags.DEFINE_float("max_load_per_core", 1.5, "Load average for each core, likewise.")
 flags.DEFINE_float("cooldown_seconds", 300.0, "How long to wait before a row is marked instead.")
 flags.DEFINE_float("poll_seconds", 10.0, "Time between two looks while waiting.")
 flags.DEFINE_float("pause_seconds", 0.0, "Pause before every run.")
@@ -96,6 +97,7 @@ def make_options(binaries, delegates, session_id):
         rules=benchmark.Rules(
             max_thermal_status=FLAGS.max_thermal_status,
             max_battery_c=FLAGS.max_battery_c,
+            max_load_per_core=FLAGS.max_load_per_core,
             cooldown_seconds=FLAGS.cooldown_seconds,
             poll_seconds=FLAGS.poll_seconds,
             pause_seconds=FLAGS.pause_seconds,
@@ -163,19 +165,19 @@ def main(argv):
     if len(argv) < 2 and not FLAGS.compare:
         raise app.UsageError("Name at least one .tflite file, or --compare two sets of rows.")
     try:
+        earlier = benchmark.read_rows(FLAGS.compare) if FLAGS.compare else []
+        metrics = benchmark.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
         if len(argv) > 1:
             complete, model_paths = measure(argv[1:])
         path = pathlib.Path(FLAGS.output, "rows.jsonl")
         rows = benchmark.read_rows(path) if complete or path.exists() else []
         if rows:
-            metrics = benchmark.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
             written = benchmark.write_reports(
                 FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
             print(benchmark.as_markdown(rows), *written, sep="\n")
             complete = complete and all(cell.rows for cell in benchmark.summarise(rows))
         if FLAGS.compare:
-            earlier = benchmark.read_rows(FLAGS.compare)
             result = benchmark.compare(earlier, rows, tolerance=FLAGS.tolerance)
             print(benchmark.comparison_table(result))
             if benchmark.comparison_status(result):

@@ -1,0 +1,109 @@
+"""Timing on this machine from Python, and against `litert-benchmark`."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_hybrid.benchmark import benchmark_host, summary
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A real model whose inference takes some milliseconds."""
+    import tensorflow as tf
+
+    weights = tf.random.stateless_normal((3, 3, 32, 32), (0, 1)) * 0.05
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 64, 64, 32), tf.float32)])
+    def network(x):
+        for _ in range(6):
+            x = tf.nn.relu(tf.nn.conv2d(x, weights, 1, "SAME"))
+        return tf.reduce_mean(x, (1, 2))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    path = tmp_path_factory.mktemp("host") / "model.tflite"
+    path.write_bytes(converter.convert())
+    return path
+
+
+def test_a_row_is_whole(model, require):
+    require(module="ai_edge_litert")
+    row = benchmark_host(model, num_threads=2, warmup_runs=2, warmup_seconds=0.0, min_runs=20,
+                         min_seconds=0.0, max_seconds=3.0)  # fmt: skip
+    assert row.status == "ok" and row.num_threads == 2 and row.warmup_runs == 2
+    assert row.runs >= 20
+    assert row.min_ms <= row.median_ms <= row.p90_ms <= row.max_ms
+    assert row.first_ms > 0 and row.init_ms > 0 and row.std_ms >= 0
+    assert 0 < row.peak_memory_mb < 200  # the model's, not TensorFlow's in this process
+    assert row.as_dict()["median_ms"] == row.median_ms
+    assert dataclasses.is_dataclass(row)
+
+
+def test_the_limit_ends_a_run_that_will_not_settle(model, require):
+    require(module="ai_edge_litert")
+    row = benchmark_host(model, warmup_runs=1, warmup_seconds=0.0, min_runs=5, min_seconds=0.0,
+                         max_seconds=0.3, max_spread=1e-9)  # fmt: skip
+    assert row.status == "ok" and any("max_seconds=0.3" in note for note in row.notes)
+
+
+def test_a_broken_model_is_a_failed_row(tmp_path, require):
+    require(module="ai_edge_litert")
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"\x1c\0\0\0TFL3" + b"nonsense" * 9)
+    row = benchmark_host(broken)
+    assert row.status == "failed" and row.median_ms is None
+    assert "the process ended with status" in row.notes[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_path": "missing.tflite"},
+        {"delegate": "gpu"},
+        {"num_threads": 0},
+        {"num_threads": 1.5},
+        {"min_runs": 0},
+        {"max_seconds": 0.5, "min_seconds": 1.0},
+        {"max_spread": 0.0},
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, arguments):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"x")
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=f"Received: .*{name}="):
+        benchmark_host(**{"model_path": path, **arguments})
+
+
+@pytest.mark.large
+def test_host_agrees_with_litert_benchmark(model, require):
+    require(module="ai_edge_litert")
+    program = shutil.which("litert-benchmark", path=str(Path(sys.executable).parent))
+    assert program, "ai-edge-litert installs litert-benchmark"
+
+    def theirs():
+        done = subprocess.run(
+            [program, f"--model={model}", "--num_runs=100", "--warmup_runs=10", "--num_threads=1"],
+            capture_output=True,
+            text=True,
+        )
+        return float(re.search(r"Inference \(min\):\s+([\d.]+) ms", done.stdout)[1])
+
+    def ours():
+        row = benchmark_host(model, warmup_runs=10, warmup_seconds=0.0, min_runs=100,
+                             min_seconds=0.0, max_seconds=5.0, max_spread=9.0)  # fmt: skip
+        return row.min_ms
+
+    # Fastest inference of each process, in pairs: what other programs of the machine take is
+    # noise that only adds.
+    pairs = [(ours(), theirs()) for _ in range(5)]
+    own, other = (summary.median(side) for side in zip(*pairs, strict=True))
+    best_own, best_other = (min(side) for side in zip(*pairs, strict=True))
+    ratios = (own / other, best_own / best_other)
+    assert min(abs(ratio - 1) for ratio in ratios) < 0.05, (pairs, os.getloadavg())
