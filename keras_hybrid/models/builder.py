@@ -16,6 +16,16 @@ from keras_hybrid.weights.presets import find_preset, is_tag
 from keras_hybrid.weights.pretrained import load_pretrained
 
 MINIMUM_SIZE = 64
+# Arguments of builders that leave the published layers and their names as they are.
+LAYERS_STAY = {
+    "weights",
+    "input_tensor",
+    "input_shape",
+    "classifier_activation",
+    "name",
+    "dropout_rate",
+    "drop_path_rate",
+}
 
 
 def image_input(input_tensor, input_shape, default_size: int, include_top: bool):
@@ -180,8 +190,19 @@ def make_builder(build: Callable, variant: str, function_name: str, docstring: s
         preset = find_preset(function_name, arguments.arguments["weights"])
         arguments.arguments["weights"] = None
         model = build(variant, *arguments.args, **arguments.kwargs)
-        heads = {"distillation": True} if preset.distillation else {}
-        load_pretrained(model, preset, lambda: build(variant, weights=None, **heads))
+
+        def published():
+            """The published network: the model itself where no option changes its layers."""
+            if preset.distillation:
+                return build(variant, weights=None, distillation=True)
+            as_published = all(
+                value == signature.parameters[option].default
+                for option, value in arguments.arguments.items()
+                if option not in LAYERS_STAY
+            )
+            return model if as_published else build(variant, weights=None)
+
+        load_pretrained(model, preset, published)
         return model
 
     builder.__name__ = builder.__qualname__ = function_name

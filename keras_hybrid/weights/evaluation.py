@@ -14,8 +14,8 @@ def evaluation_image(
 
     The shorter side becomes floor(resolution / crop_fraction) pixels, with the preset's
     interpolation and antialiasing; then the central square is cut out. Agrees with PIL's `resize`
-    and torchvision's `Resize` and `CenterCrop` to within one level out of 255: horizontally, then
-    vertically, each pass rounded and clipped as PIL does. Works eagerly and in `tf.data`.
+    and torchvision's `Resize` and `CenterCrop` to within one level out of 255 (two in rare ties):
+    horizontally, then vertically, each pass rounded and clipped as PIL does. Works eagerly and in `tf.data`.
 
     Args:
         image: (H, W, 3), RGB, 0 to 255, an array or a TensorFlow tensor of any number type.
@@ -45,7 +45,7 @@ def evaluation_image(
     size = size * shorter // tf.reduce_min(size)
     for target in ((tf.shape(image)[0], size[1]), size):
         image = tf.image.resize(image, target, preprocessing.interpolation, antialias=True)
-        image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+        image = tf.clip_by_value(tf.floor(image + 0.5), 0.0, 255.0)  # PIL rounds half up
     # As torchvision: half the rest, rounded half to even.
     top, left = tf.unstack(tf.cast(tf.round((size - resolution) / 2), "int32"))
     image = image[top : top + resolution, left : left + resolution]

@@ -211,7 +211,7 @@ def _read_pickle(path):
             f"({reason[0].strip() if reason else 'an object or a call'}). Get the weights as "
             f"`.safetensors`, or from a home that you trust. Received: file {path}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged pickle fails wherever its bytes lead
         raise ValueError(_corrupt(path, error)) from error
 
 
