@@ -17,6 +17,7 @@ METRICS = {
     "accuracy": ("top-1 accuracy (%)", 1.0),
     "multiply_adds": ("multiply-adds (millions)", 1e-6),
 }
+_LOGARITHMIC_FROM = 8.0  # ratio of the largest to the smallest value of an axis
 _FIELDS = {"label", "family", *METRICS}
 
 
@@ -83,16 +84,16 @@ def _title(panel):
     return f"{device}\n{delegate}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _figure(count, height=4.2):
+def _figure(count, height=4.8):
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = min(3, count)
+    columns = 2 if count == 4 else min(3, count)
     lines = -(-count // columns)
     figure, axes = pyplot.subplots(
-        lines, columns, figsize=(5.2 * columns, height * lines), squeeze=False, dpi=DPI
+        lines, columns, figsize=(5.8 * columns, height * lines), squeeze=False, dpi=DPI
     )
     for axis in axes.flat[count:]:
         axis.set_visible(False)
@@ -165,6 +166,13 @@ def plot_against(rows: Iterable[Row], metrics: dict[str, dict], metric: str, pat
         axis.set_title(_title(key), fontsize=10, loc="left")
         axis.set_xlabel("latency (ms), median of processes")
         axis.set_ylabel(label)
+        for number, scale_of in enumerate((axis.set_xscale, axis.set_yscale)):
+            values = [point[number] for point in points]
+            if max(values) > _LOGARITHMIC_FROM * min(values) > 0:
+                scale_of("log")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter(_plain)
+            side.set_minor_formatter(_plain_between)
         axis.margins(0.14)
         texts = [metrics[m].get("label", m) for m in names]
         _place_labels(figure, axis, points, texts)
@@ -172,8 +180,19 @@ def plot_against(rows: Iterable[Row], metrics: dict[str, dict], metric: str, pat
     _save(figure, path)
 
 
+def _plain(value, _position):
+    return f"{value:g}"
+
+
+def _plain_between(value, _position):
+    """Labels the ticks 2, 3 and 5 between powers of ten: more would touch each other."""
+    return f"{value:g}" if f"{value:e}"[0] in "235" else ""
+
+
 def _place_labels(figure, axis, points, texts):
     """Writes each text beside its point where it covers no other text or point."""
+    from matplotlib import patheffects
+
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     taken = []
@@ -202,6 +221,7 @@ def _place_labels(figure, axis, points, texts):
                 textcoords="offset points",
                 fontsize=8,
                 ha=side,
+                path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
             )
             box = note.get_window_extent(renderer)
             edges = (box.x0, box.y0, box.x1, box.y1)

@@ -1,6 +1,7 @@
 """Where the time of a model goes: by part of the model and by kind of operator."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark import parts, summary
@@ -49,8 +50,10 @@ def summarise_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
     """One summary for each configuration with an "ok" profile.
 
     Args:
-        model_paths: name of the model -> path, to read the order of its operators.
+        model_paths: name of the model -> path, to read the order of its operators (which needs
+            ai-edge-litert; without it, operators of delegates are attributed to no part).
     """
+    can_read = importlib.util.find_spec("ai_edge_litert") is not None
     groups = {}
     for row in latest(rows):
         if row.kind == "profile" and row.status == "ok" and row.profile:
@@ -59,7 +62,7 @@ def summarise_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
     for _, group in sorted(groups.items()):
         row = group[0]
         path = model_paths.get(row.model)
-        graph = parts.read_graph(path) if path else []
+        graph = parts.read_graph(path) if path and can_read else []
         totals = [_totals(row, graph) for row in group]
         threads = f"{row.num_threads} thread{'s' if row.num_threads > 1 else ''}"
         summaries.append(
@@ -139,7 +142,7 @@ def plot_profiles(summaries: list[ProfileSummary], path) -> None:
         for part in names:
             time = item.by_part.get(part, 0.0)
             axis.barh(place, time, left=left, color=palette[part], edgecolor="white", height=0.55)
-            if time > 0.06 * widest:
+            if time > 0.075 * widest:
                 dark = palette[part] in (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[6])
                 axis.text(
                     left + time / 2,
@@ -157,7 +160,7 @@ def plot_profiles(summaries: list[ProfileSummary], path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=palette[part]) for part in names]
     axis.legend(
-        handles, names, fontsize=8, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), frameon=False
+        handles, names, fontsize=8, ncols=6, loc="lower left", bbox_to_anchor=(0, 1), frameon=False
     )
     figure.tight_layout()
     figure.savefig(path, dpi=DPI, facecolor="white")

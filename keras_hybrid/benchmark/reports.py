@@ -1,5 +1,6 @@
 """Everything that is derived from the rows of a folder: tables, CSV, pictures."""
 
+import importlib.util
 from pathlib import Path
 
 from keras_hybrid.benchmark import plots, profile_report, tables
@@ -32,19 +33,23 @@ def write_reports(
     tables.write_csv(rows, written[1])
     measured = {row.model for row in rows if row.kind == "latency" and row.status == "ok"}
     pictures = []
-    if measured:
+    can_draw = importlib.util.find_spec("matplotlib") is not None
+    if not can_draw:
+        text += "\nPictures need matplotlib, which is not installed.\n"
+    if measured and can_draw:
         plots.plot_latency(rows, folder / "latency.png", metrics)
         pictures.append("latency.png")
     for metric in plots.METRICS:
-        if any(metric in metrics.get(model, {}) for model in measured):
+        if can_draw and any(metric in metrics.get(model, {}) for model in measured):
             name = f"latency_{metric}.png"
             plots.plot_against(rows, metrics, metric, folder / name)
             pictures.append(name)
     profiles = profile_report.summarise_profiles(rows, model_paths or {})
     if profiles:
         text += "\n# Profiles\n\n" + profile_report.as_markdown(profiles)
-        profile_report.plot_profiles(profiles, folder / "profile.png")
-        pictures.append("profile.png")
+        if can_draw:
+            profile_report.plot_profiles(profiles, folder / "profile.png")
+            pictures.append("profile.png")
     text += "".join(f"\n![{name}]({name})\n" for name in pictures)
     written[0].write_text(text, encoding="utf-8")
     return written + [folder / name for name in pictures]
