@@ -9,9 +9,14 @@ import keras
 import numpy as np
 
 from keras_hybrid.export.inspect import inspect_tflite
-from keras_hybrid.weights.presets import preprocess_input, preprocessing_of
+from keras_hybrid.export.metadata import About, Normalization, add_metadata
+from keras_hybrid.quantization.surgery.fuse import formulated
+from keras_hybrid.quantization.surgery.preprocessing import edit_preprocessing
+from keras_hybrid.version import __version__
+from keras_hybrid.weights.presets import Preprocessing, preprocess_input, preprocessing_of
 
 PRECISIONS = ("float32", "float16", "dynamic")
+INPUTS = ("float32", "uint8")
 SIGNATURE = "serving_default"
 
 
@@ -19,37 +24,50 @@ def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
     precision: str = "float32",
-    preprocessing: bool = False,
+    preprocessing: bool | Preprocessing = False,
     *,
+    input: str = "float32",
     input_size: int | tuple[int, int] | None = None,
+    labels: list[str] | None = None,
+    top_k: int | None = None,
+    about: About | None = None,
+    fused: bool = True,
 ) -> Path:
     """Converts a model to a `.tflite` file for batch size 1.
 
-    The file is written under a temporary name, run once, and renamed only when it is good.
+    The file is written under a temporary name, run once, and renamed only when it is good. It has
+    one signature, "serving_default", with the input "image" and outputs named as the model's, and
+    TFLite metadata that `keras_hybrid.export.metadata.read_metadata` reads back.
 
     Args:
-        model: a model of one image input.
+        model: a model of one image input: a classifier, a backbone without head, or one of several
+            outputs such as `keras.Model(model.input, keras_hybrid.feature_pyramid(model))`.
         path: of the file to write, ending in `.tflite`.
         precision: "float32"; "float16" for weights of half the size; "dynamic" for weights of a
             quarter of the size, in int8, computed with in int8 where the runtime can.
         preprocessing: whether the file takes RGB images of values 0 to 255 and does what
-            `keras_hybrid.preprocess_input` does.
+            `keras_hybrid.preprocess_input` does; a `Preprocessing` for another than the model's.
+        input: type of the input, "float32" or "uint8" for camera frames as they come.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
+        labels: names of the classes, in order, for the file's metadata.
+        top_k: a classifier's file gives "scores" and "classes" of the best k, not all scores.
+        about: name, author and so on for the metadata.
+        fused: whether the model is fused first (`keras_hybrid.fuse`), which a model for inference
+            always wants; False to see what fusing brings, or for a model that is not functional.
 
     Returns: the path.
 
     Raises:
-        ValueError: for an unknown precision, a path that does not end in `.tflite`, a model of
-            any size without `input_size`, more than one input, or another backend than
-            TensorFlow.
+        ValueError: for an unknown precision or input type, a path that does not end in `.tflite`,
+            a model of any size without `input_size`, more than one input, labels or `top_k` that do
+            not fit the output, or another backend than TensorFlow.
         RuntimeError: when the converted model needs other than builtin operators.
     """
     path = Path(path)
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}"
-        )
+    for name, value, choices in (("precision", precision, PRECISIONS), ("input", input, INPUTS)):
+        if value not in choices:
+            raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     if path.suffix != ".tflite":
         raise ValueError(f"`path` must end in '.tflite'. Received: path={str(path)!r}")
     if keras.backend.backend() != "tensorflow":
@@ -59,11 +77,32 @@ def export_tflite(
             f"Received: backend {keras.backend.backend()!r}"
         )
     shape = _input_shape(model, input_size)
-    function = _function(model, shape, preprocessing)
-    content = _convert(function, precision)
+    _check_classes(model, labels, top_k)
+    known = _preprocessing(model, preprocessing)
+    remaining = known
+    inference = model
+    if fused:
+        editable = formulated(model)
+        if known and edit_preprocessing(editable, known.mean, known.std, known.channel_order):
+            remaining = None
+        inference = editable.to_model(shape)
+    content = _convert(_servable(inference, shape, input, remaining, top_k), precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
         temporary.write_bytes(content)
+        add_metadata(
+            temporary,
+            about or About(name=model.name, version=__version__),
+            _normalization(model, known),
+            labels,
+            record={
+                "precision": precision,
+                "preprocessing": known is not None,
+                "input": input,
+                "top_k": top_k,
+                "package": __version__,
+            },
+        )
         _check(temporary)
         os.replace(temporary, path)
     return path
@@ -93,21 +132,66 @@ def _input_shape(model, input_size):
     return (1, height, width, channels)
 
 
-def _function(model, shape, preprocessing):
-    """The model as a TensorFlow function of one image, its variables held by the module."""
-    import tensorflow as tf
+def _check_classes(model, labels, top_k):
+    """Raises a ValueError where labels or `top_k` do not fit the model's output."""
+    if labels is None and top_k is None:
+        return
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        raise ValueError(
+            "`labels` and `top_k` are for a classifier, with one output (batch, classes). "
+            f"Received: {model.name} with outputs {[tuple(x.shape) for x in model.outputs]}"
+        )
+    classes = model.outputs[0].shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise ValueError(
+            f"One label a class is expected. Received: {len(labels)} labels for {classes} classes"
+        )
+    if top_k is not None and (not isinstance(top_k, int) or not 1 <= top_k <= classes):
+        raise ValueError(
+            f"`top_k` must be an integer from 1 to {classes}. Received: top_k={top_k!r}"
+        )
 
-    known = preprocessing_of(model) if preprocessing else None
+
+def _preprocessing(model, preprocessing):
+    """What goes into the file, or None."""
+    if isinstance(preprocessing, Preprocessing):
+        return preprocessing
+    return preprocessing_of(model) if preprocessing else None
+
+
+def _normalization(model, known):
+    """What an app has to do with pixels of 0 to 255, for the metadata."""
+    channels = model.inputs[0].shape[-1]
+    if known is None:
+        try:
+            known = preprocessing_of(model)
+        except ValueError:  # none of this package's: nothing is known
+            return Normalization((0.0,) * channels, (1.0,) * channels)
+        mean, std = (tuple(255 * value for value in values) for values in (known.mean, known.std))
+        return Normalization(mean, std)
+    return Normalization((0.0,) * channels, (1.0,) * channels)
+
+
+def _servable(model, shape, input_type, preprocessing, top_k):
+    """The model as a TensorFlow module with a function of one image."""
+    import tensorflow as tf
 
     class Servable(tf.Module):
         def __init__(self):
             super().__init__()
             self.variables_of_model = [variable.value for variable in model.variables]
 
-        @tf.function(input_signature=[tf.TensorSpec(shape, "float32", name="image")])
+        @tf.function(input_signature=[tf.TensorSpec(shape, input_type, name="image")])
         def serve(self, image):
-            x = image if known is None else preprocess_input(image, known)
+            x = tf.cast(image, "float32")
+            if preprocessing is not None:
+                x = preprocess_input(x, preprocessing)
             outputs = model(x, training=False)
+            if top_k is not None:
+                scores, classes = tf.math.top_k(outputs, top_k)
+                return {"scores": scores, "classes": classes}
+            if isinstance(outputs, dict):
+                return outputs
             return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
 
     return Servable()

@@ -195,8 +195,12 @@ class EditableModel:
                 used.append(step)
         self.steps = used[::-1]
 
-    def to_model(self) -> keras.Model:
-        """A new model with its own layers."""
+    def to_model(self, input_shape: tuple | None = None) -> keras.Model:
+        """A new model with its own layers.
+
+        Args:
+            input_shape: of its only input, with the batch; None for what it was.
+        """
         layers, tensors = {}, {}
 
         def tensor_of(x):
@@ -207,7 +211,10 @@ class EditableModel:
                 layers[step.operation] = _new_operation(step)
             operation = layers[step.operation]
             if isinstance(operation, keras.layers.InputLayer):
-                tensors[step.output] = operation.output
+                tensor = operation.output
+                if input_shape is not None:
+                    tensor = keras.Input(batch_shape=input_shape, name=operation.name)
+                tensors[step.output] = tensor
                 continue
             outputs = operation(
                 *keras.tree.map_structure(tensor_of, step.args),

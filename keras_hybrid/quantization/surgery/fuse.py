@@ -54,7 +54,7 @@ def fuse(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: for a model that is not functional.
     """
-    return _edited(model, (*FUSIONS, edit_channel_shuffles))
+    return _edited(model, (*FUSIONS, edit_channel_shuffles)).to_model()
 
 
 def formulate(model: keras.Model) -> keras.Model:
@@ -72,6 +72,11 @@ def formulate(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: for a model that is not functional.
     """
+    return formulated(model).to_model()
+
+
+def formulated(model: keras.Model) -> EditableModel:
+    """What `formulate` makes, still to be edited."""
     return _edited(model, (*FUSIONS, *FORMULATIONS, edit_channel_shuffles))
 
 
@@ -80,4 +85,4 @@ def _edited(model, edits):
     for edit in edits:
         edit(editable)
         editable.remove_unused()
-    return editable.to_model()
+    return editable

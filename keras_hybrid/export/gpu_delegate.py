@@ -1,0 +1,59 @@
+"""What LiteRT's GPU delegate takes, checked on the file alone."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+from keras_hybrid.export.inspect import Tensor, inspect_tflite
+
+# The delegate's list for floating-point models: LiteRT documentation, "GPU delegates for LiteRT",
+# section "Supported ops", and the parsers behind it in tflite/delegates/gpu/common.
+# fmt: off
+SUPPORTED_OPS = frozenset((
+    "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CAST", "CONCATENATION", "CONV_2D", "COS",
+    "DEPTH_TO_SPACE", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "DIV", "ELU", "EQUAL", "EXP", "FLOOR",
+    "FLOOR_DIV", "FLOOR_MOD", "FULLY_CONNECTED", "GATHER", "GELU", "GREATER", "GREATER_EQUAL",
+    "HARD_SWISH", "LEAKY_RELU", "LESS", "LESS_EQUAL", "LOG", "LOGISTIC", "LSTM", "MAX_POOL_2D",
+    "MAXIMUM", "MEAN", "MINIMUM", "MIRROR_PAD", "MUL", "NEG", "NOT_EQUAL", "PACK", "PAD", "POW",
+    "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "RELU", "RELU_0_TO_1",
+    "RELU_N1_TO_1", "RELU6", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "RSQRT",
+    "SELECT_V2", "SIGN", "SIN", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V",
+    "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE",
+    "TRANSPOSE", "TRANSPOSE_CONV",
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class GpuReadiness:
+    """What the GPU delegate would refuse.
+
+    Attributes:
+        unsupported_ops: operators that are not on the delegate's list, and how many of each.
+        unsupported_shapes: activations of rank over 4 or with a first dimension over 1.
+    """
+
+    unsupported_ops: Counter
+    unsupported_shapes: tuple[Tensor, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing would be refused."""
+        return not self.unsupported_ops and not self.unsupported_shapes
+
+
+def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
+    """Checks a `.tflite` against the operators and shapes of LiteRT's GPU delegate.
+
+    It reads the file; whether a phone's driver then runs it well, only the phone tells.
+
+    Raises:
+        ValueError: for a missing file or one that is no `.tflite`.
+    """
+    found = inspect_tflite(path)
+    return GpuReadiness(
+        unsupported_ops=Counter(
+            {name: count for name, count in found.ops.items() if name not in SUPPORTED_OPS}
+        ),
+        unsupported_shapes=found.gpu_shape_offenders,
+    )
