@@ -1,5 +1,6 @@
 """Which part of a model an operator belongs to, by the stable names of the model's layers."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -9,8 +10,8 @@ PARTS = (
     (r"(?:head|classifier|distillation|predictions|logits|top)", "head"),
     (r"(?:.*_)?(?:mobile_to_former|former_to_mobile)", "bridge"),
     (r"(?:tokens|(?:.*_)?former)", "Former"),
-    (r"(?:.*_)?mobile", "Mobile"),
-    (r"(?:.*_)?(?:attention|feed_forward|transformer)", "attention blocks"),
+    (r"(?:.*_)?(?:mobile|theta)", "Mobile"),
+    (r"(?:.*_)?(?:attention|feed_forward|transformer|position_encoding)", "attention blocks"),
     (r"stage\d+", "convolution blocks"),
     (r"(?:preprocessing|rescaling|normalization)", "preprocessing"),
 )
@@ -51,13 +52,21 @@ _FAMILIES = (
     ("split", r"SPLIT|Even Split|split"),
     ("padding", r"PAD|Constant Pad|pad"),
     ("resizing", r"RESIZE_BILINEAR|Static Resize Bilinear|resize"),
+    ("negation", r"NEG\b|Negate|neg\b"),
+    ("exponential", r"EXP\b|Exp\b|exp\b"),
+    ("greatest over an axis", r"REDUCE_MAX|Reduce Max|reduce_maximum"),
+    ("sum over an axis", r"SUM\b|Sum\b|Reduce Sum|reduce_sum"),
+    (
+        "space and depth",
+        r"SPACE_TO_DEPTH|DEPTH_TO_SPACE|(?:Space|Depth) To |\w+_to_(?:space|depth)",
+    ),
     ("quantisation", r"QUANTIZE|DEQUANTIZE|Convert|quantize"),
 )
 _FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMILIES)
 _PART_PATTERNS = tuple((re.compile(pattern), part) for pattern, part in PARTS)
 _LAYER = re.compile(
-    r"stem(?![a-z])|stage\d+(?![a-z\d])|head(?![a-z])|tokens(?![a-z])|classifier|distillation"
-    r"|predictions|logits|preprocessing|rescaling"
+    r"stem(?![a-z])|stage\d+(?![a-z\d])|final(?![a-z])|head(?![a-z])|tokens(?![a-z])|classifier"
+    r"|distillation|predictions|logits|preprocessing|rescaling"
 )
 
 
@@ -78,43 +87,55 @@ def part_of_layer(layer: str) -> str:
     return next((part for pattern, part in _PART_PATTERNS if pattern.match(layer)), UNKNOWN)
 
 
-def attribute(operators: Sequence[dict], graph: Sequence[tuple[str, str]] = ()) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """An operator of a model: its kind, its first output's name and the layer it belongs to."""
+
+    kind: str
+    name: str
+    layer: str | None
+
+    @property
+    def part(self) -> str | None:
+        return part_of_layer(self.layer) if self.layer else None
+
+
+def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str]:
     """The part of each operator of a profile.
 
-    Operators of LiteRT's own kernels carry their layer in their name. Those of a delegate do
-    not ("Delegate/Convolution (NHWC, F32) IGEMM:4"): they are matched, in order, with the
-    operators of the model that do the same. What matches nothing belongs to the part that its
-    neighbours on both sides belong to, or else to none.
+    Operators of LiteRT's own kernels carry their layer, or at least their tensor, in their name.
+    Those of a delegate do not ("Delegate/Convolution (NHWC, F32) IGEMM:4"): they are matched, in
+    order, with the operators of the model that do the same. What matches nothing belongs to the
+    part that its neighbours on both sides belong to, or else to none.
 
     Args:
         operators: dicts with "kind" and "name", in run order.
-        graph: (kind, tensor name) of the model's operators in run order; without it operators
-            of delegates are attributed to nothing.
+        graph: the model's operators in run order (`read_graph`); without it operators of
+            delegates are attributed to nothing.
 
     Returns:
         A part for each operator, or `UNKNOWN`, or `RUNTIME` for what is no operator.
     """
+    part_of_tensor = {node.name: node.part for node in graph}
     found = []
     for operator in operators:
         layer = layer_name(operator["name"])
         if _RUNTIME_KIND.match(operator["kind"]):
             found.append(RUNTIME)
+        elif layer:
+            found.append(part_of_layer(layer))
         else:
-            found.append(part_of_layer(layer) if layer else None)
+            tensor = re.sub(r"^\[(.*)\]:\w+$", r"\1", operator["name"])
+            found.append(part_of_tensor.get(tensor))
     open_places = [number for number, part in enumerate(found) if part is None]
-    graph_parts = _fill([_graph_part(name) for _, name in graph])
+    graph_parts = _fill([node.part for node in graph])
     pairs = _align(
         [family(operators[number]["kind"]) for number in open_places],
-        [family(kind) for kind, _ in graph],
+        [family(node.kind) for node in graph],
     )
     for place, node in pairs:
         found[open_places[place]] = graph_parts[node]
     return [part or UNKNOWN for part in _fill(found)]
-
-
-def _graph_part(tensor_name):
-    layer = layer_name(tensor_name)
-    return part_of_layer(layer) if layer else None
 
 
 def _fill(parts):
@@ -154,8 +175,12 @@ def _align(left, right):
     return pairs
 
 
-def read_graph(model_path) -> list[tuple[str, str]]:
-    """(kind, name of the first output) of each operator of a `.tflite`, in run order."""
+def read_graph(model_path) -> list[Node]:
+    """The operators of a `.tflite` in run order.
+
+    An operator whose own name tells no layer (the converter names some "convolution18") takes
+    that of the operator that reads its output, or else of the one that it reads from.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -163,7 +188,21 @@ def read_graph(model_path) -> list[tuple[str, str]]:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     names = {details["index"]: details["name"] for details in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    outputs = [names.get(int(operator["outputs"][0]), "") for operator in operators]
+    layers = [layer_name(name) for name in outputs]
+    producer = {int(t): n for n, operator in enumerate(operators) for t in operator["outputs"]}
+    edges = [
+        (producer[int(tensor)], number)
+        for number, operator in enumerate(operators)
+        for tensor in operator["inputs"]
+        if int(tensor) in producer
+    ]
+    for source, reader in reversed(edges):
+        layers[source] = layers[source] or layers[reader]
+    for source, reader in edges:
+        layers[reader] = layers[reader] or layers[source]
     return [
-        (operator["op_name"], names.get(int(operator["outputs"][0]), ""))
-        for operator in interpreter._get_ops_details()
+        Node(operator["op_name"], name, layer)
+        for operator, name, layer in zip(operators, outputs, layers, strict=True)
     ]

@@ -166,6 +166,8 @@ def test_rules_object_to_load_and_to_an_empty_battery():
         ("stage3_block2_attention_qkv_1/convolution", "attention blocks"),
         ("stage3_block2_feed_forward_expand/convolution", "attention blocks"),
         ("stage2_block0_depthwise_1/depthwise", "convolution blocks"),
+        ("m/final_mobile_to_former_gate_1/Tensordot", "bridge"),
+        ("m/stage3_block6_position_encoding_1/depthwise", "attention blocks"),
         ("head_dense1_1/MatMul", "head"),
         ("mobile_former_26m_1/stage4_block0_mobile_dynamic_relu/add", "Mobile"),
     ],
@@ -184,6 +186,7 @@ def test_operators_of_delegates_are_matched_with_the_models():
         ("SOFTMAX", "StatefulPartitionedCall:0"),
         ("FULLY_CONNECTED", "m/head_logits/MatMul"),
     ]
+    graph = [parts.Node(kind, name, parts.layer_name(name)) for kind, name in graph]
     operators = [
         {"kind": "AllocateTensors", "name": "AllocateTensors/0"},
         {"kind": "Convolution (NHWC, F32) IGEMM", "name": "Delegate/Convolution:0"},
