@@ -1,0 +1,113 @@
+"""Compares a .tflite with the Keras model that it was made from, image by image.
+
+    python tflite/verify.py model.tflite --against=model.keras --data=images/
+    python tflite/verify.py model.tflite --against=MobileFormer26M --weights=a.weights.h5
+
+--data is a folder of images (searched in depth), or a .npy or .npz file of images (n, H, W, 3);
+without it, 16 images of noise. Values are RGB, 0 to 255: for a file without preprocessing inside
+they are normalised as the model expects, unless --raw says that they are already. Exits with
+status 1 when fewer than --agreement of the images get the same class, or when the scores differ by
+more than --tolerance.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "against", None, "The Keras model: a .keras file or a builder's name.", required=True
+)
+flags.DEFINE_string("weights", None, "For a builder's name: its weights.")
+flags.DEFINE_string("data", None, "Folder of images, .npy or .npz; noise if not set.")
+flags.DEFINE_integer("limit", 200, "Use at most this many images.")
+flags.DEFINE_bool("raw", False, "The data are what the network takes, not pixels of 0 to 255.")
+flags.DEFINE_float("agreement", 1.0, "Least share of images of the same class.")
+flags.DEFINE_float("tolerance", 1e-4, "Largest difference of scores, relative to the largest.")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+NOISE_IMAGES = 16
+
+
+def main(argv):
+    if len(argv) != 2:
+        raise app.UsageError("name one .tflite file")
+    try:
+        passed = run(argv[1])
+    except ValueError as error:
+        sys.exit(f"verify.py: {error}")
+    sys.exit(0 if passed else 1)
+
+
+def run(path):
+    """Prints the comparison; returns whether it is good enough."""
+    import keras
+
+    import keras_hybrid
+    from keras_hybrid.export.inspect import inspect_tflite
+    from keras_hybrid.export.metadata import read_record
+    from keras_hybrid.export.verify import verify_tflite
+
+    image_tensor = next(t for t in inspect_tflite(path).activations if t.producer == "INPUT")
+    record = read_record(path)
+    shape = image_tensor.shape[1:]
+    if FLAGS.against.endswith(".keras"):
+        if not Path(FLAGS.against).is_file():
+            raise ValueError(f"There is no such file. Received: --against={FLAGS.against}")
+        model = keras.saving.load_model(FLAGS.against, compile=False)
+    else:
+        model = keras_hybrid.build_model(FLAGS.against, weights=FLAGS.weights, input_shape=shape)
+    images = load_images(FLAGS.data, shape)[: FLAGS.limit]
+    inside = record.get("preprocessing", False)
+    if not inside and not FLAGS.raw:
+        images = keras_hybrid.preprocess_input(images, model)
+    result = verify_tflite(path, model, images, preprocessing=inside)
+    print(
+        f"{result.agreeing} of {result.total} images in the same class, "
+        f"largest difference {result.relative_error:.2g} of the largest score"
+    )
+    for item in result.differing:
+        print(
+            f"  image {item.index}: Keras says {item.keras_class}, the file "
+            f"{item.tflite_class}; Keras' margin {item.margin:.2g}"
+        )
+    return result.agreement >= FLAGS.agreement and result.relative_error <= FLAGS.tolerance
+
+
+def load_images(source, shape):
+    """Images (n, H, W, 3) of the file's size."""
+    import keras
+    import numpy as np
+
+    if source is None:
+        return np.random.default_rng(0).uniform(0, 255, (NOISE_IMAGES, *shape)).astype("float32")
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise ValueError(f"The folder has no images. Received: --data={source}")
+        size = shape[:2]
+        return np.stack(
+            [
+                keras.utils.img_to_array(keras.utils.load_img(file, target_size=size))
+                for file in files[: FLAGS.limit]
+            ]
+        )
+    if not path.is_file() or path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"A folder, .npy or .npz is expected. Received: --data={source}")
+    images = np.load(path)
+    if path.suffix == ".npz":
+        images = images[images.files[0]]
+    if images.shape[1:] != tuple(shape):
+        raise ValueError(
+            f"The file takes images of shape {tuple(shape)}. Received: {images.shape[1:]}"
+        )
+    return images
+
+
+if __name__ == "__main__":
+    app.run(main)
