@@ -15,7 +15,8 @@ def evaluation_image(
     The shorter side becomes floor(resolution / crop_fraction) pixels, with the preset's
     interpolation and antialiasing; then the central square is cut out. Agrees with PIL's `resize`
     and torchvision's `Resize` and `CenterCrop` to within one level out of 255 (two in rare ties):
-    horizontally, then vertically, each pass rounded and clipped as PIL does. Works eagerly and in `tf.data`.
+    horizontally, then vertically, each pass rounded and clipped as PIL does. Works eagerly
+    and in `tf.data`.
 
     Args:
         image: (H, W, 3), RGB, 0 to 255, an array or a TensorFlow tensor of any number type.

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 import keras_hybrid
 from keras_hybrid.weights import checkpoint
 from keras_hybrid.weights.files import read_published
-from keras_hybrid.weights.published import published_state_dict, write_published
+from keras_hybrid.weights.published import published_state_dict, write_checkpoint
 
 LARGE = ("mobile_former_294m", "iFormer_m_distill", "mobilevit_xxs_r288", "iFormer_t_layer_scale")
 GOLDENS = [
@@ -118,7 +118,7 @@ def test_published_files(golden, tmp_path, suffix, require):
     model = golden.build()
     keras_hybrid.load_checkpoint(model, golden.state_dict())
     path = tmp_path / f"ours{suffix}"
-    write_published(model, path, "authors")
+    write_checkpoint(model, path, "authors")
     found = read_published(path)
     for key, array in golden.state_dict().items():
         np.testing.assert_array_equal(found[key], array)
@@ -129,8 +129,12 @@ def test_publishing_refuses_what_cannot_be(golden, tmp_path):
     model = golden("mobilevit_xxs").build()
     with pytest.raises(ValueError, match=r"namings \('timm', 'hugging_face'\). Received: naming"):
         published_state_dict(model, "authors")
-    with pytest.raises(ValueError, match="ends in .safetensors"):
-        write_published(model, tmp_path / "x.h5", "timm")
+    with pytest.raises(ValueError, match="name ends in one of"):
+        write_checkpoint(model, tmp_path / "x.onnx", "timm")
+    with pytest.raises(ValueError, match="no folder"):
+        write_checkpoint(model, tmp_path / "none" / "x.safetensors")
+    with pytest.raises(ValueError, match="no published names"):
+        write_checkpoint(model, tmp_path / "x.keras", "timm")
     assert list(tmp_path.iterdir()) == []
 
 
