@@ -48,6 +48,8 @@ class AppPhone(Phone):
         poll_seconds: between two looks at the log.
     """
 
+    program = "benchmark app"
+
     def __init__(self, adb, options, stop=None, *, apk: str | None = None, poll_seconds=1.0):
         super().__init__(adb, options, stop)
         self.apk = apk
@@ -70,7 +72,8 @@ class AppPhone(Phone):
         elif not found:
             raise ValueError(f"The app {PACKAGE} is not installed on {self.name}: give --apk")
         self.binary = {
-            "name": PACKAGE,
+            "name": self.program,
+            "package": PACKAGE,
             "flavour": "apk",
             "sha256": provenance.sha256(self.apk) if self.apk else None,
             "version": self._app_version(),

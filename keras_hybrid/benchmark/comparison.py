@@ -52,8 +52,8 @@ def compare(
     groups = [_by_configuration(rows) for rows in (earlier, later)]
     if not groups[0].keys() & groups[1].keys():
         raise ValueError(
-            "Both sets of rows must have a configuration (device, model, threads, delegate) in "
-            f"common. Received: {sorted(groups[0])} and {sorted(groups[1])}"
+            "Both sets of rows must have a configuration (device, program, model, threads, "
+            f"delegate) in common. Received: {sorted(groups[0])} and {sorted(groups[1])}"
         )
     return [
         _compare(configuration, rows, groups[1].get(configuration, []), tolerance, confidence)
@@ -123,16 +123,17 @@ def _changed(earlier, later):
 
 def comparison_table(comparisons: list[Comparison]) -> str:
     lines = [
-        "| device | model | threads | delegate | ratio | interval | verdict | rows | changed |",
-        "|" + " --- |" * 9,
+        "| device | program | model | threads | delegate | ratio | interval | verdict | rows "
+        "| changed |",
+        "|" + " --- |" * 10,
     ]
     for c in comparisons:
-        device, model, threads, delegate, _ = c.configuration
+        device, program, model, threads, delegate, _ = c.configuration
         ratio = "" if c.ratio is None else f"{c.ratio:.3f}"
         interval = "" if c.low is None else f"{c.low:.3f} to {c.high:.3f}"
         lines.append(
-            f"| {device} | {escape(model)} | {threads} | {delegate} | {ratio} | {interval} | "
-            f"{c.verdict} | {c.earlier_rows} / {c.later_rows} | {', '.join(c.changed)} |"
+            f"| {device} | {program} | {escape(model)} | {threads} | {delegate} | {ratio} | "
+            f"{interval} | {c.verdict} | {c.earlier_rows} / {c.later_rows} | {', '.join(c.changed)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -26,6 +26,7 @@ class Host:
         self._path = next(iter(options.binaries), None)
         self.flavour: tool_flags.Flavour | None = None
         self.binary = provenance.host_runtime()
+        self.program = "benchmark_model" if options.binaries else self.binary["name"]
 
     def prepare(self, cells: list[Cell]) -> None:
         """Checks that the runs of `cells` are possible here.
@@ -52,7 +53,7 @@ class Host:
         answer = self._call(["--help"], 60.0)[0]
         self.flavour = tool_flags.detect_flavour(answer)
         self.binary = {
-            "name": "benchmark_model",
+            "name": self.program,
             "flavour": self.flavour.name,
             "sha256": provenance.sha256(path),
             "version": None,

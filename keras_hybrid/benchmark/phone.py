@@ -77,6 +77,7 @@ class Phone:
     """
 
     target = "android"
+    program = "benchmark_model"
 
     def __init__(self, adb: Adb, options: Options, stop: threading.Event | None = None):
         self.adb = adb
@@ -136,7 +137,7 @@ class Phone:
         answer = self.adb.run([self._remote_binary, "--help"], timeout=self.adb.timeout)
         self.flavour = tool_flags.detect_flavour(answer.output)
         self.binary = {
-            "name": "benchmark_model",
+            "name": self.program,
             "flavour": self.flavour.name,
             "abi": executable.abi,
             "sha256": checksum,

@@ -70,18 +70,18 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _times(rows: Iterable[Row]):
-    """{(device, delegate, threads): {model: [median of each "ok" row]}}"""
+    """{(device, program, delegate, threads): {model: [median of each "ok" row]}}"""
     panels = {}
     for row in latest(rows):
         if row.kind == "latency" and row.status == "ok" and row.central_ms:
-            key = (device_label(row), row.delegate, row.num_threads)
+            key = (device_label(row), row.program, row.delegate, row.num_threads)
             panels.setdefault(key, {}).setdefault(row.model, []).append(row.central_ms)
     return dict(sorted(panels.items()))
 
 
 def _title(panel):
-    device, delegate, threads = panel
-    return f"{device}\n{delegate}, {threads} thread{'s' if threads > 1 else ''}"
+    device, program, delegate, threads = panel
+    return f"{device}\n{program}, {delegate}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _figure(count, height=4.8):

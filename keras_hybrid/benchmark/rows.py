@@ -98,9 +98,21 @@ class Row:
         return str(self.device.get("serial") or self.device.get("model") or self.target)
 
     @property
+    def program(self) -> str:
+        """What ran the model: times of different programs are not mixed."""
+        return str(self.binary.get("name", ""))
+
+    @property
     def configuration(self) -> tuple:
         """What was measured, apart from the repetition: rows with equal ones are comparable."""
-        return (self.device_id, self.model, self.num_threads, self.delegate, self.kind)
+        return (
+            self.device_id,
+            self.program,
+            self.model,
+            self.num_threads,
+            self.delegate,
+            self.kind,
+        )
 
     def as_dict(self) -> dict:
         """The row as plain JSON types, `from_dict`'s inverse."""

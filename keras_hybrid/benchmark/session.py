@@ -112,7 +112,8 @@ class Session:
         earlier = [
             row
             for row in self._earlier
-            if row.target == target.target and row.device_id == target.name
+            if (row.target, row.device_id, row.program)
+            == (target.target, target.name, target.program)
         ]
         plan = Plan(self.cells, self.repetitions, earlier, self.seed)
         if plan.remaining() == 0:
@@ -202,7 +203,7 @@ class Session:
             status=status,
             notes=(note,),
             device=getattr(target, "device", {"serial": target.name}),
-            binary=target.binary,
+            binary=target.binary or {"name": target.program},
             model_sha256=cell.model.sha256,
             model_bytes=cell.model.size,
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -21,6 +21,7 @@ class CellSummary:
     """
 
     device: str
+    program: str
     model: str
     num_threads: int
     delegate: str
@@ -65,6 +66,7 @@ def _summarise(rows):
     counts = {s: sum(row.status == s for row in rows) for s in STATUSES if s != "ok"}
     return CellSummary(
         device=device_label(rows[0]),
+        program=rows[0].program,
         model=rows[0].model,
         num_threads=rows[0].num_threads,
         delegate=rows[0].delegate,
@@ -95,6 +97,7 @@ def _delegated(row):
 
 _COLUMNS = (
     ("device", "device", "{}"),
+    ("program", "program", "{}"),
     ("model", "model", "{}"),
     ("threads", "num_threads", "{}"),
     ("delegate", "delegate", "{}"),

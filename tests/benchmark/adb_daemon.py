@@ -138,6 +138,10 @@ class Device:
         self._processes.add(process)
         return process
 
+    def running(self) -> list[subprocess.Popen]:
+        """Commands that have not ended."""
+        return [process for process in list(self._processes) if process.poll() is None]
+
     def shell_ended(self, process):
         self._processes.discard(process)
 

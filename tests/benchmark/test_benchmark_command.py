@@ -107,7 +107,7 @@ def test_the_whole_way_on_two_phones(make_phone, make_models, binary, command, t
     assert {row.device_id for row in rows} == {phone.serial for phone in phones}
     assert len({(*row.configuration, row.repetition) for row in rows}) == len(rows)
     for phone in phones:
-        order = [row.configuration[1:4] for row in rows if row.device_id == phone.serial]
+        order = [row.configuration[2:5] for row in rows if row.device_id == phone.serial]
         for begin in range(0, 36, 12):  # interleaved: each round holds every combination once
             assert len(set(order[begin : begin + 12])) == 12
         assert phone.files() == []
@@ -212,7 +212,8 @@ def test_host_rows_have_the_schema_of_phones(tiny_model, command, tmp_path, requ
     )  # fmt: skip
     assert status == 0, output
     rows = read_rows(out / "rows.jsonl")
-    assert {row.binary["name"] for row in rows} == {"ai-edge-litert", "benchmark_model"}
+    programs = [row.program for row in rows if row.delegate == "cpu" and row.kind == "latency"]
+    assert programs == ["ai-edge-litert", "benchmark_model", "benchmark_model"]  # never mixed
     assert "not attributed" in (out / "report.md").read_text()
     assert not (tmp_path / "x").exists()
 

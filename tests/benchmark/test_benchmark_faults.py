@@ -136,9 +136,9 @@ def test_a_program_that_hangs_is_stopped_on_the_phone(make_phone, run_on):
     assert any("did not end within 3 s and was stopped" in note for note in hung.notes)
     assert statuses(rows) == ["failed", "ok"]
     deadline = time.monotonic() + 10
-    while phone.device._processes and time.monotonic() < deadline:
+    while phone.device.running() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [p for p in phone.device._processes if p.poll() is None], "it still runs"
+    assert not phone.device.running(), "it still runs"
 
 
 def test_a_full_phone_ends_with_advice_and_resumes(make_phone, run_on, big_models):

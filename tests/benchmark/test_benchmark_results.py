@@ -216,11 +216,15 @@ def test_verdicts(later, verdict, status):
 def test_a_model_that_is_no_longer_measured_is_lost():
     earlier = repeated(10.0) + repeated(10.0, model="gone.tflite", model_sha256="g")
     found = comparison.compare(earlier, repeated(10.0))
-    assert {c.configuration[1]: c.verdict for c in found}["gone.tflite"] == "lost"
+    assert {c.configuration[2]: c.verdict for c in found}["gone.tflite"] == "lost"
 
 
 def test_comparison_names_what_else_changed_and_refuses_strangers():
-    later = repeated(10.0, binary={"sha256": "other"}, device={"serial": "S1", "fingerprint": "x"})
+    later = repeated(
+        10.0,
+        binary={"name": "benchmark_model", "sha256": "other"},
+        device={"serial": "S1", "fingerprint": "x"},
+    )
     earlier = repeated(10.0, device={"serial": "S1", "fingerprint": "y"})
     assert comparison.compare(earlier, later)[0].changed == ("binary", "system")
     with pytest.raises(ValueError, match="in common"):
