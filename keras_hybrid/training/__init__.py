@@ -1,0 +1,1 @@
+"""Training: what a recipe is, data, augmentation, schedules, checkpoints, and the run itself."""

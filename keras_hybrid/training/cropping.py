@@ -1,0 +1,101 @@
+"""From an encoded image to a square one: random crops for training, a central one to evaluate."""
+
+import tensorflow as tf
+
+ATTEMPTS = 10
+
+
+def random_crop_box(height, width, area, aspect, seed):
+    """Draws a crop: its share of the area uniformly, its aspect log-uniformly.
+
+    The first of ten draws that fits is taken; where none does, the largest central crop whose
+    aspect is in range.
+
+    Args:
+        height, width: of the image, in pixels.
+        area: least and greatest share of the image's area.
+        aspect: least and greatest width over height.
+        seed: two integers.
+
+    Returns: int32 (top, left, height, width).
+
+    Reference: Going Deeper with Convolutions (https://arxiv.org/abs/1409.4842), Section 6, with
+    the log-uniform aspect of today's PyTorch recipes.
+    """
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    seeds = tf.random.split(seed, 3)
+    areas = tf.random.stateless_uniform([ATTEMPTS], seeds[0], *area) * height * width
+    aspects = tf.exp(
+        tf.random.stateless_uniform(
+            [ATTEMPTS], seeds[1], tf.math.log(float(aspect[0])), tf.math.log(float(aspect[1]))
+        )
+    )
+    widths = tf.round(tf.sqrt(areas * aspects))
+    heights = tf.round(tf.sqrt(areas / aspects))
+    fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
+    first = tf.argmax(fits)
+    fallback_width = tf.minimum(width, tf.round(height * aspect[1]))
+    fallback_height = tf.minimum(height, tf.round(width / aspect[0]))
+    any_fits = tf.reduce_any(fits)
+    crop_width = tf.where(any_fits, widths[first], fallback_width)
+    crop_height = tf.where(any_fits, heights[first], fallback_height)
+    position = tf.where(any_fits, tf.random.stateless_uniform([2], seeds[2]), [0.5, 0.5])
+    top = tf.floor(position[0] * (height - crop_height + 1))
+    left = tf.floor(position[1] * (width - crop_width + 1))
+    top = tf.minimum(top, height - crop_height)
+    left = tf.minimum(left, width - crop_width)
+    return tf.cast(tf.stack([top, left, crop_height, crop_width]), tf.int32)
+
+
+def decode(encoded):
+    """An encoded image (JPEG, PNG, GIF, BMP) as uint8 (H, W, 3); grey becomes RGB."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
+    """Decodes, crops at random and resizes: float32 (resolution, resolution, 3), 0 to 255."""
+
+    def of_jpeg():
+        shape = tf.io.extract_jpeg_shape(encoded)
+        box = random_crop_box(shape[0], shape[1], area, aspect, seed)
+        return tf.io.decode_and_crop_jpeg(encoded, box, channels=3)  # decodes the crop only
+
+    def of_other():
+        image = decode(encoded)
+        shape = tf.shape(image)
+        box = random_crop_box(shape[0], shape[1], area, aspect, seed)
+        return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
+
+    image = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_other)
+    return resize(image, (resolution, resolution), interpolation)
+
+
+def decode_central_crop(encoded, resolution, crop_fraction, interpolation):
+    """Decodes, resizes the shorter side to resolution / crop_fraction, and crops the centre.
+
+    Returns: float32 (resolution, resolution, 3), 0 to 255.
+    """
+    image = decode(encoded)
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    shorter = float(int(resolution / crop_fraction))
+    size = tf.cast(tf.floor(shape * shorter / tf.reduce_min(shape) + 1e-3), tf.int32)
+    image = resize(image, size, interpolation)
+    top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    image = tf.slice(image, [top, left, 0], [resolution, resolution, 3])
+    return tf.ensure_shape(image, (resolution, resolution, 3))
+
+
+def resize(image, size, interpolation):
+    """Resizes with antialiasing, and keeps the values within 0 to 255."""
+    image = tf.image.resize(image, size, method=interpolation, antialias=True)
+    return tf.clip_by_value(image, 0.0, 255.0)
+
+
+def random_flip(image, probability, seed):
+    """Mirrors the image left to right with the given probability."""
+    if probability == 0:
+        return image
+    draw = tf.random.stateless_uniform([], seed)
+    return tf.cond(draw < probability, lambda: tf.reverse(image, [1]), lambda: image)

@@ -1,0 +1,200 @@
+"""What a recipe is: literal numbers, overridable by name and type."""
+
+import dataclasses
+import difflib
+import runpy
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of one training run.
+
+    Attributes:
+        model: a builder's name, of `keras_hybrid.list_models()`.
+        epochs: passes over the training split.
+        batch_size: global batch, over all devices.
+        learning_rate: its peak, at a batch of `reference_batch_size`.
+        resolution: height and width of the images, in pixels.
+        reference_batch_size: the learning rates scale linearly from this global batch to
+            `batch_size`; None leaves them as they are.
+        warmup_epochs: epochs over which the learning rate rises linearly.
+        warmup_steps: the same in optimiser steps, where it is not 0.
+        warmup_learning_rate: where the warm-up starts.
+        final_learning_rate: where the cosine ends.
+        weight_decay: of kernels only: not of biases, norms, layer scales and tokens.
+        label_smoothing: share of a label's mass spread over all classes.
+        clip_norm: largest global norm of the gradient, None for any.
+        ema_momentum: of the weights' moving average, which is then evaluated and saved; None for
+            no average.
+        dropout_rate: before the classifier, None for the model's own.
+        drop_path_rate: of the deepest residual; it ramps up linearly with depth.
+        crop_area: least and greatest share of the image that a random crop covers.
+        crop_aspect: least and greatest width over height of a random crop.
+        flip_probability: of a horizontal flip.
+        crop_fraction: in evaluation, side of the central crop over the side of the resized image;
+            None for the family's.
+        interpolation: of resizes, "bilinear" or "bicubic"; None for the family's.
+        shuffle_buffer: examples among which the next one is drawn.
+        jit_compile: whether XLA compiles the step; None leaves it to Keras.
+        seed: of weights, data order and augmentation.
+    """
+
+    model: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    resolution: int = 224
+    reference_batch_size: int | None = None
+    warmup_epochs: float = 0.0
+    warmup_steps: int = 0
+    warmup_learning_rate: float = 0.0
+    final_learning_rate: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    ema_momentum: float | None = None
+    dropout_rate: float | None = None
+    drop_path_rate: float = 0.0
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_probability: float = 0.5
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+    shuffle_buffer: int = 10_000
+    jit_compile: bool | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "resolution", "shuffle_buffer"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate",):
+            _check(self, name, getattr(self, name) > 0, "positive")
+        for name in (
+            "warmup_epochs",
+            "warmup_steps",
+            "warmup_learning_rate",
+            "final_learning_rate",
+            "weight_decay",
+        ):
+            _check(self, name, getattr(self, name) >= 0, "0 or more")
+        for name in ("label_smoothing", "drop_path_rate"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        for name in ("flip_probability",):
+            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        for name in ("ema_momentum", "dropout_rate"):
+            value = getattr(self, name)
+            _check(self, name, value is None or 0 <= value < 1, "None or in [0, 1)")
+        for name in ("clip_norm", "reference_batch_size"):
+            value = getattr(self, name)
+            _check(self, name, value is None or value > 0, "None or positive")
+        value = self.crop_fraction
+        _check(self, "crop_fraction", value is None or 0 < value <= 1, "None or in (0, 1]")
+        choices = (None, "bilinear", "bicubic")
+        _check(self, "interpolation", self.interpolation in choices, f"one of {choices}")
+        low, high = self.crop_area
+        _check(self, "crop_area", 0 < low <= high <= 1, "two rising shares in (0, 1]")
+        low, high = self.crop_aspect
+        _check(self, "crop_aspect", 0 < low <= high, "two rising positive numbers")
+
+    @property
+    def learning_rate_scale(self) -> float:
+        """What the global batch multiplies the learning rates by."""
+        return self.batch_size / (self.reference_batch_size or self.batch_size)
+
+    def as_dict(self) -> dict:
+        """The fields as plain types, with tuples as lists: what a JSON file holds."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    def describe(self) -> str:
+        """The fields, one a line."""
+        fields = dataclasses.asdict(self)
+        width = max(map(len, fields))
+        return "\n".join(f"{name:<{width}} = {value!r}" for name, value in fields.items())
+
+
+def _check(recipe, name, holds, expected):
+    if not holds:
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}")
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with fields replaced, as the command line gives them.
+
+    Args:
+        recipe: where the other fields come from.
+        assignments: "name=value" each; a value is read as its field's type, so "none", "true" and
+            "0.1,1.0" work where the field takes None, a truth value or a pair.
+
+    Raises:
+        ValueError: for an unknown field, with the nearest known one, or a value of another type.
+    """
+    hints = typing.get_type_hints(Recipe)
+    changes = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip().lstrip("-")
+        if not equals:
+            raise ValueError(f"An override reads `name=value`. Received: {assignment!r}")
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise ValueError(f"A recipe has no `{name}`.{hint} Received: {assignment!r}")
+        try:
+            changes[name] = _parse(text.strip(), hints[name])
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` takes {_type_name(hints[name])}. Received: {assignment!r}"
+            ) from error
+    return dataclasses.replace(recipe, **changes)
+
+
+def _parse(text, kind):
+    if isinstance(kind, types.UnionType):
+        options = typing.get_args(kind)
+        if type(None) in options and text.lower() == "none":
+            return None
+        (kind,) = (option for option in options if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        parts = [part for part in text.strip("()[]").split(",") if part.strip()]
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(parts)
+        if len(parts) != len(kinds):
+            raise ValueError(text)
+        return tuple(_parse(part.strip(), kind) for part, kind in zip(parts, kinds, strict=True))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return kind(text)
+
+
+def _type_name(kind):
+    return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+
+
+def load_recipe(path, variant: str | None = None) -> Recipe:
+    """Runs a recipe file and returns its `get_recipe(variant)`.
+
+    Args:
+        path: a Python file with a function `get_recipe`.
+        variant: the paper's name of the model's size; None for the file's default.
+
+    Raises:
+        ValueError: for a missing file, one without `get_recipe`, or an unknown variant.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"A recipe is a Python file. Received: path={str(path)!r}")
+    get_recipe = runpy.run_path(str(path)).get("get_recipe")
+    if get_recipe is None:
+        raise ValueError(f"A recipe file has a `get_recipe`. Received: path={str(path)!r}")
+    return get_recipe() if variant is None else get_recipe(variant)

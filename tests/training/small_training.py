@@ -1,0 +1,51 @@
+"""Small data, a small recipe and a small network, for the tests and the programs they kill."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.sources import ImageSource
+
+RECIPE = Recipe(
+    model="MobileFormer26M",
+    resolution=64,
+    epochs=3,
+    batch_size=8,
+    learning_rate=1e-3,
+    crop_area=(0.5, 1.0),
+    seed=7,
+)
+
+
+def make_source():
+    """40 PNG images of 4 classes, 16 x 12 px of noise around a grey that tells the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    files = []
+    for label in labels:
+        image = np.clip(60 * label + rng.normal(0, 10, (12, 16, 3)), 0, 255).astype("uint8")
+        files.append(tf.io.encode_png(image).numpy())
+    splits = {"train": slice(0, 32), "test": slice(32, 40)}
+
+    def open_split(name):
+        return tf.data.Dataset.from_tensor_slices(
+            {"image": files[splits[name]], "label": labels[splits[name]].astype("int64")}
+        )
+
+    return ImageSource("greys", tuple("abcd"), {"train": 32, "test": 8}, open_split)
+
+
+def make_tiny_network(recipe, num_classes):
+    """A network with batch norm, dropout and drop path, which trains in milliseconds."""
+    from keras_hybrid.layers import DropPath
+
+    image = keras.Input((recipe.resolution, recipe.resolution, 3), name="image")
+    x = keras.layers.Conv2D(4, 8, strides=8, name="conv")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = DropPath(0.2, name="drop_path")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dropout(0.3, name="dropout")(x)
+    x = keras.layers.Dense(num_classes, name="fc")(x)
+    x = keras.layers.Activation("softmax", name="predictions")(x)
+    return keras.Model(image, x, name="tiny")

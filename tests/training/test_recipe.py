@@ -1,0 +1,84 @@
+"""Recipes: fields, overrides from the command line, recipe files."""
+
+import pytest
+
+from keras_hybrid.training.recipe import Recipe, load_recipe, override
+
+
+def test_overrides_are_read_as_their_fields_types(recipe):
+    changed = override(
+        recipe,
+        [
+            "epochs=12",
+            "learning_rate=3e-4",
+            "crop_area=0.3,0.9",
+            "clip_norm=1",
+            "jit_compile=false",
+        ],
+    )
+    assert changed.epochs == 12 and isinstance(changed.epochs, int)
+    assert changed.learning_rate == 3e-4
+    assert changed.crop_area == (0.3, 0.9)
+    assert changed.clip_norm == 1.0
+    assert changed.jit_compile is False
+    assert changed.seed == recipe.seed
+    assert override(changed, ["clip_norm=none"]).clip_norm is None
+    assert override(recipe, []) == recipe
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(recipe):
+    with pytest.raises(
+        ValueError, match=r"Did you mean `learning_rate`\? Received: 'learning_rat="
+    ):
+        override(recipe, ["learning_rat=1"])
+    with pytest.raises(ValueError, match="no `qqqq`. Received"):
+        override(recipe, ["qqqq=1"])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["epochs=1.5", "epochs=none", "learning_rate=fast", "crop_area=0.5", "jit_compile=yes"],
+)
+def test_a_value_of_another_type_is_refused(recipe, assignment):
+    with pytest.raises(ValueError, match=assignment.partition("=")[0] + "` takes"):
+        override(recipe, [assignment])
+    with pytest.raises(ValueError, match="reads `name=value`"):
+        override(recipe, ["epochs"])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
+        {"label_smoothing": 1.0},
+        {"flip_probability": 1.5},
+        {"ema_momentum": 1.0},
+        {"clip_norm": 0.0},
+        {"crop_fraction": 1.5},
+        {"interpolation": "nearest"},
+        {"crop_area": (0.9, 0.1)},
+        {"crop_aspect": (0.0, 1.0)},
+    ],
+)
+def test_impossible_numbers_are_refused(field):
+    values = {"model": "IFormerT", "epochs": 1, "batch_size": 1, "learning_rate": 1e-3, **field}
+    with pytest.raises(ValueError, match=rf"`{next(iter(field))}` must be .* Received"):
+        Recipe(**values)
+
+
+def test_a_recipe_file_is_run_and_checked(root, tmp_path):
+    assert load_recipe(root / "recipes" / "digits.py").model == "MobileFormer26M"
+    assert load_recipe(root / "recipes" / "digits.py", "IFormerT").model == "IFormerT"
+    with pytest.raises(ValueError, match="A recipe is a Python file"):
+        load_recipe(tmp_path / "none.py")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="has a `get_recipe`"):
+        load_recipe(tmp_path / "empty.py")
+
+
+def test_the_description_names_every_field(recipe):
+    described = recipe.describe()
+    assert all(name in described for name in recipe.as_dict())
+    assert "learning_rate        = 0.001" in described

@@ -1,0 +1,188 @@
+"""A whole run: what it writes, what it refuses, and SIGKILL at any moment."""
+
+import csv
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_hybrid.training.callbacks import TrainingDivergedError
+from keras_hybrid.training.evaluation import Evaluation, evaluate
+from keras_hybrid.training.pipeline import evaluation_dataset
+from keras_hybrid.training.run import load_run, make_model, train
+
+
+@pytest.fixture
+def run(recipe, source, tmp_path, tiny_network):
+    stream = io.StringIO()
+    finished = train(recipe, source, tmp_path / "run", stream=stream)
+    return finished, stream.getvalue()
+
+
+def test_a_run_writes_its_files_and_can_be_read_again(run, source, recipe):
+    finished, printed = run
+    names = {path.name for path in finished.folder.iterdir()}
+    assert names == {"run.json", "state.npz", "history.csv", "best.keras", "model.keras"}
+    assert [row["epoch"] for row in finished.history] == [1, 2, 3]
+    with open(finished.folder / "history.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in finished.history]
+    assert printed.count("images/s") == 3 and "epoch 3/3" in printed and "left 00:00" in printed
+
+    again = load_run(finished.folder)
+    assert again.recipe == recipe and again.data == "greys" and again.class_names == tuple("abcd")
+    dataset = evaluation_dataset(source, recipe)
+    result = evaluate(again.model, dataset)
+    assert result.accuracy == pytest.approx(finished.history[-1]["val_accuracy"])
+    np.testing.assert_allclose(result.scores.sum(-1), 1, rtol=1e-5)  # softmax in
+    np.testing.assert_allclose(evaluate(finished.model, dataset).scores, result.scores, rtol=1e-6)
+
+
+def test_a_finished_run_is_not_trained_again(run, source, recipe):
+    finished, _ = run
+    stream = io.StringIO()
+    again = train(recipe, source, finished.folder, stream=stream)
+    assert "finished run" in stream.getvalue() and "epoch" not in stream.getvalue()
+    assert again.history == finished.history
+
+
+def test_a_folder_of_another_run_is_refused(run, source, recipe):
+    finished, _ = run
+    with pytest.raises(ValueError, match="learning_rate=0.001 there, 0.5 now"):
+        train(dataclasses.replace(recipe, learning_rate=0.5), source, finished.folder)
+    with pytest.raises(ValueError, match="data='greys' there, 'others' now"):
+        train(recipe, dataclasses.replace(source, name="others"), finished.folder)
+    with pytest.raises(ValueError, match="A finished run's folder"):
+        load_run(finished.folder.parent)
+
+
+def test_the_moving_average_is_evaluated_and_saved(recipe, source, tmp_path, tiny_network):
+    recipe = dataclasses.replace(recipe, ema_momentum=0.9, learning_rate=0.05)
+    finished = train(recipe, source, tmp_path / "run", stream=io.StringIO())
+    dataset = evaluation_dataset(source, recipe)
+    compiled = keras.models.load_model(finished.folder / "model.keras")
+    compiled.compile(loss="categorical_crossentropy")
+    loss = compiled.evaluate(dataset, verbose=0)
+    assert loss == pytest.approx(finished.history[-1]["val_loss"], rel=1e-3)
+    # The weights themselves, which the state holds, are others.
+    with np.load(finished.folder / "state.npz") as arrays:
+        kernel = finished.model.get_layer("conv").kernel.numpy()
+        stored = [array for array in arrays.values() if array.shape == kernel.shape]
+    assert not np.allclose(stored[0], kernel, atol=1e-4)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_anything_is_saved(
+    recipe, source, tmp_path, tiny_network
+):
+    recipe = dataclasses.replace(recipe, learning_rate=1e30)
+    with pytest.raises(
+        TrainingDivergedError, match=r"at step \d of epoch 1, learning rate .*none yet"
+    ):
+        train(recipe, source, tmp_path / "run", stream=io.StringIO())
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json"}
+
+
+# The program that is killed: `moment` says where in the run it kills itself.
+PROGRAM = """
+import os
+import signal
+import sys
+
+import keras
+import small_training
+from keras_hybrid.training import checkpoint, run
+
+folder, moment = sys.argv[1:]
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Killer(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if moment == f"epoch {self.epoch} batch {batch}":
+            kill()
+
+class HalfWritten:
+    def __init__(self, save):
+        self.save, self.calls = save, 0
+
+    def __call__(self, file, **arrays):
+        if moment == "writing epoch 1" and len(str(arrays["history"])) > 300:
+            file.write(b"half of the st")
+            file.flush()
+            kill()
+        self.save(file, **arrays)
+
+checkpoint.np.savez = HalfWritten(checkpoint.np.savez)
+run.make_model = small_training.make_tiny_network
+run.train(small_training.RECIPE, small_training.make_source(), folder, callbacks=(Killer(),))
+"""
+
+
+def test_sigkill_at_any_moment_costs_no_more_than_the_epoch(recipe, source, tmp_path, tiny_network):
+    """Killed in the first epoch, while the second's state is written, and in the third."""
+    uninterrupted = train(recipe, source, tmp_path / "whole", stream=io.StringIO())
+    folder = tmp_path / "killed"
+    (tmp_path / "program.py").write_text(PROGRAM)
+    moments = {
+        "epoch 0 batch 2": None,
+        "writing epoch 1": 1,
+        "epoch 2 batch 1": 2,
+        "never": 3,
+    }
+    for moment, epochs_kept in moments.items():
+        done = subprocess.run(
+            [sys.executable, tmp_path / "program.py", folder, moment],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        expected = 0 if moment == "never" else -signal.SIGKILL
+        assert done.returncode == expected, done.stderr[-2000:]
+        if epochs_kept is None:
+            assert not (folder / "state.npz").exists()
+        else:
+            with np.load(folder / "state.npz") as arrays:
+                assert str(arrays["history"]).count("val_loss") == epochs_kept
+    killed = load_run(folder)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        assert [row[name] for row in killed.history] == [row[name] for row in uninterrupted.history]
+    for first, second in zip(killed.model.weights, uninterrupted.model.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+
+
+def test_evaluation_counts():
+    scores = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2]])
+    result = Evaluation(np.array([0, 2, 2]), scores)
+    assert result.accuracy == pytest.approx(1 / 3)
+    assert result.top_accuracy(2) == pytest.approx(2 / 3)
+    assert result.top_accuracy(3) == 1
+    np.testing.assert_array_equal(result.class_accuracy(), [1, np.nan, 0])
+    for k in (0, 4):
+        with pytest.raises(ValueError, match=f"Received: k={k}"):
+            result.top_accuracy(k)
+
+
+def test_a_model_of_other_classes_is_refused(recipe, source):
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, keras.layers.Dense(7)(keras.layers.Flatten()(image)))
+    with pytest.raises(ValueError, match="a model of 7 classes, data of 4"):
+        evaluate(model, evaluation_dataset(source, recipe))
+
+
+def test_the_recipes_options_reach_the_network(recipe):
+    recipe = dataclasses.replace(recipe, dropout_rate=0.25, drop_path_rate=0.2)
+    model = make_model(recipe, 4)
+    assert model.output_shape == (None, 4) and model.input_shape == (None, 64, 64, 3)
+    rates = [layer.rate for layer in model.layers if type(layer).__name__ == "DropPath"]
+    assert max(rates) == pytest.approx(0.2)
+    assert 0.25 in [layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"]
