@@ -3,11 +3,14 @@
 import keras
 
 from keras_hybrid.layers import GlobalTokens
-from keras_hybrid.quantization.surgery.editing import EditableModel, as_pass, new_step
+from keras_hybrid.quantization.surgery.editing import EditableModel, Value, as_pass, new_step
 
 
 def edit_constant_tokens(model: EditableModel):
     """The edit of `fold_constant_tokens`."""
+    for step in model.steps:
+        if step.is_a(GlobalTokens) and isinstance(model.inputs, Value):
+            step.take(model.inputs)  # the batch size is all it needs: let others have the features
     for step in list(model.steps):
         if not step.is_a(keras.layers.Dense) or not model.editable(step):
             continue
