@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_hybrid.layers import GroupedConv2D
+
 # PyTorch's epsilon, and its momentum of 0.1 in Keras' sense.
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9
@@ -42,7 +44,8 @@ def convolution(
     Returns: (batch, ceil(H / strides), ceil(W / strides), filters) for odd kernels.
     """
     x, padding = _pad(x, kernel_size, strides, name)
-    return layers.Conv2D(
+    layer = GroupedConv2D if groups > 1 else layers.Conv2D
+    return layer(
         filters,
         kernel_size,
         strides=strides,

@@ -4,6 +4,7 @@ from keras_hybrid.layers.channel_shuffle import ChannelShuffle
 from keras_hybrid.layers.dot_product_attention import DotProductAttention
 from keras_hybrid.layers.drop_path import DropPath
 from keras_hybrid.layers.dynamic_relu import DynamicReLU
+from keras_hybrid.layers.grouped_convolution import GroupedConv2D
 from keras_hybrid.layers.layer_scale import LayerScale
 from keras_hybrid.layers.normalization import LeanLayerNormalization
 from keras_hybrid.layers.padding import CropToReference, PadToMultiple
@@ -20,6 +21,7 @@ __all__ = [
     "DynamicReLU",
     "FoldPatches",
     "GlobalTokens",
+    "GroupedConv2D",
     "LayerScale",
     "LeanLayerNormalization",
     "PadToMultiple",

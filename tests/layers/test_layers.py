@@ -121,6 +121,23 @@ def test_attention_refuses_what_does_not_fit():
         layers.DotProductAttention(0)
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_grouped_convolution_convolves_each_group_apart(random, check, groups, kernel_size):
+    x = normal(random, 2, 5, 6, 8)
+    layer = layers.GroupedConv2D(12, kernel_size, groups=groups, padding="same")
+    (output,) = check(layer, x)
+    stock = keras.layers.Conv2D(12 // groups, kernel_size, padding="same")
+    stock.build((None, 5, 6, 8 // groups))
+    kernel, bias = layer.get_weights()
+    assert kernel.shape == (kernel_size, kernel_size, 8 // groups, 12)
+    for group in range(groups):
+        into, out = (slice(group * n // groups, (group + 1) * n // groups) for n in (8, 12))
+        stock.set_weights([kernel[..., out], bias[out]])
+        expected = keras.ops.convert_to_numpy(stock(x[..., into]))
+        assert_close([output[..., out]], [expected], 1e-5)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
 def test_channel_shuffle_moves_channel_g_i_to_i_g(random, check, groups):
     x = normal(random, 2, 3, 4, 6)
