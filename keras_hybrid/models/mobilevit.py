@@ -189,7 +189,9 @@ def _docstring(variant):
 
     Args:
         include_top: with the classification head, or the last feature map only.
-        weights: None for a random initialisation, or the path of a `.weights.h5` or `.keras` file.
+        weights: "imagenet" or another tag of `keras_hybrid.list_weights()` for published weights,
+            the path of a checkpoint file, or None for a random initialisation. A head that does
+            not fit `classes` stays fresh, with a warning.
         input_tensor: Keras tensor of images to start from.
         input_shape: (height, width, 3), 64 px or more or None each; native is (256, 256, 3).
         pooling: without head: None for the map, "avg" or "max" for a vector per image.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from keras_hybrid.weights.checkpoint import KEY_MAPS, published_parameters
 from keras_hybrid.weights.families import family_of
@@ -115,7 +115,7 @@ def write_checkpoint(
         elif suffix == ".keras":
             model.save(temporary)
         elif suffix == ".safetensors":
-            save_file(state_dict, temporary, metadata={"format": "pt"})
+            temporary.write_bytes(save(state_dict, metadata={"format": "pt"}))
         else:
             _write_pickle(state_dict, temporary, nesting)
         os.replace(temporary, path)

@@ -1,11 +1,15 @@
 """recipes/convert_weights.py: there and back, in one process."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from absl import flags
 from safetensors.numpy import load_file, save_file
 
 import keras_hybrid
+from keras_hybrid.weights.published import write_checkpoint
 
 
 @pytest.fixture
@@ -78,3 +82,26 @@ def test_a_tag_is_downloaded(golden, convert, homes, tmp_path):
     model = golden.build()
     keras_hybrid.load_checkpoint(model, out)
     assert golden.error(model) < 5e-5
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["IFormerL", "MobileFormer508M"])
+def test_conversion_of_a_large_pickle_is_quick_and_small(name, tmp_path, root, require):
+    """Under 20 s on two cores, and under 1.5 GiB."""
+    require(module="torch")
+    source = tmp_path / "large.pth"
+    write_checkpoint(keras_hybrid.build_model(name, weights=None), source, "authors")
+    program = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True)\n"
+        "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)\n"
+    )
+    command = [sys.executable, root / "recipes" / "convert_weights.py", f"--model={name}"]
+    command += [f"--source={source}", f"--out={tmp_path / 'ours.weights.h5'}"]
+    run = subprocess.run(
+        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=True
+    )
+    seconds, kibibytes = map(float, run.stdout.split()[-2:])
+    assert seconds < 2 * 20  # of processor time: others may be using the cores
+    assert kibibytes < 1.5 * 2**20
