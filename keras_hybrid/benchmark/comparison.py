@@ -133,7 +133,8 @@ def comparison_table(comparisons: list[Comparison]) -> str:
         interval = "" if c.low is None else f"{c.low:.3f} to {c.high:.3f}"
         lines.append(
             f"| {device} | {program} | {escape(model)} | {threads} | {delegate} | {ratio} | "
-            f"{interval} | {c.verdict} | {c.earlier_rows} / {c.later_rows} | {', '.join(c.changed)} |"
+            f"{interval} | {c.verdict} | {c.earlier_rows} / {c.later_rows} | "
+            f"{', '.join(c.changed)} |"
         )
     return "\n".join(lines) + "\n"
 

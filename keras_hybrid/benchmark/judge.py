@@ -107,7 +107,10 @@ def _delegation(report, delegate):
         if re.search("GPU", delegate.expected) and any(
             "Falling back" in f for f in report.fallbacks
         ):
-            fields["fell_back"] = "the GPU delegate fell back to another backend"
+            fields["fell_back"] = (
+                "the GPU delegate fell back to OpenGL: to measure that, ask for it with "
+                "--extra_flag=--gpu_backend=gl"
+            )
         return fields
     if applied or report.fallbacks or delegate.required:
         reason = next(iter(report.fallbacks), None)

@@ -34,7 +34,7 @@ _UNSUPPORTED_END = re.compile(
     r"(?:operations (?:will )?(?:run )?)?(?:will run )?on the CPU\.?"
 )
 _UNSUPPORTED_ITEM = re.compile(
-    r"[A-Z][A-Z0-9_]*(?: [\w./-]+)?: .+|\w+: .*(?:not supported|isn't|must).*"
+    r"[A-Z][A-Z0-9_]*(?: [\w./-]+)?:.*|\w+: .*(?:not supported|isn't|must).*"
 )
 _REPLACING = re.compile(
     r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]*)\) node, yielding (\d+) "
@@ -111,7 +111,7 @@ def find_failures(lines: list[Line]) -> Failures:
         if not text:
             continue
         if match := _UNSUPPORTED_END.fullmatch(text):
-            if match[1] == "No":
+            if match[1] in ("No", "0"):
                 fallbacks.append(text)
                 errors += block or []
             elif block:

@@ -110,7 +110,8 @@ def _is_whole(line, *texts):
 class _Reader:
     """Collects the figures of one log, line by line, then confronts them."""
 
-    def __init__(self, lines: list[Line]):
+    def __init__(self, lines: list[Line], summary: Summary):
+        self.summary = summary.values
         self.problems: list[str] = []
         self.counts: list[tuple[Counts, int]] = []
         self.phases: list[tuple[int, float, float | None]] = []
@@ -210,13 +211,32 @@ class _Reader:
         if len(self.counts) == 1:
             counts, phase = self.counts[0]
             if not timings:
-                return (None, counts) if phase == 2 else (counts, None)
+                return self._role_by_summary(counts)
             if agrees(counts, "inference") and (phase == 2 or not agrees(counts, "warmup")):
                 return None, counts
             if agrees(counts, "warmup") and timings.get("first", counts.first) == counts.first:
                 return counts, None
             self.problems.append("contradiction: count line and timings differ")
         return None, None
+
+    def _role_by_summary(self, counts):
+        """The role of the only count line by the figures of LiteRT 2.x' summary.
+
+        Without them it has none: the other count line may have come before it or after.
+        """
+
+        def agrees(mean, runs):
+            rounded = self.summary.get(mean)
+            return (
+                rounded is not None
+                and self.summary.get(runs) == counts.runs > 0
+                and abs(rounded - counts.mean / 1000) <= 0.0101
+            )
+
+        is_warmup, is_measured = agrees("warmup_ms", "warmup_runs"), agrees("mean_ms", "runs")
+        if is_warmup == is_measured:
+            return None, None
+        return (counts, None) if is_warmup else (None, counts)
 
     def _check_duration(self, name, counts, least_runs, least_seconds, most_seconds):
         """The loop ends once both minima are reached, or at the maximum."""
@@ -244,9 +264,9 @@ def parse_log(log: str) -> Report:
         contradicting) are None and `valid` is False.
     """
     lines = read_lines(log)
-    reader = _Reader(lines)
-    failures = find_failures(lines)
     summary = Summary(lines)
+    reader = _Reader(lines, summary)
+    failures = find_failures(lines)
     warmup, measured, timings = reader.figures()
     if reader.problems:
         warmup = measured = timings = None

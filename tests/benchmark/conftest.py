@@ -139,3 +139,22 @@ def run_on(tmp_path, make_models, make_options):
         return (read_rows(path) if path.exists() else []), outcome, "\n".join(said)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A real model of six convolutions whose inference takes some milliseconds."""
+    import tensorflow as tf
+
+    weights = tf.random.stateless_normal((3, 3, 32, 32), (0, 1)) * 0.05
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 64, 64, 32), tf.float32)])
+    def network(x):
+        for _ in range(6):
+            x = tf.nn.relu(tf.nn.conv2d(x, weights, 1, "SAME"))
+        return tf.reduce_mean(x, (1, 2))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    path = tmp_path_factory.mktemp("small") / "model.tflite"
+    path.write_bytes(converter.convert())
+    return path

@@ -13,28 +13,9 @@ import pytest
 from keras_hybrid.benchmark import benchmark_host, summary
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A real model whose inference takes some milliseconds."""
-    import tensorflow as tf
-
-    weights = tf.random.stateless_normal((3, 3, 32, 32), (0, 1)) * 0.05
-
-    @tf.function(input_signature=[tf.TensorSpec((1, 64, 64, 32), tf.float32)])
-    def network(x):
-        for _ in range(6):
-            x = tf.nn.relu(tf.nn.conv2d(x, weights, 1, "SAME"))
-        return tf.reduce_mean(x, (1, 2))
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
-    path = tmp_path_factory.mktemp("host") / "model.tflite"
-    path.write_bytes(converter.convert())
-    return path
-
-
-def test_a_row_is_whole(model, require):
+def test_a_row_is_whole(small_model, require):
     require(module="ai_edge_litert")
-    row = benchmark_host(model, num_threads=2, warmup_runs=2, warmup_seconds=0.0, min_runs=20,
+    row = benchmark_host(small_model, num_threads=2, warmup_runs=2, warmup_seconds=0.0, min_runs=20,
                          min_seconds=0.0, max_seconds=3.0)  # fmt: skip
     assert row.status == "ok" and row.num_threads == 2 and row.warmup_runs == 2
     assert row.runs >= 20
@@ -45,10 +26,10 @@ def test_a_row_is_whole(model, require):
     assert dataclasses.is_dataclass(row)
 
 
-def test_the_limit_ends_a_run_that_will_not_settle(model, require):
+def test_the_limit_ends_a_run_that_will_not_settle(small_model, require):
     require(module="ai_edge_litert")
-    row = benchmark_host(model, warmup_runs=1, warmup_seconds=0.0, min_runs=5, min_seconds=0.0,
-                         max_seconds=0.3, max_spread=1e-9)  # fmt: skip
+    row = benchmark_host(small_model, warmup_runs=1, warmup_seconds=0.0, min_runs=5,
+                         min_seconds=0.0, max_seconds=0.3, max_spread=1e-9)  # fmt: skip
     assert row.status == "ok" and any("max_seconds=0.3" in note for note in row.notes)
 
 
@@ -82,21 +63,27 @@ def test_bad_arguments_are_refused(tmp_path, arguments):
 
 
 @pytest.mark.large
-def test_host_agrees_with_litert_benchmark(model, require):
+def test_host_agrees_with_litert_benchmark(small_model, require):
     require(module="ai_edge_litert")
     program = shutil.which("litert-benchmark", path=str(Path(sys.executable).parent))
     assert program, "ai-edge-litert installs litert-benchmark"
 
     def theirs():
         done = subprocess.run(
-            [program, f"--model={model}", "--num_runs=100", "--warmup_runs=10", "--num_threads=1"],
+            [
+                program,
+                f"--model={small_model}",
+                "--num_runs=100",
+                "--warmup_runs=10",
+                "--num_threads=1",
+            ],
             capture_output=True,
             text=True,
         )
         return float(re.search(r"Inference \(min\):\s+([\d.]+) ms", done.stdout)[1])
 
     def ours():
-        row = benchmark_host(model, warmup_runs=10, warmup_seconds=0.0, min_runs=100,
+        row = benchmark_host(small_model, warmup_runs=10, warmup_seconds=0.0, min_runs=100,
                              min_seconds=0.0, max_seconds=5.0, max_spread=9.0)  # fmt: skip
         return row.min_ms
 

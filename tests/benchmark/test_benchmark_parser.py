@@ -284,6 +284,47 @@ def test_unconsumed_flags_are_surfaced():
     assert report.unconsumed_flags == ("--use_cpu=true", "--x=a b")
 
 
+GPU_LIST = (
+    "ERROR: Following operations are not supported by GPU delegate:\n"
+    "DEQUANTIZE: \nCUSTOM TFLite_X: TFLite_X\n{} operations will run on the GPU, and {} {} "
+    "operations will run on the CPU.\n"
+)
+
+
+@pytest.mark.parametrize(
+    "taken, rest, valid", [("5", "the remaining", True), ("0", "the remaining", False),
+                           ("No", "all", False)]
+)  # fmt: skip
+def test_the_gpus_list_of_unsupported_operators_is_an_error_if_nothing_runs_there(
+    taken, rest, valid
+):
+    report = parse_log(GPU_LIST.format(taken, rest, 2) + LOGS[0])
+    assert report.valid == valid
+    assert report.unsupported == (("DEQUANTIZE:", "CUSTOM TFLite_X: TFLite_X") if valid else ())
+    assert bool(report.fallbacks) != valid
+    cut = GPU_LIST.format(taken, rest, 2).rpartition("CUSTOM")[0]
+    assert not parse_log(cut + LOGS[0]).valid
+
+
+def test_a_list_of_operators_padded_by_blanks_is_read():
+    log = (
+        "========== Run Order ==========\n"
+        "  [node type]    [first]  [avg ms]     [%]   [cdf%]  [mem KB]  [times called]  [Name]\n"
+        "  convolution_2d 0 -> relu 1   0.265     0.272 40.000%  40.000%     0.000      1  "
+        "Delegate/convolution_2d 0 -> relu 1:0\n"
+        "  Add (ND, F32)    0.100     0.408 60.000% 100.000%     0.000      1  Delegate/Add:1\n\n"
+        "Number of nodes executed: 2\n"
+        "========== Delegate Statistics ==========\n"
+        "Op Name        Count   Avg(us)\nAdd  1  3.000\n"
+    )
+    profile = parse_log(log).profile
+    assert profile.complete
+    assert [(o.kind, o.average_ms) for o in profile.operators] == [
+        ("convolution_2d 0 -> relu 1", 0.272),
+        ("Add (ND, F32)", 0.408),
+    ]
+
+
 def test_delegations_of_every_era():
     for text, expected in (
         ("Replacing 3 node(s) with delegate (A) node, yielding 2 partitions.", (3, None, 2, 0)),
