@@ -34,6 +34,7 @@ TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 4  # in a row without progress
 BACKOFF = 0.5  # seconds before the second attempt; it doubles
 PAGE_LIMIT = 1 << 20  # bytes of an HTML page that are read
+PART_SUFFIX = ".part"
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 _HEADERS = {"User-Agent": f"keras-hybrid/{__version__}", "Accept-Encoding": "identity"}
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
@@ -158,6 +159,8 @@ def fetch(homes: Sequence[Home], folder: str | os.PathLike) -> tuple[Path, bool]
         except (_Refused, _Interrupted) as error:
             logging.info("%s: %s", home.url, error)
             refusals.append(f"{home.url}: {error}")
+            if (folder / f"{home.file}{PART_SUFFIX}").exists():
+                break  # the next call goes on with it
     places = " or ".join(str(folder / home.file) for home in homes)
     raise DownloadError(
         "The published weights could not be downloaded. "
@@ -183,7 +186,7 @@ def _download(home, folder):
     """Downloads from one home: the path of the whole, verified, recorded file."""
     path = folder / home.file
     url = home.url
-    part = _Part.read(folder / f"{home.file}.part", url)
+    part = _Part.read(folder / f"{home.file}{PART_SUFFIX}", url)
     opener = urllib.request.build_opener(
         urllib.request.HTTPCookieProcessor(CookieJar()), redirects := _Redirects()
     )

@@ -1,10 +1,22 @@
-"""The published evaluation protocol on one image: resize the shorter side, cut out the centre."""
+"""The published evaluation protocol: resize the shorter side, cut out the centre, count."""
 
 import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
 
 import keras
+import numpy as np
 
-from keras_hybrid.weights.presets import Preprocessing, Preset, preprocessing_of
+from keras_hybrid.weights.labels import imagenet_classes
+from keras_hybrid.weights.presets import (
+    Preprocessing,
+    Preset,
+    preprocess_input,
+    preprocessing_of,
+)
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def evaluation_image(
@@ -51,3 +63,108 @@ def evaluation_image(
     top, left = tf.unstack(tf.cast(tf.round((size - resolution) / 2), "int32"))
     image = image[top : top + resolution, left : left + resolution]
     return tf.ensure_shape(image, (resolution, resolution, 3))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What a published model did on a data set.
+
+    Attributes:
+        images: how many it saw.
+        top1: share of them whose class it put first.
+        top5: share of them whose class is among its first five.
+    """
+
+    images: int
+    top1: float
+    top5: float
+
+
+def folder_examples(folder: str | os.PathLike):
+    """ImageNet-1k images in one folder a class, named by the class' synset.
+
+    The validation set as most mirrors and `torchvision` lay it out; a subset of the classes or of
+    the images does, too.
+
+    Args:
+        folder: it holds folders such as n01440764 with JPEG (or PNG) files.
+
+    Returns: a dataset of {"image": encoded file, "label": int64} in the order of the names, and
+        the number of examples.
+
+    Raises:
+        ValueError: for a folder that is missing, has other folders, or no images.
+    """
+    import tensorflow as tf
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder of that name. Received: {folder}")
+    labels_of = {synset: label for label, (synset, _) in enumerate(imagenet_classes())}
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    if strangers := [path.name for path in classes if path.name not in labels_of]:
+        raise ValueError(
+            "The folders must have the names of ImageNet-1k's synsets, such as n01440764. "
+            f"Received: {folder} with {', '.join(strangers[:5])}"
+        )
+    files, labels = [], []
+    for path in classes:
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files += map(str, found)
+        labels += [labels_of[path.name]] * len(found)
+    if not files:
+        raise ValueError(f"There are no images in folders of synsets. Received: {folder}")
+    examples = tf.data.Dataset.from_tensor_slices((files, np.asarray(labels, "int64")))
+    return examples.map(_read_example), len(files)
+
+
+def _read_example(file, label):
+    import tensorflow as tf
+
+    return {"image": tf.io.read_file(file), "label": label}
+
+
+def evaluate_published(
+    model: keras.Model, preset: Preset, examples, count: int, batch_size: int = 64
+) -> Accuracy:
+    """Top-1 and top-5 accuracy of a published model under its published protocol.
+
+    Shows a progress bar with both so far.
+
+    Args:
+        model: built with the preset's weights: (batch, H, W, 3) -> (batch, 1000).
+        preset: what its images must look like.
+        examples: a dataset of {"image": encoded file, "label": integer}, as from
+            `folder_examples` or from TFDS without decoding.
+        count: number of examples.
+        batch_size: images at once; the result does not depend on it.
+
+    Raises:
+        ValueError: for a model of other outputs, or without examples.
+    """
+    import tensorflow as tf
+
+    if model.output_shape[-1] != len(imagenet_classes()) or count < 1:
+        raise ValueError(
+            "A model of ImageNet-1k's classes and one example or more are expected. "
+            f"Received: outputs {model.output_shape}, count={count}"
+        )
+
+    def prepare(example):
+        image = tf.io.decode_jpeg(  # PNG files too; exact, as PIL's decoder
+            example["image"], channels=3, dct_method="INTEGER_ACCURATE"
+        )
+        return preprocess_input(evaluation_image(image, preset), preset), example["label"]
+
+    batches = examples.map(prepare, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    bar = keras.utils.Progbar(count, stateful_metrics=["top1", "top5"], unit_name="image")
+    images = top1 = top5 = 0
+    for pixels, labels in batches:
+        outputs = np.asarray(model.predict_on_batch(pixels.numpy()))
+        first = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
+        right = first == labels.numpy()[:, None]
+        images += len(right)
+        top1 += int(right[:, 0].sum())
+        top5 += int(right.any(axis=1).sum())
+        bar.update(images, [("top1", top1 / images), ("top5", top5 / images)])
+    return Accuracy(images, top1 / images, top5 / images)

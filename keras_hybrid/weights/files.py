@@ -236,6 +236,8 @@ def _layer_variables(layers, path) -> Iterator[tuple[str, list[np.ndarray]]]:
                 raise ValueError(
                     f"The file refers to data in other files, which is refused. Received: {path}"
                 )
+            if dataset.nbytes > path.stat().st_size:
+                raise ValueError(_corrupt(path, f"{dataset.name} is larger than the file"))
             arrays.append(dataset[()])
         if arrays:
             yield str(variables.attrs["name"]), arrays

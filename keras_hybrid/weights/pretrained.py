@@ -67,6 +67,8 @@ def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
     """
     folder = cache_folder(preset)
     converted = folder / f"{preset.tag}.keras_hybrid-{__version__}.weights.h5"
+    if _is_whole(converted):  # without the lock, for a cache that one may only read
+        return converted
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,9 +77,9 @@ def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
             "for Keras' cache with KERAS_HOME."
         ) from error
     with FileLock(folder / ".lock"):
+        if _is_whole(converted):
+            return converted
         if converted.exists():
-            if recorded_checksum(converted) == sha256(converted):
-                return converted
             logging.warning("%s is damaged and is converted anew.", converted)
             _delete(converted)
         source, is_new = fetch(preset.homes, folder)
@@ -90,6 +92,10 @@ def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
             raise
         _save(reference, converted, source)
     return converted
+
+
+def _is_whole(path):
+    return path.exists() and recorded_checksum(path) == sha256(path)
 
 
 def _save(model, converted, source):

@@ -98,6 +98,18 @@ def test_the_next_home_is_asked_when_one_has_not_the_file(stocked, tmp_path):
     assert path.name == "model.safetensors"
 
 
+def test_what_arrived_is_not_given_up_for_the_next_home(stocked, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "ATTEMPTS", 0)
+    stocked.cut_after = 1_500_000
+    mirror = HuggingFace("timm/a_model", "weights.pth")
+    stocked.hugging_face("timm/a_model", "weights.pth", CONTENT)
+    with pytest.raises(DownloadError, match="1500000 of 3000000"):
+        fetch([GITHUB, mirror], tmp_path / "f")
+    path, _ = fetch([GITHUB, mirror], tmp_path / "f")
+    assert path.read_bytes() == CONTENT
+    assert stocked.requests[-1][2] == "bytes=1500000-"
+
+
 def test_drive_without_confirmation(stocked, tmp_path):
     stocked.confirm = False
     path, _ = fetch([DRIVE], tmp_path / "f")

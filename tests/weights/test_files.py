@@ -212,3 +212,14 @@ def test_an_h5_file_that_points_elsewhere_is_refused(tmp_path):
         group.create_dataset("0", (3,), "float32", external=[(str(tmp_path / "secret"), 0, 12)])
     with pytest.raises(ValueError, match="data in other files"):
         read_keras(tmp_path / "x.weights.h5")
+
+
+def test_an_h5_file_that_promises_more_than_it_has(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "x.weights.h5", "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "head_fc"
+        group.create_dataset("0", (10**12,), "float32", chunks=(1024,))
+    with pytest.raises(ValueError, match="larger than the file"):
+        read_keras(tmp_path / "x.weights.h5")
