@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import random
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -49,6 +50,12 @@ LOGS = [
     make_log("litert"),
     make_log("litert", "--use_profiler=true"),
 ]
+
+
+TIMINGS = (
+    "... tflite  : Inference timings in us: Init: 1007529, First inference: 4098, "
+    "Warmup (avg): 1686.59, Inference (avg): 1687.92\n"
+)
 
 
 def as_logcat(log, pid=25289):
@@ -125,6 +132,25 @@ def test_a_log_cut_at_the_end_never_gives_a_wrong_number(data):
     if cut.valid:
         assert cut.mean_ms == whole.mean_ms
     assert cut.profile is None or not cut.profile.complete or cut.profile == whole.profile
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_cut_inside_any_line_of_figures_gives_no_wrong_number(number):
+    log = (LOGS[0], LOGS[2], LOGS[3], as_logcat(LOGS[0]), as_old_build(LOGS[0]), TIMINGS)[number]
+    whole = parse_log(log)
+    begin = 0
+    for line in log.splitlines(keepends=True):
+        if re.search("count=|timings in us|footprint|Initialized| ms|std|Peak", line):
+            for place in range(begin, begin + len(line)):
+                assert_same_or_nothing(parse_log(log[:place]), whole)
+        begin += len(line)
+
+
+def test_a_last_line_without_its_end_counts_if_no_digit_can_be_missing():
+    assert parse_log(TIMINGS.rstrip()).mean_ms == 1.68792
+    for digits in range(1, 4):  # 1687.9 may have been 1687.92, 1687 may have been 16870
+        assert parse_log(TIMINGS.rstrip()[:-digits]).mean_ms is None
+    assert parse_log(TIMINGS.replace("1687.92", "1.24027").rstrip()).mean_ms is None  # e+06?
 
 
 @settings(max_examples=300, deadline=None)

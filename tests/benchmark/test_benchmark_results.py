@@ -4,12 +4,14 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import random
 import struct
 
 import pytest
 
 from keras_hybrid.benchmark import comparison, plots, reports, summary, tables
+from keras_hybrid.benchmark import rows as rows_module
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions, latest
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
 
@@ -59,6 +61,13 @@ def test_foreign_rows_are_refused(change, message):
 def test_unknown_status_is_refused():
     with pytest.raises(ValueError, match="status='fine'"):
         make_row(status="fine")
+
+
+def test_a_row_is_on_disk_when_append_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(rows_module.os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    RowFile(tmp_path / "rows.jsonl").append(make_row())
+    assert synced == [(tmp_path / "rows.jsonl").stat().st_size]  # nothing came after it
 
 
 def test_a_half_written_last_line_is_left_out_and_cut_off(tmp_path):
