@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from absl import app, flags
 from safetensors.numpy import save
 
 import keras_hybrid
@@ -57,6 +58,49 @@ def test_accuracy_over_a_folder(published, imagenet):
         )
     with pytest.raises(ValueError, match="count=0"):
         evaluate_published(model, published, examples, 0)
+
+
+@pytest.fixture
+def evaluate(program):
+    """Runs recipes/evaluate.py with flags."""
+    names = ("run", "model", "weights", "batch_size", "best", "data", "split", "data_dir")
+    names += ("per_class",)
+    for name in set(names) & set(flags.FLAGS):
+        delattr(flags.FLAGS, name)
+    module = program("evaluate")
+
+    def run(*arguments):
+        for name in names:
+            flags.FLAGS[name].unparse()
+        flags.FLAGS(["evaluate.py", *map(str, arguments)])
+        module.main(["evaluate.py"])
+
+    yield run
+    for name in names:
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+
+
+def test_the_program_prints_the_published_figure_beside_its_own(imagenet, evaluate, capsys):
+    evaluate("--model=MobileViTXXS", "--weights=imagenet", f"--data={imagenet}", "--batch_size=4")
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "6 images: top-1 66.67% (published 68.9%), top-5 83.33%" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run=a", "--weights=imagenet"], "either --run or --weights"),
+        ([], "either --run or --weights"),
+        (["--weights=imagenet", "--data=x"], "needs --model and --data"),
+        (["--weights=none", "--model=IFormerT", "--data=x"], "has the published weights"),
+        (["--weights=imagenet", "--model=IFormerT", "--data=no_set"], "no_set"),
+    ],
+)
+def test_the_program_refuses(evaluate, arguments, message, require):
+    require(module="tensorflow_datasets")
+    with pytest.raises((app.UsageError, SystemExit), match=message):
+        evaluate(*arguments)
 
 
 def test_labels_follow_the_synsets(tmp_path):
