@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras_hybrid
 
-GOLDENS = Path(__file__).parent.parent / "goldens"
+GOLDENS = Path(__file__).parent / "goldens"
 sys.path.insert(0, str(GOLDENS))
 
 from fill import fill, golden_input  # noqa: E402
