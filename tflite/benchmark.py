@@ -179,7 +179,9 @@ def main(argv):
             complete = complete and all(cell.rows for cell in benchmark.summarise(rows))
         if FLAGS.compare:
             result = benchmark.compare(earlier, rows, tolerance=FLAGS.tolerance)
-            print(benchmark.comparison_table(result))
+            table = benchmark.comparison_table(result)
+            pathlib.Path(FLAGS.output, "comparison.md").write_text(table, encoding="utf-8")
+            print(table)
             if benchmark.comparison_status(result):
                 sys.exit(1)
     except (ValueError, OSError) as error:

@@ -50,8 +50,10 @@ class AppPhone(Phone):
 
     program = "benchmark app"
 
-    def __init__(self, adb, options, stop=None, *, apk: str | None = None, poll_seconds=1.0):
-        super().__init__(adb, options, stop)
+    def __init__(
+        self, adb, options, stop=None, *, apk: str | None = None, poll_seconds=1.0, say=print
+    ):
+        super().__init__(adb, options, stop, say=say)
         self.apk = apk
         self.poll_seconds = poll_seconds
         self._installed = False

@@ -6,6 +6,7 @@ import re
 import shlex
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from keras_hybrid.benchmark import binaries, device_state, provenance, tool_flags
@@ -74,13 +75,22 @@ class Phone:
         adb: the device.
         options: what all runs share.
         stop: set when the user wants to end; waits for cooling end then.
+        say: called with a line for the user when the device must be waited for.
     """
 
     target = "android"
     program = "benchmark_model"
 
-    def __init__(self, adb: Adb, options: Options, stop: threading.Event | None = None):
+    def __init__(
+        self,
+        adb: Adb,
+        options: Options,
+        stop: threading.Event | None = None,
+        *,
+        say: Callable[[str], None] = print,
+    ):
         self.adb = adb
+        self.say = say
         self.options = options
         self.stop = stop or threading.Event()
         self.flavour: tool_flags.Flavour | None = None
@@ -200,11 +210,19 @@ class Phone:
         rules = self.options.rules
         self.stop.wait(rules.pause_seconds)
         start = time.monotonic()
+        told = False
         while True:
             state = self.state()
             waited = time.monotonic() - start
+            objections = rules.objections(state)
+            if objections and rules.cooldown_seconds > 0 and not told:
+                told = True
+                self.say(
+                    f"[{self.name}] waiting up to {rules.cooldown_seconds:g} s until the device is "
+                    f"fit: {', '.join(objections)}"
+                )
             if (
-                not rules.objections(state)
+                not objections
                 or waited + rules.poll_seconds > rules.cooldown_seconds
                 or self.stop.wait(rules.poll_seconds)
             ):

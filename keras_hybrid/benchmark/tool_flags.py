@@ -129,6 +129,10 @@ class Protocol:
             )
 
 
+def _name(flag):
+    return flag.partition("=")[0].removeprefix("--")
+
+
 def command_flags(
     flavour: Flavour,
     protocol: Protocol,
@@ -139,10 +143,11 @@ def command_flags(
     profile: bool = False,
     extra: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """The flags of one run.
+    """The flags of one run; one of `extra` takes the place of one of the same name.
 
     Raises:
-        ValueError: if the program cannot do it or would ignore a flag.
+        ValueError: if the program cannot do it or would ignore a flag, or if `extra` holds what
+            the matrix decides.
     """
     if flavour.name not in delegate.flags:
         able = sorted(delegate.flags)
@@ -174,6 +179,11 @@ def command_flags(
         ]
     if "report_peak_memory_footprint" in flavour.known_flags and not profile:
         flags.append("--report_peak_memory_footprint=true")
-    flags += extra
+    replaced = {_name(flag) for flag in extra}
+    if replaced & {"graph", "num_threads"}:
+        raise ValueError(
+            f"Model and threads are not given as extra flags. Received: extra={list(extra)}"
+        )
+    flags = [flag for flag in flags if _name(flag) not in replaced] + list(extra)
     flavour.check(tuple(flags))
     return tuple(flags)

@@ -25,29 +25,43 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def answers(server, port, seconds=20):
+    """Waits for the server; False if it ended, e.g. because somebody took the port meanwhile."""
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            time.sleep(0.05)
+            return server.poll() is None
+    return False
+
+
 @pytest.fixture
 def adb_server(require, tmp_path, monkeypatch):
     """An adb server at a port of its own; `adb` of this test talks to it."""
     require(program="adb")
-    port = free_port()
     home = tmp_path / "home"
     home.mkdir()
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("ANDROID_USER_HOME", str(home))
     monkeypatch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")  # look for no emulators
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    with open(tmp_path / "adb_server.log", "wb") as log:
-        server = subprocess.Popen(
-            [shutil.which("adb"), "-P", str(port), "nodaemon", "server"], stdout=log, stderr=log
-        )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    for _ in range(5):
+        port = free_port()
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        with open(tmp_path / "adb_server.log", "wb") as log:
+            server = subprocess.Popen(
+                [shutil.which("adb"), "-P", str(port), "nodaemon", "server"],
+                stdout=log,
+                stderr=log,
+            )
+        if answers(server, port):
             break
-        except OSError:
-            time.sleep(0.05)
+    else:
+        pytest.fail((tmp_path / "adb_server.log").read_text())
     yield port
     server.terminate()
     try:
@@ -125,7 +139,8 @@ def run_on(tmp_path, make_models, make_options):
     def start(phone, *, cells=None, repetitions=1, resume=False, timeout=10.0, wait=3.0, **options):
         said = []
         cells = cells or [Cell(model, 1, "cpu") for model in make_models("a.tflite", "b.tflite")]
-        target = Phone(Adb(phone.serial, timeout=timeout), make_options(**options))
+        adb = Adb(phone.serial, timeout=timeout)
+        target = Phone(adb, make_options(**options), say=said.append)
         session = Session(
             tmp_path / "out",
             cells,

@@ -160,11 +160,12 @@ def test_the_binary_for_the_devices_abi_is_chosen(make_phone, run_on, binary, tm
 def test_heat_before_a_run_is_waited_for_and_then_marked(make_phone, run_on, make_models):
     phone = make_phone()
     phone.set_health(thermal_status=2, battery_c=44.0)
-    rows, _, _ = run_on(
+    rows, _, said = run_on(
         phone,
         cells=[Cell(make_models("a.tflite")[0], 1, "cpu")],
-        rules=Rules(cooldown_seconds=0.4, poll_seconds=0.1),
+        rules=Rules(cooldown_seconds=2.0, poll_seconds=0.1),
     )
+    assert said.count("waiting up to 2 s until the device is fit: thermal status 2") == 1
     assert rows[0].status == "throttled"
     assert any("thermal status 2" in note for note in rows[0].notes)
     assert any("battery at 44 C" in note for note in rows[0].notes)

@@ -121,6 +121,7 @@ def test_the_whole_way_on_two_phones(make_phone, make_models, binary, command, t
 
     status, output = command(f"--output={out}", f"--compare={out / 'rows.jsonl'}")
     assert status == 0 and "same" in output
+    assert (out / "comparison.md").read_text() in output
 
 
 def test_a_killed_run_is_resumed(make_phone, make_models, binary, command, tmp_path):

@@ -89,6 +89,18 @@ def test_each_flavour_gets_its_own_flags():
     assert "--num_threads=4" in classic and "--graph=/g" in classic
 
 
+def test_an_extra_flag_takes_the_place_of_the_harness_own():
+    known = frozenset({"report_peak_memory_footprint", "graph", "num_threads", "use_xnnpack",
+                       *(f"{n}{s}" for n in ("min", "max") for s in ("_secs",)),
+                       "warmup_runs", "warmup_min_secs", "num_runs"})  # fmt: skip
+    assert "--report_peak_memory_footprint=true" in flags_for("classic", known=known)
+    off = ("--report_peak_memory_footprint=false",)
+    flags = flags_for("classic", known=known, extra=off)
+    assert [flag for flag in flags if "peak" in flag] == list(off)
+    with pytest.raises(ValueError, match="Model and threads"):
+        flags_for("classic", extra=("--num_threads=8",))
+
+
 @pytest.mark.parametrize("flavour, delegate", [("litert", "nnapi"), ("classic", "npu")])
 def test_delegates_that_a_flavour_lacks_are_refused(flavour, delegate):
     with pytest.raises(ValueError, match="needs a benchmark_model of flavour"):
