@@ -37,7 +37,7 @@ def model_of(inputs, outputs):
     "convolution",
     [
         lambda: layers.Conv2D(6, 3, padding="same", use_bias=False),
-        lambda: layers.Conv2D(8, 1, groups=4),
+        lambda: own.GroupedConv2D(8, 1, groups=4),
         lambda: layers.DepthwiseConv2D(3, depth_multiplier=3, use_bias=False),
         lambda: layers.Dense(5),
     ],
@@ -182,14 +182,15 @@ def test_dense_layers_on_constant_tokens_become_constants(check_pass):
 
 def test_shuffles_go_into_the_weights_around_them(check_pass):
     x = image(channels=8)
-    y = own.ChannelShuffle(4)(layers.Conv2D(12, 1, groups=4)(x))
+    y = own.ChannelShuffle(4)(own.GroupedConv2D(12, 1, groups=4)(x))
     y = layers.DepthwiseConv2D(3, depth_multiplier=2)(y)
     y = own.ChannelShuffle(3)(own.ChannelShuffle(12)(y))
     slopes = layers.GlobalAveragePooling2D()(x)
     y = own.TwoSlopeReLU()([y, layers.Dense(24)(slopes), layers.Dense(24)(slopes)])
-    y = layers.Conv2D(8, 1, groups=2)(y)
+    y = own.GroupedConv2D(8, 1, groups=2)(y)
+    y = own.GroupedConv2D(8, 3, groups=2)(y)
     result = check_pass(fold_channel_shuffles, model_of(x, y))
-    assert count(result, own.ChannelShuffle) == 0
+    assert count(result, own.ChannelShuffle, own.GroupedConv2D) == 0
 
 
 def test_a_shuffle_with_nothing_to_go_into_stays(check_pass):

@@ -3,9 +3,15 @@
 import keras
 import numpy as np
 
+from keras_hybrid.layers import GroupedConv2D
 from keras_hybrid.quantization.surgery.editing import EditableModel, Step, Value
 
-AFFINE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+AFFINE = (
+    keras.layers.Conv2D,
+    GroupedConv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+)
 
 
 def is_affine(model: EditableModel, step: Step | None) -> bool:
@@ -74,11 +80,12 @@ def shift_inputs(step: Step, offset):
 
 
 def grouped_to_dense(step: Step):
-    """Writes a grouped convolution as one of a single group, with zeros between the groups."""
+    """Writes a grouped convolution as a `Conv2D` of one group, with zeros between the groups."""
     groups = step.setting("groups")
+    step.edit()
+    step.layer_class = keras.layers.Conv2D
     if groups == 1:
         return
-    step.edit()
     kernel = step.weights["kernel"]
     height, width, inputs, outputs = kernel.shape
     full = np.zeros((height, width, inputs * groups, outputs), kernel.dtype)

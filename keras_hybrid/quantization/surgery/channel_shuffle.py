@@ -8,7 +8,7 @@ that the zeros cost nothing.
 import keras
 import numpy as np
 
-from keras_hybrid.layers import ChannelShuffle, TwoSlopeReLU
+from keras_hybrid.layers import ChannelShuffle, GroupedConv2D, TwoSlopeReLU
 from keras_hybrid.quantization.surgery.affine import (
     affine_producer,
     grouped_to_dense,
@@ -37,6 +37,9 @@ def edit_channel_shuffles(model: EditableModel):
             model.bypass(step)
         elif _permute_after(model, step, order):
             model.bypass(step)
+    for step in model.steps:
+        if is_affine(model, step) and step.layer_class is GroupedConv2D:
+            grouped_to_dense(step)
 
 
 def _permute_after(model, step, order):

@@ -1,0 +1,80 @@
+"""Small classifiers and their files, made once."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+SIZE = 96  # the smallest map then has 3 x 3 pixels: no dimension is 1 by chance
+CLASSES = 10
+
+
+def randomised(model):
+    """The model with no weight at a special value."""
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(random.normal(0, 0.3, variable.shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Builds a network of the package with random weights, batch norm's included."""
+    import keras_hybrid
+
+    def build(name, size=SIZE, classes=CLASSES, **options):
+        shape = (size, size, 3)
+        return randomised(
+            keras_hybrid.build_model(
+                name, weights=None, input_shape=shape, classes=classes, **options
+            )
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def exported(network, tmp_path_factory, require):
+    """A network of the package by name, and its float32 file."""
+    import keras_hybrid
+
+    require(module="ai_edge_litert")
+    made = {}
+
+    def export(name):
+        if name not in made:
+            model = network(name)
+            path = tmp_path_factory.mktemp("exported") / f"{name}.tflite"
+            made[name] = (model, keras_hybrid.export_tflite(model, path))
+        return made[name]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def classifier():
+    """A small classifier that converts in a second; it starts like a network of the package."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(1)(image)
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    x = layers.Dense(5, activation="softmax", name="classes")(x)
+    return randomised(keras.Model(image, x, name="classifier"))
+
+
+@pytest.fixture
+def noise():
+    """Images (n, size, size, 3) of unit noise."""
+
+    def make(count, size=16, seed=0):
+        random = np.random.default_rng(seed)
+        return random.normal(size=(count, size, size, 3)).astype("float32")
+
+    return make

@@ -1,0 +1,65 @@
+"""tflite/convert.py and tflite/verify.py as a user runs them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def program(root):
+    def run(name, *arguments):
+        return subprocess.run(
+            [sys.executable, root / "tflite" / name, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+def test_convert_then_verify(program, classifier, tmp_path):
+    keras_file, tflite = tmp_path / "model.keras", tmp_path / "model.tflite"
+    classifier.save(keras_file)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    done = program(
+        "convert.py",
+        f"--model={keras_file}",
+        f"--output={tflite}",
+        f"--labels={tmp_path / 'labels.txt'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CONV_2D" in done.stdout and "partitions: 1" in done.stdout
+    assert "GPU delegate: takes all" in done.stdout
+
+    images = np.random.default_rng(0).normal(size=(5, 16, 16, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    arguments = (tflite, f"--data={tmp_path / 'images.npy'}", "--raw")
+    done = program("verify.py", *arguments, f"--against={keras_file}")
+    assert done.returncode == 0 and "5 of 5 images" in done.stdout, done.stderr
+
+    classifier_weights = classifier.get_weights()
+    other = type(classifier).from_config(classifier.get_config())
+    other.set_weights([-weight if weight.ndim == 2 else weight for weight in classifier_weights])
+    other.save(tmp_path / "other.keras")
+    done = program("verify.py", *arguments, f"--against={tmp_path / 'other.keras'}")
+    assert done.returncode == 1 and "Keras says" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name, arguments, message",
+    [
+        ("convert.py", ["--model=MobileFormer27M", "--output=a.tflite"], "MobileFormer26M"),
+        ("convert.py", ["--model=missing.keras", "--output=a.tflite"], "missing.keras"),
+        ("convert.py", ["--output=a.tflite"], "--model"),
+        ("verify.py", ["missing.tflite", "--against=IFormerT"], "missing.tflite"),
+        ("verify.py", ["--against=IFormerT"], "name one .tflite"),
+    ],
+)
+def test_bad_input_is_explained_without_a_traceback(program, name, arguments, message):
+    done = program(name, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
