@@ -178,6 +178,7 @@ def run_adb(command: list[str], timeout: float) -> str:
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=timeout,
+            start_new_session=True,  # Ctrl-C is for the harness, which ends runs in order
         )
     except FileNotFoundError as error:
         raise AdbError("missing", f"there is no program {command[0]!r}") from error

@@ -137,6 +137,7 @@ def _run_worker(request):
             text=True,
             errors="replace",
             timeout=limit,
+            start_new_session=True,  # Ctrl-C is for the harness, which ends runs in order
             env={**os.environ, "PYTHONPATH": search_path},
         )
     except subprocess.TimeoutExpired:

@@ -81,6 +81,7 @@ class Host:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=limit,
+                start_new_session=True,  # Ctrl-C is for the harness, which ends runs in order
             )
         except subprocess.TimeoutExpired as error:
             output = (error.stdout or b"").decode("utf-8", "replace")

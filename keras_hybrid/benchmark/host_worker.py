@@ -55,10 +55,14 @@ def random_inputs(interpreter):
 def delegation(interpreter):
     """Counts `(delegated_nodes, total_nodes, delegate_kernels)` of the allocated interpreter.
 
+    None of them is known with a LiteRT that does not list its operators (the method is private).
+
     The interpreter lists the model's own operators first and the delegate's kernels after
     them. An operator is delegated if a kernel's outputs depend on it without passing through
     the kernel's inputs.
     """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None, None, None
     operators = interpreter._get_ops_details()
     kernels = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
     own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]

@@ -179,7 +179,8 @@ def read_graph(model_path) -> list[Node]:
     """The operators of a `.tflite` in run order.
 
     An operator whose own name tells no layer (the converter names some "convolution18") takes
-    that of the operator that reads its output, or else of the one that it reads from.
+    that of the operator that reads its output, or else of the one that it reads from. The list
+    is empty with a LiteRT that does not list its operators (the method is private).
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -187,6 +188,8 @@ def read_graph(model_path) -> list[Node]:
         model_path=str(model_path),
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
+    if not hasattr(interpreter, "_get_ops_details"):
+        return []
     names = {details["index"]: details["name"] for details in interpreter.get_tensor_details()}
     operators = interpreter._get_ops_details()
     outputs = [names.get(int(operator["outputs"][0]), "") for operator in operators]

@@ -40,7 +40,6 @@ class Faults:
         drop_after_pushed_bytes: the connection breaks when so much was received.
         full_after_pushed_bytes: a push fails with "No space left on device".
         drop_run: so many of the next runs of a benchmark break the connection.
-        drop_while: the connection breaks when a command holds this text.
         slow_seconds: every shell command waits so long.
         silent: the device accepts connections and says nothing.
         garbage_answers: so many of the next shell answers are noise.
