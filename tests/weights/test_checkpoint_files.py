@@ -70,10 +70,24 @@ def builders():
         yield pytest.param(name, marks=[pytest.mark.large] if name in large else [])
 
 
+def trainable_size(model, names, among=True):
+    """How many trainable numbers the layers of these names have, or all but these."""
+    layers = [layer for layer in model.layers if (layer.name in names) == among]
+    return sum(np.prod(v.shape, dtype=int) for layer in layers for v in layer.trainable_variables)
+
+
 @pytest.mark.parametrize("name", builders())
 def test_round_trip_of_every_network_is_bit_equal(name):
+    """And its size is the one in the table of published weights."""
     heads = {"distillation": True} if name in ("IFormerM", "IFormerL2") else {}
     model = keras_hybrid.build_model(name, weights=None, **heads)
+    one_head = {"head_norm", "head_fc"}
+    second_head = {"head_distillation_norm", "head_distillation_fc"}
+    for preset in keras_hybrid.list_weights(name):
+        size = trainable_size(model, second_head, among=False)
+        size += trainable_size(model, one_head) if preset.distillation else 0
+        assert size == preset.parameters, preset.name
+
     rng = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(rng.standard_normal(variable.shape, dtype="float32"))

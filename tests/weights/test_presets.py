@@ -23,17 +23,6 @@ def test_every_builder_has_published_weights():
     ]
 
 
-@pytest.mark.large
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-def test_parameters_of_the_table(preset):
-    if preset.tag.endswith(("authors", "apple")):
-        preset = find_preset(preset.model, preset.tag.rpartition("_")[0])
-    heads = {"distillation": True} if preset.distillation else {}
-    model = keras_hybrid.build_model(preset.model, weights=None, **heads)
-    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    assert trainable == preset.parameters
-
-
 def test_addresses(monkeypatch):
     for variable in ("HF_ENDPOINT", "KERAS_HYBRID_GITHUB_ENDPOINT", "KERAS_HYBRID_DRIVE_ENDPOINT"):
         monkeypatch.delenv(variable, raising=False)

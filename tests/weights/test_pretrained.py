@@ -65,11 +65,10 @@ def test_downloads_converts_and_asks_no_more(homes, golden, name, require):
     with pytest.warns(UserWarning, match="keep their initial values and need training"):
         tuned = builder(classes=5)
     assert tuned.output_shape == (None, 5)
+    loaded = {layer.name: layer.get_weights() for layer in model.layers}
     for layer in [*trunk.layers, *tuned.layers]:
         if layer.weights and layer.name not in ("head_fc", "head_fc2"):
-            for ours, theirs in zip(
-                layer.weights, model.get_layer(layer.name).weights, strict=True
-            ):
+            for ours, theirs in zip(layer.get_weights(), loaded[layer.name], strict=True):
                 np.testing.assert_array_equal(ours, theirs)
     assert len(homes.requests) == asked
 
