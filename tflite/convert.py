@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "Builder's name, or path of a .keras file.", required=True)
@@ -46,6 +46,7 @@ flags.DEFINE_string("description", "", "For the file's metadata.")
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells about every file it writes
     try:
         run()
     except ValueError as error:

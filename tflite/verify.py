@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -36,6 +36,7 @@ NOISE_IMAGES = 16
 def main(argv):
     if len(argv) != 2:
         raise app.UsageError("name one .tflite file")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells about every file it writes
     try:
         passed = run(argv[1])
     except ValueError as error:

@@ -1,5 +1,6 @@
 """tflite/convert.py and tflite/verify.py as a user runs them."""
 
+import json
 import subprocess
 import sys
 
@@ -51,11 +52,12 @@ def test_convert_then_verify(program, classifier, tmp_path):
 @pytest.mark.parametrize(
     "name, arguments, message",
     [
-        ("convert.py", ["--model=MobileFormer27M", "--output=a.tflite"], "MobileFormer26M"),
+        ("convert.py", ["--model=MobileFormer27M", "--output=a.tflite"], "Did you mean"),
         ("convert.py", ["--model=missing.keras", "--output=a.tflite"], "missing.keras"),
         ("convert.py", ["--output=a.tflite"], "--model"),
         ("verify.py", ["missing.tflite", "--against=IFormerT"], "missing.tflite"),
         ("verify.py", ["--against=IFormerT"], "name one .tflite"),
+        ("table.py", ["--compare=missing.json"], "missing.json"),
     ],
 )
 def test_bad_input_is_explained_without_a_traceback(program, name, arguments, message):
@@ -63,3 +65,25 @@ def test_bad_input_is_explained_without_a_traceback(program, name, arguments, me
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.large
+def test_the_table_is_printed_stored_and_compared(program, tmp_path):
+    arguments = (
+        f"--folder={tmp_path}",
+        "--models=IFormerT",
+        "--rounds=2",
+        "--seconds=0.01",
+    )
+    done = program("table.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads((tmp_path / "table.json").read_text())}
+    assert rows["MobileNetV3Large"]["ratio"] == 1
+    network = rows["IFormerT"]
+    assert network["partitions"] == 1 and network["ratio"] > 0
+    assert 0 < network["bare_multiply_adds"] < network["multiply_adds"]
+    assert 0 < network["efficiency"] < 3
+    (tmp_path / "table.json").rename(tmp_path / "earlier.json")
+    done = program("table.py", *arguments, "--reuse", f"--compare={tmp_path / 'earlier.json'}")
+    assert "exporting" not in done.stdout
+    assert "before" in done.stdout and (tmp_path / "table.json").is_file()

@@ -1,0 +1,147 @@
+"""The latency table: this package's files beside MobileNetV3-Large, on one thread of this machine.
+
+    python tflite/table.py --folder=runs/table
+    python tflite/table.py --folder=runs/table --reuse --compare=runs/table/earlier.json
+    python tflite/table.py --models=MobileViTXXS --also=theirs.tflite
+
+Exports every model in float32 with random weights, times all files in turns, and prints for each:
+operators, delegate partitions, size, median latency, and the latency in times of
+`keras.applications.MobileNetV3Large` (median over the turns, and quartiles). `efficiency` is the
+network's multiply-adds per second over those of its convolutions and dense layers alone. --also
+adds files from elsewhere. The rows are stored in FOLDER/table.json; --compare shows the change
+since another such file.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags, logging
+
+BASELINE = "MobileNetV3Large"
+FLAGS = flags.FLAGS
+flags.DEFINE_list(
+    "models",
+    ["MobileFormer26M", "MobileFormer294M", "MobileViTXXS", "MobileViTS", "IFormerT", "IFormerM"],
+    "Builders' names.",
+)
+flags.DEFINE_string("folder", "runs/table", "Where files and rows go.")
+flags.DEFINE_bool("reuse", False, "Take files that are in the folder already.")
+flags.DEFINE_bool("efficiency", True, "Time convolutions and dense layers alone, too.")
+flags.DEFINE_multi_string("also", [], "Another .tflite to time; may be repeated.")
+flags.DEFINE_integer("rounds", 15, "How many turns each file gets.")
+flags.DEFINE_float("seconds", 0.1, "Least length of a turn.")
+flags.DEFINE_string("compare", None, "A table.json of an earlier run.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"what is {argv[1]!r}?")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells about every file it writes
+    try:
+        run()
+    except ValueError as error:
+        sys.exit(f"table.py: {error}")
+
+
+def run():
+    from keras_hybrid.export.inspect import inspect_tflite
+    from keras_hybrid.export.interleaved import time_interleaved
+
+    earlier = {}
+    if FLAGS.compare:
+        if not Path(FLAGS.compare).is_file():
+            raise ValueError(f"There is no such file. Received: --compare={FLAGS.compare}")
+        earlier = {row["name"]: row for row in json.loads(Path(FLAGS.compare).read_text())}
+    folder = Path(FLAGS.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [prepare(name, folder) for name in dict.fromkeys([BASELINE, *FLAGS.models])]
+    rows += [{"name": Path(path).name, "path": path} for path in FLAGS.also]
+    paths = [row["path"] for row in rows] + [row["bare"] for row in rows if "bare" in row]
+    print(f"timing {len(paths)} files, {FLAGS.rounds} turns each", flush=True)
+    timings = dict(zip(paths, time_interleaved(paths, FLAGS.rounds, FLAGS.seconds), strict=True))
+    for row in rows:
+        found, timing = inspect_tflite(row["path"]), timings[row["path"]]
+        row |= {
+            "ops": found.num_ops,
+            "partitions": found.partitions,
+            "megabytes": found.size_bytes / 1e6,
+            "ms": timing.median_ms,
+            "ratio": timing.ratio,
+            "low": timing.low,
+            "high": timing.high,
+        }
+        if "bare" in row:
+            speed = row["multiply_adds"] / timing.median_ms
+            row["efficiency"] = speed * timings[row["bare"]].median_ms / row["bare_multiply_adds"]
+    show(rows, earlier)
+    temporary = folder / ".table.json"
+    temporary.write_text(json.dumps(rows, indent=1))
+    os.replace(temporary, folder / "table.json")
+
+
+def prepare(name, folder):
+    """A row with the paths of a model's files, made where they are missing."""
+    import keras
+
+    import keras_hybrid
+    from keras_hybrid.export.bare_graph import export_bare_graph
+
+    path, bare = folder / f"{name}.tflite", folder / f"{name}_bare.tflite"
+    facts = folder / f"{name}.json"
+    wanted = [path, facts] + ([bare] if FLAGS.efficiency and name != BASELINE else [])
+    if FLAGS.reuse and all(file.is_file() for file in wanted):
+        return json.loads(facts.read_text())
+    print(f"exporting {name}", flush=True)
+    row = {"name": name, "path": str(path)}
+    if name == BASELINE:
+        model = keras.applications.MobileNetV3Large(weights=None, input_shape=(224, 224, 3))
+        keras_hybrid.export_tflite(model, path, fused=False)  # as Keras gives it
+    else:
+        model = keras_hybrid.build_model(name, weights=None)
+        randomise(model)
+        keras_hybrid.export_tflite(model, path)
+        if FLAGS.efficiency:
+            row["bare"] = str(bare)
+            row["bare_multiply_adds"] = export_bare_graph(model, bare)
+        row["multiply_adds"] = keras_hybrid.count_multiply_adds(model)
+    facts.write_text(json.dumps(row))
+    return row
+
+
+def randomise(model):
+    """Gives norms and biases values, as training does: fresh ones would vanish from the file."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(random.normal(0, 0.1, variable.shape))
+
+
+def show(rows, earlier):
+    """Prints the table."""
+    print(
+        f"{'model':24}{'ops':>6}{'parts':>6}{'MB':>8}{'MAdds':>9}{'ms':>9}{'ratio':>8}"
+        f"{'quartiles':>16}{'efficiency':>12}" + (f"{'before':>9}" if earlier else "")
+    )
+    for row in rows:
+        multiply_adds = f"{row['multiply_adds'] / 1e6:.0f}M" if "multiply_adds" in row else ""
+        efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else ""
+        line = (
+            f"{row['name'][:23]:24}{row['ops']:6}{row['partitions']:6}{row['megabytes']:8.2f}"
+            f"{multiply_adds:>9}{row['ms']:9.3f}{row['ratio']:8.3f}"
+            f"{row['low']:9.3f}-{row['high']:.3f}{efficiency:>12}"
+        )
+        if row["name"] in earlier:
+            line += f"{row['ratio'] / earlier[row['name']]['ratio']:8.2f}x"
+        print(line)
+
+
+if __name__ == "__main__":
+    app.run(main)
