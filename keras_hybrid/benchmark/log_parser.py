@@ -46,6 +46,7 @@ _MEMORY = (
 )
 _PARAMETER = re.compile(r"([#\w][^\[\]]*?)\s*: \[(.*)\]")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.+)")
+_PAUSES = ("Inter-run delay (seconds)", "Number of prorated runs per second")
 _ONE_RUN = ("STARTING!", "Log parameter values verbosely", "Graph", "Loaded model")
 
 
@@ -239,8 +240,12 @@ class _Reader:
         return (counts, None) if is_warmup else (None, counts)
 
     def _check_duration(self, name, counts, least_runs, least_seconds, most_seconds):
-        """The loop ends once both minima are reached, or at the maximum."""
-        if not counts or not counts.runs:
+        """The loop ends once both minima are reached, or at the maximum.
+
+        Pauses between runs count towards its time and are not in the log: then all is possible.
+        """
+        pauses = any(self.parameters.get(name, "-1") != "-1" for name in _PAUSES)
+        if not counts or not counts.runs or pauses:
             return
         seconds = counts.runs * counts.mean / 1e6
         before_last = seconds - counts.mean / 1e6

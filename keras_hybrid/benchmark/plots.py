@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_hybrid.benchmark import summary
 from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.rows import Row
-from keras_hybrid.benchmark.tables import device_label
+from keras_hybrid.benchmark.tables import device_label, plural
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; each with its own marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -81,7 +81,7 @@ def _times(rows: Iterable[Row]):
 
 def _title(panel):
     device, program, delegate, threads = panel
-    return f"{device}\n{program}, {delegate}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}\n{program}, {delegate}, {plural(threads, 'thread')}"
 
 
 def _figure(count, height=4.8):

@@ -9,7 +9,7 @@ from keras_hybrid.benchmark.comparison import escape
 from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.plots import COLOURS, DPI
 from keras_hybrid.benchmark.rows import Row
-from keras_hybrid.benchmark.tables import device_label
+from keras_hybrid.benchmark.tables import device_label, plural
 
 _ORDER = (
     "preprocessing",
@@ -64,7 +64,7 @@ def summarise_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
         path = model_paths.get(row.model)
         graph = parts.read_graph(path) if path and can_read else []
         totals = [_totals(row, graph) for row in group]
-        threads = f"{row.num_threads} thread{'s' if row.num_threads > 1 else ''}"
+        threads = plural(row.num_threads, "thread")
         summaries.append(
             ProfileSummary(
                 f"{row.model}, {device_label(row)}, {row.delegate}, {threads}",
@@ -101,7 +101,7 @@ def as_markdown(summaries: list[ProfileSummary], most_layers: int = 20) -> str:
     for item in summaries:
         total = item.total_ms or 1.0
         lines += [f"## {escape(item.title)}", ""]
-        lines += [f"{item.total_ms:.3f} ms under the profiler, {item.rows} rows", ""]
+        lines += [f"{item.total_ms:.3f} ms under the profiler, {plural(item.rows, 'row')}", ""]
         slowest = sorted(item.by_layer, key=lambda name: -item.by_layer[name])[:most_layers]
         for heading, values, names in (
             ("part", item.by_part, _ordered_parts(item.by_part)),

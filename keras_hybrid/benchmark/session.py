@@ -13,6 +13,7 @@ from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.adb import AdbError
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
+from keras_hybrid.benchmark.tables import plural
 
 ROWS = "rows.jsonl"
 _ATTEMPTS = 3
@@ -223,7 +224,7 @@ class Session:
     def _tell(self, target, row, plan):
         time = "" if row.central_ms is None else f"  {row.central_ms:.3f} ms"
         self.say(
-            f"[{target.name}] {row.model}  {row.delegate}  {row.num_threads} threads  "
+            f"[{target.name}] {row.model}  {row.delegate}  {plural(row.num_threads, 'thread')}  "
             f"#{row.repetition}  {row.status}{time}  ({plan.remaining()} to go)"
             + "".join(f"\n    {note}" for note in row.notes)
         )

@@ -91,8 +91,12 @@ def _delegated(row):
     text = f"{row.delegated_nodes}"
     text += f" of {row.total_nodes} ops" if row.total_nodes is not None else " ops"
     if row.partitions is not None:
-        return f"{text}, {row.partitions} partitions"
-    return f"{text}, {row.delegate_kernels} kernels" if row.delegate_kernels else text
+        return f"{text}, {plural(row.partitions, 'partition')}"
+    return f"{text}, {plural(row.delegate_kernels, 'kernel')}" if row.delegate_kernels else text
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 _COLUMNS = (
@@ -138,9 +142,9 @@ def as_markdown(rows: list[Row]) -> str:
         lines += ["", "## Notes on single rows", ""]
         for row in flawed:
             reasons = "; ".join(row.notes) or "no note"
+            threads = plural(row.num_threads, "thread")
             lines.append(
-                f"- {escape(device_label(row))}, {escape(row.model)}, {row.num_threads} threads, "
-                f"{row.delegate}, #{row.repetition}: **{row.status}**: {escape(reasons)}"
+                f"- {escape(device_label(row))}, {escape(row.model)}, {threads}, {row.delegate}, #{row.repetition}: **{row.status}**: {escape(reasons)}"
             )
     return "\n".join(lines) + "\n"
 
