@@ -144,7 +144,8 @@ def as_markdown(rows: list[Row]) -> str:
             reasons = "; ".join(row.notes) or "no note"
             threads = plural(row.num_threads, "thread")
             lines.append(
-                f"- {escape(device_label(row))}, {escape(row.model)}, {threads}, {row.delegate}, #{row.repetition}: **{row.status}**: {escape(reasons)}"
+                f"- {escape(device_label(row))}, {escape(row.model)}, {threads}, "
+                f"{row.delegate}, #{row.repetition}: **{row.status}**: {escape(reasons)}"
             )
     return "\n".join(lines) + "\n"
 
