@@ -132,7 +132,7 @@ def test_evaluation_image_is_pils_and_torchvisions(name, size, require):
     difference = np.abs(ours - theirs)
     assert difference.max() <= 2
     assert (difference > 1).mean() < 1e-4
-    assert difference.mean() < 0.05
+    assert difference.mean() < 0.1
 
 
 def test_evaluation_image_in_a_pipeline_and_at_another_resolution():
