@@ -25,6 +25,7 @@ EXTRAS = {
         "ai-edge-litert>=2.0,<3",
         "tensorflow-model-optimization>=0.8,<0.9",
         "tf_keras>=2.18,<3",
+        "matplotlib>=3.8",
     ],
     "torch": ["torch>=2.4"],
     "jax": ["jax>=0.4.30"],
