@@ -279,10 +279,17 @@ def preprocess_input(x, model: keras.Model | str | Preset | Preprocessing):
     preprocessing = preprocessing_of(model)
     if x.shape[-1] != 3:
         raise ValueError(f"Images need 3 channels, last. Received: shape {tuple(x.shape)}")
-    scale = 1 / (255 * np.asarray(preprocessing.std))
-    offset = -np.asarray(preprocessing.mean) / np.asarray(preprocessing.std)
+    scale = (1 / (255 * np.asarray(preprocessing.std))).astype("float32")
+    offset = (-np.asarray(preprocessing.mean) / np.asarray(preprocessing.std)).astype("float32")
+    is_bgr = preprocessing.channel_order == "BGR"
     if isinstance(x, np.ndarray):
-        x = x.astype("float32") * scale.astype("float32") + offset.astype("float32")
-    else:
-        x = keras.ops.cast(x, "float32") * scale.astype("float32") + offset.astype("float32")
-    return x[..., ::-1] if preprocessing.channel_order == "BGR" else x
+        x = x.astype("float32") * scale + offset
+        return x[..., ::-1] if is_bgr else x
+    if type(x).__module__.startswith("tensorflow."):  # in `tf.data`, whatever Keras' backend is
+        import tensorflow as tf
+
+        x = tf.cast(x, "float32") * scale + offset
+        return x[..., ::-1] if is_bgr else x
+    x = keras.ops.cast(x, "float32") * keras.ops.convert_to_tensor(scale)
+    x = x + keras.ops.convert_to_tensor(offset)
+    return keras.ops.flip(x, -1) if is_bgr else x

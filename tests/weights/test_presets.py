@@ -1,5 +1,9 @@
 """The table of published weights, preprocessing, the evaluation protocol, and class names."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,6 +96,30 @@ def test_preprocess_input(kind):
     np.testing.assert_allclose(ours, images[..., ::-1] / 255, atol=1e-6)
     with pytest.raises(ValueError, match="3 channels"):
         keras_hybrid.preprocess_input(given[..., :2], "IFormerT")
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_preprocessing_with_other_backends(backend, require):
+    """Their own tensors, and TensorFlow's inside `tf.data`."""
+    require(module=backend)
+    program = (
+        "import keras, numpy as np, tensorflow as tf, keras_hybrid\n"
+        "preset = 'MobileViTS/imagenet_apple'\n"
+        "image = np.arange(48 * 3).reshape(6, 8, 3).astype('uint8')\n"
+        "ours = keras_hybrid.preprocess_input(keras.ops.convert_to_tensor(image), preset)\n"
+        "ours = keras.ops.convert_to_numpy(ours)\n"
+        "np.testing.assert_allclose(ours, image[..., ::-1] / 255, atol=1e-6)\n"
+        "def prepare(x):\n"
+        "    x = keras_hybrid.evaluation_image(x, preset, resolution=4)\n"
+        "    return keras_hybrid.preprocess_input(x, preset)\n"
+        "(piped,) = tf.data.Dataset.from_tensors(image).map(prepare)\n"
+        "assert piped.shape == (4, 4, 3) and keras.backend.backend() == %r\n"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, "-c", program % backend]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def photograph(height, width):
