@@ -16,6 +16,29 @@ def _resize(x, height, width):
     return ops.image.resize(x, (height, width), interpolation="bilinear", antialias=False)
 
 
+def _space_to_depth(x, p):
+    """(batch, H, W, d) -> (batch, H / p, W / p, p * p * d), row by row of each patch."""
+    if hasattr(ops, "space_to_depth"):  # one operator on a phone
+        return ops.space_to_depth(x, p)
+    # Keras 3.12, the last for Python 3.10, lacks it.
+    dim = x.shape[-1]
+    height, width = ops.shape(x)[1:3]
+    x = ops.reshape(x, (-1, height // p, p, width // p, p, dim))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, p, p, d)
+    return ops.reshape(x, (-1, height // p, width // p, p * p * dim))
+
+
+def _depth_to_space(x, p):
+    """(batch, rows, columns, p * p * d) -> (batch, rows * p, columns * p, d)."""
+    if hasattr(ops, "depth_to_space"):
+        return ops.depth_to_space(x, p)
+    dim = x.shape[-1] // p**2
+    rows, columns = ops.shape(x)[1:3]
+    x = ops.reshape(x, (-1, rows, columns, p, p, dim))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, p, columns, p, d)
+    return ops.reshape(x, (-1, rows * p, columns * p, dim))
+
+
 @keras.saving.register_keras_serializable("keras_hybrid")
 class UnfoldPatches(keras.layers.Layer):
     """Unfolds a map into patches, so that each pixel position of a patch forms a sequence.
@@ -45,7 +68,7 @@ class UnfoldPatches(keras.layers.Layer):
         if not _divides(p, inputs.shape):
             x = _resize(x, rows * p, columns * p)
         if p > 1:
-            x = ops.space_to_depth(x, p)  # (batch, rows, columns, p * p * d)
+            x = _space_to_depth(x, p)  # (batch, rows, columns, p * p * d)
         return ops.reshape(x, (-1, rows * columns, p * p, dim))
 
     def compute_output_shape(self, input_shape):
@@ -83,7 +106,7 @@ class FoldPatches(keras.layers.Layer):
         rows, columns = (height + p - 1) // p, (width + p - 1) // p
         x = ops.reshape(sequences, (-1, rows, columns, p * p * dim))
         if p > 1:
-            x = ops.depth_to_space(x, p)  # (batch, rows * p, columns * p, d)
+            x = _depth_to_space(x, p)  # (batch, rows * p, columns * p, d)
         if not _divides(p, reference.shape):
             x = _resize(x, height, width)
         return x

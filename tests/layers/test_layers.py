@@ -239,6 +239,17 @@ def test_unfold_and_fold_resize_maps_that_patches_do_not_divide(random, check):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(folded), 1, atol=1e-6)
 
 
+def test_patches_without_keras_own_rearrangement_are_the_same(random, monkeypatch):
+    x = normal(random, 2, 8, 12, 3)
+    unfolded = keras.ops.convert_to_numpy(layers.UnfoldPatches(2)(x))
+    monkeypatch.delattr(keras.ops, "space_to_depth", raising=False)
+    monkeypatch.delattr(keras.ops, "depth_to_space", raising=False)
+    again = layers.UnfoldPatches(2)(x)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again), unfolded)
+    folded = layers.FoldPatches(2)([again, x])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(folded), x)
+
+
 def test_patches_refuse_an_impossible_size():
     with pytest.raises(ValueError, match="patch_size=0"):
         layers.UnfoldPatches(0)
