@@ -69,7 +69,9 @@ def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
     image = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_other)
-    return resize(image, (resolution, resolution), interpolation)
+    image = resize(image, tf.stack([resolution, resolution]), interpolation)
+    static = resolution if isinstance(resolution, int) else None
+    return tf.ensure_shape(image, (static, static, 3))
 
 
 def decode_central_crop(encoded, resolution, crop_fraction, interpolation):

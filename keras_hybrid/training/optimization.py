@@ -33,6 +33,33 @@ def learning_rate_schedule(
     )
 
 
+@keras.saving.register_keras_serializable("keras_hybrid")
+class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule by optimiser step where gradients accumulate: Keras counts training steps.
+
+    Args:
+        schedule: by optimiser step.
+        accumulation_steps: training steps in an optimiser step.
+    """
+
+    def __init__(self, schedule, accumulation_steps: int):
+        super().__init__()
+        self.schedule = schedule
+        self.accumulation_steps = accumulation_steps
+
+    def __call__(self, step):
+        return self.schedule(keras.ops.floor_divide(step, self.accumulation_steps))
+
+    def get_config(self):
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "accumulation_steps": self.accumulation_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["accumulation_steps"])
+
+
 def is_decayed(variable: keras.Variable) -> bool:
     """Whether weight decay applies: to kernels, not to biases, scales of norms or tokens."""
     return len(variable.shape) > 1 and variable.name != "tokens"
@@ -41,13 +68,24 @@ def is_decayed(variable: keras.Variable) -> bool:
 def make_optimizer(
     recipe: Recipe, model: keras.Model, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """The recipe's AdamW, built for the model's trainable variables."""
+    """The recipe's AdamW, built for the model's trainable variables.
+
+    Args:
+        recipe: its numbers.
+        model: what it will train.
+        steps_per_epoch: training steps of an epoch, `accumulation_steps` for each of the
+            optimiser's.
+    """
+    accumulation = recipe.accumulation_steps
+    schedule = learning_rate_schedule(recipe, steps_per_epoch // accumulation)
     optimizer = keras.optimizers.AdamW(
-        learning_rate_schedule(recipe, steps_per_epoch),
+        PerUpdate(schedule, accumulation) if accumulation > 1 else schedule,
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm,
         use_ema=recipe.ema_momentum is not None,
-        ema_momentum=recipe.ema_momentum or 0.0,
+        # Keras averages after every training step, also where gradients only accumulate.
+        ema_momentum=(recipe.ema_momentum or 0.0) ** (1 / accumulation),
+        gradient_accumulation_steps=accumulation if accumulation > 1 else None,
     )
     variables = model.trainable_variables
     optimizer.exclude_from_weight_decay(

@@ -2,29 +2,42 @@
 
 import tensorflow as tf
 
+from keras_hybrid.training.color import color_jitter
 from keras_hybrid.training.cropping import decode_central_crop, decode_random_crop, random_flip
+from keras_hybrid.training.erasing import random_erasing
+from keras_hybrid.training.mixing import mix
+from keras_hybrid.training.randaugment import RandAugment, rand_augment
 from keras_hybrid.training.recipe import Recipe
 from keras_hybrid.training.sources import ImageSource
 from keras_hybrid.weights.presets import preprocess_input, preprocessing_of
 
+# None of these functions needs TensorFlow to rewrite its Python, which takes seconds.
+_plain = tf.autograph.experimental.do_not_convert
+
 
 def steps_per_epoch(source: ImageSource, recipe: Recipe) -> int:
-    """Whole batches in the training split.
+    """Training steps of an epoch: whole global batches, of the mean size with several scales.
 
     Raises:
         ValueError: when the split holds less than one batch.
     """
-    steps = source.sizes.get("train", 0) // recipe.batch_size
-    if steps == 0:
+    images = source.sizes.get("train", 0)
+    sizes = recipe.scale_batch_sizes.values()
+    batch_size = sum(sizes) / len(sizes) if sizes else recipe.batch_size
+    batches = int(images / batch_size)
+    if batches == 0:
         raise ValueError(
             "The split 'train' must hold a batch at least. Received: "
-            f"{source.sizes.get('train', 0)} images, batch_size={recipe.batch_size}"
+            f"{images} images, batch_size={recipe.batch_size}"
         )
-    return steps
+    return batches * recipe.accumulation_steps
 
 
 def training_dataset(source: ImageSource, recipe: Recipe, first_epoch: int = 0) -> tf.data.Dataset:
     """Batches for training, from `first_epoch` to the recipe's last.
+
+    With `scales`, a batch has one of these sizes, and an epoch is as many batches as the split
+    fills on average.
 
     Order and augmentation of an epoch follow from the recipe's seed and the epoch's number alone,
     so that a resumed run sees what the uninterrupted one would have.
@@ -36,33 +49,84 @@ def training_dataset(source: ImageSource, recipe: Recipe, first_epoch: int = 0) 
     examples = source.split("train")
     interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
 
+    @_plain
     def epoch_examples(epoch):
         seed = tf.random.fold_in([recipe.seed, 0], epoch)
         shuffled = _shuffle(examples, recipe.shuffle_buffer, seed)
-        numbered = shuffled.take(steps * recipe.batch_size).enumerate()
-        return numbered.map(lambda index, example: (tf.random.fold_in(seed, index), example))
+        if recipe.scales:  # how many examples the batches take is known only when they are drawn
+            numbered = shuffled.repeat().enumerate()
+        else:
+            numbered = shuffled.take(steps * recipe.step_batch_size).enumerate()
+        return numbered.map(
+            _plain(lambda index, example: (tf.random.fold_in(seed, index), example))
+        )
 
+    rand_augment_numbers = None
+    if recipe.randaugment_magnitude is not None:
+        rand_augment_numbers = RandAugment(recipe.randaugment_magnitude, recipe.randaugment_std)
+
+    @_plain
     def augment(seed, example):
-        seeds = tf.random.split(seed, 2)
+        seeds = tf.random.split(seed, 5)
+        size = _draw_scale(recipe, seeds[4]) if recipe.scales else recipe.resolution
         image = decode_random_crop(
             example["image"],
-            recipe.resolution,
+            size,
             recipe.crop_area,
             recipe.crop_aspect,
             interpolation,
             seeds[0],
         )
         image = random_flip(image, recipe.flip_probability, seeds[1])
+        if rand_augment_numbers:
+            image = rand_augment(image, rand_augment_numbers, seeds[2])
+        else:
+            image = color_jitter(image, recipe.color_jitter, seeds[2])
         image = preprocess_input(image, recipe.model)
-        image = tf.ensure_shape(image, (recipe.resolution, recipe.resolution, 3))
+        image = random_erasing(image, recipe.erase_probability, seeds[3])
         return image, tf.one_hot(example["label"], len(source.class_names))
 
-    return (
-        tf.data.Dataset.range(first_epoch, recipe.epochs)
-        .flat_map(epoch_examples)
-        .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(recipe.batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+    @_plain
+    def mix_batch(index, batch):
+        return mix(
+            *batch,
+            recipe.mixup,
+            recipe.cutmix,
+            recipe.cutmix_probability,
+            tf.random.fold_in([recipe.seed, 1], index),
+        )
+
+    def augmented(dataset):
+        return dataset.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+
+    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
+    if recipe.scales:
+        batches = epochs.flat_map(
+            _plain(lambda epoch: _group(augmented(epoch_examples(epoch)), recipe).take(steps))
+        )
+    else:
+        batches = augmented(epochs.flat_map(epoch_examples))
+        batches = batches.batch(recipe.step_batch_size, drop_remainder=True)
+    return batches.enumerate(start=first_epoch * steps).map(mix_batch).prefetch(tf.data.AUTOTUNE)
+
+
+def _draw_scale(recipe, seed):
+    """A size for one example, so that batches of all sizes come equally often."""
+    shares = [float(images) for images in recipe.scale_batch_sizes.values()]
+    index = tf.random.stateless_categorical(tf.math.log([shares]), 1, seed)[0, 0]
+    return tf.gather(tf.constant(recipe.scales), index)
+
+
+def _group(examples, recipe):
+    """Batches of examples of one size."""
+    sizes = tf.constant(list(recipe.scale_batch_sizes.values()), tf.int64)
+    scales = tf.constant(recipe.scales)
+    return examples.group_by_window(
+        key_func=_plain(
+            lambda image, _: tf.argmax(tf.cast(scales == tf.shape(image)[0], tf.int32))
+        ),
+        reduce_func=_plain(lambda key, window: window.batch(sizes[key], drop_remainder=True)),
+        window_size_func=_plain(lambda key: sizes[key]),
     )
 
 
@@ -79,6 +143,7 @@ def evaluation_dataset(
     """
     family = preprocessing_of(recipe.model)
 
+    @_plain
     def prepare(example):
         image = decode_central_crop(
             example["image"],
@@ -101,6 +166,7 @@ def evaluation_dataset(
 def _shuffle(examples, buffer, seed):
     """Permutes each run of `buffer` examples; `Dataset.shuffle` takes no seed known only later."""
 
+    @_plain
     def permute(index, chunk):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(tf.shape(chunk["label"])[0]), tf.random.fold_in(seed, index)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,10 +38,23 @@ class Recipe:
         crop_area: least and greatest share of the image that a random crop covers.
         crop_aspect: least and greatest width over height of a random crop.
         flip_probability: of a horizontal flip.
+        randaugment_magnitude: m of RandAugment, from 0 to 10; None for none.
+        randaugment_std: of the normal noise on m.
+        color_jitter: strength of the jitter of brightness, contrast and saturation; as in the
+            published recipes, RandAugment takes its place where there is one.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of CutMix; 0 for none.
+        cutmix_probability: of CutMix in place of mixup, where both are on.
+        erase_probability: of a box of noise.
         crop_fraction: in evaluation, side of the central crop over the side of the resized image;
             None for the family's.
         interpolation: of resizes, "bilinear" or "bicubic"; None for the family's.
+        scales: sizes of the multi-scale sampler, in pixels: each batch has one of them, and a
+            number of images that keeps batch times area at that of `resolution`; () for none.
         shuffle_buffer: examples among which the next one is drawn.
+        accumulation_steps: batches of `batch_size` / `accumulation_steps` images whose gradients
+            are averaged into one step of the optimiser.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.
         jit_compile: whether XLA compiles the step; None leaves it to Keras.
         seed: of weights, data order and augmentation.
     """
@@ -63,28 +78,46 @@ class Recipe:
     crop_area: tuple[float, float] = (0.08, 1.0)
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip_probability: float = 0.5
+    randaugment_magnitude: float | None = None
+    randaugment_std: float = 0.5
+    color_jitter: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    cutmix_probability: float = 0.5
+    erase_probability: float = 0.0
     crop_fraction: float | None = None
     interpolation: str | None = None
+    scales: tuple[int, ...] = ()
     shuffle_buffer: int = 10_000
+    accumulation_steps: int = 1
+    precision: str = "float32"
     jit_compile: bool | None = None
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "resolution", "shuffle_buffer"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "resolution",
+            "shuffle_buffer",
+            "accumulation_steps",
+        ):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate",):
-            _check(self, name, getattr(self, name) > 0, "positive")
+        _check(self, "learning_rate", self.learning_rate > 0, "positive")
         for name in (
             "warmup_epochs",
             "warmup_steps",
             "warmup_learning_rate",
             "final_learning_rate",
             "weight_decay",
+            "randaugment_std",
+            "mixup",
+            "cutmix",
         ):
             _check(self, name, getattr(self, name) >= 0, "0 or more")
-        for name in ("label_smoothing", "drop_path_rate"):
+        for name in ("label_smoothing", "drop_path_rate", "color_jitter"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        for name in ("flip_probability",):
+        for name in ("flip_probability", "cutmix_probability", "erase_probability"):
             _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         for name in ("ema_momentum", "dropout_rate"):
             value = getattr(self, name)
@@ -92,10 +125,26 @@ class Recipe:
         for name in ("clip_norm", "reference_batch_size"):
             value = getattr(self, name)
             _check(self, name, value is None or value > 0, "None or positive")
+        value = self.randaugment_magnitude
+        holds = value is None or 0 <= value <= 10
+        _check(self, "randaugment_magnitude", holds, "None or in [0, 10]")
         value = self.crop_fraction
         _check(self, "crop_fraction", value is None or 0 < value <= 1, "None or in (0, 1]")
         choices = (None, "bilinear", "bicubic")
         _check(self, "interpolation", self.interpolation in choices, f"one of {choices}")
+        _check(self, "precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
+        _check(
+            self,
+            "accumulation_steps",
+            self.batch_size % self.accumulation_steps == 0,
+            f"a divisor of batch_size={self.batch_size}",
+        )
+        _check(self, "scales", all(scale >= 64 for scale in self.scales), "sizes of at least 64")
+        if self.scales and self.accumulation_steps > 1:
+            raise ValueError(
+                "Batches of several scales cannot be accumulated. Received: "
+                f"scales={self.scales}, accumulation_steps={self.accumulation_steps}"
+            )
         low, high = self.crop_area
         _check(self, "crop_area", 0 < low <= high <= 1, "two rising shares in (0, 1]")
         low, high = self.crop_aspect
@@ -105,6 +154,17 @@ class Recipe:
     def learning_rate_scale(self) -> float:
         """What the global batch multiplies the learning rates by."""
         return self.batch_size / (self.reference_batch_size or self.batch_size)
+
+    @property
+    def step_batch_size(self) -> int:
+        """Images of one training step: a share of the global batch where gradients accumulate."""
+        return self.batch_size // self.accumulation_steps
+
+    @property
+    def scale_batch_sizes(self) -> dict[int, int]:
+        """Images of a batch of each of the `scales`."""
+        pixels = self.batch_size * self.resolution**2
+        return {scale: max(1, round(pixels / scale**2)) for scale in self.scales}
 
     def as_dict(self) -> dict:
         """The fields as plain types, with tuples as lists: what a JSON file holds."""

@@ -45,13 +45,20 @@ class Run:
     model: keras.Model
 
 
-def make_model(recipe: Recipe, num_classes: int) -> keras.Model:
-    """The recipe's network with softmax, new."""
+def make_model(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
+    """The recipe's network with softmax, new.
+
+    Args:
+        recipe: model, resolution and rates.
+        num_classes: of the data.
+        any_size: whether it takes images of any size, as several scales need.
+    """
+    size = None if any_size else recipe.resolution
     options = {} if recipe.dropout_rate is None else {"dropout_rate": recipe.dropout_rate}
     return build_model(
         recipe.model,
         weights=None,
-        input_shape=(recipe.resolution, recipe.resolution, 3),
+        input_shape=(size, size, 3),
         classes=num_classes,
         drop_path_rate=recipe.drop_path_rate,
         **options,
@@ -75,6 +82,7 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps: int):
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
     )
+    model.optimizer.build(model.trainable_variables)  # a loss scale may have been put around it
     # Metrics that have no variables before the first step would make TensorFlow trace it twice.
     shape = (1, model.output_shape[-1])
     model.compute_metrics(None, np.ones(shape, "float32"), np.ones(shape, "float32"))
@@ -120,7 +128,8 @@ def train(
 
     keras.utils.set_random_seed(recipe.seed)
     model = make_model(recipe, len(source.class_names))
-    view = logits_view(model)
+    network = training_network(recipe, model)
+    view = logits_view(network)
     compile_for_training(view, recipe, steps)
     history = []
     if (folder / STATE_FILE).exists():
@@ -129,9 +138,15 @@ def train(
 
     average = keras.callbacks.SwapEMAWeights() if recipe.ema_momentum is not None else None
 
-    def save_best():
-        with _averaged(average), whole_file(folder / BEST_FILE) as path:
+    def save(name):
+        if network is not model:
+            model.set_weights(network.get_weights())
+        with whole_file(folder / name) as path:
             model.save(path)
+
+    def save_best():
+        with _averaged(average):
+            save(BEST_FILE)
 
     if len(history) < recipe.epochs:
         view.fit(
@@ -145,15 +160,28 @@ def train(
             callbacks=[
                 StopOnNaN(folder / STATE_FILE),
                 *([average] if average else []),
-                Progress(recipe.batch_size, recipe.epochs, steps, stream),
+                Progress(recipe.step_batch_size, recipe.epochs, steps, stream),
                 Saver(folder, save_best, history),
                 *callbacks,
             ],
         )
     view.optimizer.finalize_variable_values(view.trainable_variables)
-    with whole_file(folder / MODEL_FILE) as path:
-        model.save(path)
+    save(MODEL_FILE)
     return Run(folder, recipe, source.name, source.class_names, history, model)
+
+
+def training_network(recipe: Recipe, model: keras.Model) -> keras.Model:
+    """What is trained: the model, or its like for images of any size or in mixed precision."""
+    if not recipe.scales and recipe.precision == keras.config.dtype_policy().name:
+        return model
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        network = make_model(recipe, model.output_shape[-1], any_size=bool(recipe.scales))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    network.set_weights(model.get_weights())
+    return network
 
 
 @contextlib.contextmanager

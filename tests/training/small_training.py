@@ -36,11 +36,12 @@ def make_source():
     return ImageSource("greys", tuple("abcd"), {"train": 32, "test": 8}, open_split)
 
 
-def make_tiny_network(recipe, num_classes):
+def make_tiny_network(recipe, num_classes, any_size=False):
     """A network with batch norm, dropout and drop path, which trains in milliseconds."""
     from keras_hybrid.layers import DropPath
 
-    image = keras.Input((recipe.resolution, recipe.resolution, 3), name="image")
+    size = None if any_size else recipe.resolution
+    image = keras.Input((size, size, 3), name="image")
     x = keras.layers.Conv2D(4, 8, strides=8, name="conv")(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = DropPath(0.2, name="drop_path")(x)

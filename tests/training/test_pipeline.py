@@ -81,3 +81,23 @@ def test_evaluation_sees_each_image_once_in_order(source, recipe):
 def test_less_than_a_batch_is_refused(recipe):
     with pytest.raises(ValueError, match="3 images, batch_size=8"):
         steps_per_epoch(ImageSource("x", ("a",), {"train": 3}, None), recipe)
+
+
+def test_batches_of_several_scales_hold_as_many_pixels(source, recipe):
+    recipe = dataclasses.replace(recipe, scales=(64, 96, 128), epochs=30, resolution=96)
+    assert recipe.scale_batch_sizes == {64: 18, 96: 8, 128: 4}
+    steps = steps_per_epoch(source, recipe)
+    assert steps == 3  # 32 images in batches of 10 on average
+    everything = batches(training_dataset(source, recipe))
+    assert len(everything) == 30 * steps
+    sizes = [(len(images), *images.shape[1:]) for images, _ in everything]
+    assert set(sizes) == {(18, 64, 64, 3), (8, 96, 96, 3), (4, 128, 128, 3)}
+    counts = [sizes.count(size) for size in sorted(set(sizes))]
+    assert min(counts) > 90 / 3 / 2  # each scale about equally often
+    assert equal(everything[28 * steps :], batches(training_dataset(source, recipe, 28)))
+
+
+def test_a_global_batch_is_shared_by_the_steps_that_accumulate(source, recipe):
+    recipe = dataclasses.replace(recipe, accumulation_steps=4, epochs=1)
+    assert steps_per_epoch(source, recipe) == 16
+    assert [len(x) for x, _ in batches(training_dataset(source, recipe))] == [2] * 16

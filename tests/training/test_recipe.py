@@ -81,4 +81,4 @@ def test_a_recipe_file_is_run_and_checked(root, tmp_path):
 def test_the_description_names_every_field(recipe):
     described = recipe.describe()
     assert all(name in described for name in recipe.as_dict())
-    assert "learning_rate        = 0.001" in described
+    assert "learning_rate         = 0.001\n" in described

@@ -15,7 +15,7 @@ import pytest
 from keras_hybrid.training.callbacks import TrainingDivergedError
 from keras_hybrid.training.evaluation import Evaluation, evaluate
 from keras_hybrid.training.pipeline import evaluation_dataset
-from keras_hybrid.training.run import load_run, make_model, train
+from keras_hybrid.training.run import load_run, make_model, train, training_network
 
 
 @pytest.fixture
@@ -186,3 +186,43 @@ def test_the_recipes_options_reach_the_network(recipe):
     rates = [layer.rate for layer in model.layers if type(layer).__name__ == "DropPath"]
     assert max(rates) == pytest.approx(0.2)
     assert 0.25 in [layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scales": (64, 96)},
+        {"accumulation_steps": 2},
+    ],
+    ids=str,
+)
+def test_every_way_of_training_ends_in_the_same_plain_model_and_resumes(
+    recipe, source, tmp_path, tiny_network, change
+):
+    recipe = dataclasses.replace(recipe, **change)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    whole = train(recipe, source, tmp_path / "whole", stream=io.StringIO())
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, source, tmp_path / "cut", stream=io.StringIO(), callbacks=(Stop(),))
+    resumed = train(recipe, source, tmp_path / "cut", stream=io.StringIO())
+    assert whole.model.input_shape == (None, 64, 64, 3)
+    assert {layer.compute_dtype for layer in whole.model.layers} == {"float32"}
+    assert whole.history[-1]["loss"] == resumed.history[-1]["loss"]
+    for first, second in zip(whole.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+
+
+def test_mixed_precision_computes_in_half_the_width_with_the_same_weights(recipe):
+    model = make_model(recipe, 4)
+    assert training_network(recipe, model) is model
+    network = training_network(dataclasses.replace(recipe, precision="mixed_bfloat16"), model)
+    assert network.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+    for first, second in zip(model.weights, network.weights, strict=True):
+        assert second.dtype == first.dtype
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
