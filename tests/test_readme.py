@@ -1,10 +1,14 @@
 """The README does what it says: its code runs, its table is the code's."""
 
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from published import PUBLISHED
+from PIL import Image
+from published import PUBLISHED, golden_state_dict
+from safetensors.numpy import save
 
 import keras_hybrid
 from keras_hybrid.weights.presets import preprocessing_of
@@ -14,14 +18,35 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 ROW = re.compile(r"\| `(\w+)` \| (\d+) \| ([\d.]+)M \| (\d+)M \| (.+) \|")
 
 
-def test_the_code_blocks_run_in_order(tmp_path, monkeypatch):
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """MobileViT-XXS' published file on a loopback home, an empty cache, and a JPEG."""
+    sys.path.insert(0, str(Path(__file__).parent / "weights"))
+    import homes_server
+
+    server = homes_server.serve()
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", server.homes.address)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    content = save(golden_state_dict("mobilevit_xxs"))
+    server.homes.hugging_face("timm/mobilevit_xxs.cvnets_in1k", "model.safetensors", content)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype("uint8")
+    Image.fromarray(noise).save(tmp_path / "cat.jpg")
     monkeypatch.chdir(tmp_path)
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_code_blocks_run_in_order(home, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
-    assert len(BLOCKS) >= 4
+    assert len(BLOCKS) >= 5
     names = {}
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "runs" / "readme.tflite").stat().st_size > 1e6
+    assert "n0" in capsys.readouterr().out, "WordNet identifiers of the classes are printed"
 
 
 def test_the_table_lists_every_model_in_order():
