@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # for `harness`
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "goldens")]  # harness, published, fill
 IN_CI = os.environ.get("KERAS_HYBRID_CI") == "1"
 
 
@@ -47,3 +47,10 @@ def fresh_process():
     process = FreshProcess()
     yield process
     process.close()
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Each test draws the same random weights whenever and wherever it runs."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)

@@ -2,15 +2,13 @@
 
 import functools
 import json
-import sys
 from pathlib import Path
+
+from fill import fill, golden_input
 
 import keras_hybrid
 
 GOLDENS = Path(__file__).parent / "goldens"
-sys.path.insert(0, str(GOLDENS))
-
-from fill import fill, golden_input  # noqa: E402
 
 # name -> (trainable parameters, millions of multiply-adds at the native size)
 PUBLISHED = {

@@ -44,6 +44,7 @@ def layer_costs(
         ValueError: when the size is neither given nor fixed by the model, or for a model that is
             not functional.
     """
+    calls(model)  # refuses a model that is not functional
     totals = {}
     for call in calls(_with_input_size(model, input_size)):
         totals.setdefault(call.operation, 0)

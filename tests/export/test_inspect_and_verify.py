@@ -70,8 +70,13 @@ def test_differing_classes_are_listed_with_their_margin(classifier, noise, tmp_p
     images = noise(20)
     other = keras.models.clone_model(classifier)
     other.set_weights(classifier.get_weights())
+    # The class with the fewest images gets just what it lacks in half of them.
+    logits = np.log(classifier.predict(images, verbose=0))
+    rare = np.bincount(logits.argmax(-1), minlength=5).argmin()
+    lack = np.sort(logits.max(-1) - logits[:, rare])
     kernel, bias = other.get_layer("classes").get_weights()
-    other.get_layer("classes").set_weights([kernel, bias + [0, 0, 0.3, 0, 0]])
+    bias[rare] += (lack[9] + lack[10]) / 2
+    other.get_layer("classes").set_weights([kernel, bias])
     result = verify_tflite(path, other, images)
     expected, actual = (m.predict(images, verbose=0) for m in (other, classifier))
     indices = np.flatnonzero(expected.argmax(-1) != actual.argmax(-1))

@@ -1,27 +1,12 @@
 """Goldens, files made from them, and published homes on loopback."""
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import published
 import pytest
-
-GOLDENS = Path(__file__).parent.parent / "goldens"
-# Golden -> builder and options of the same network.
-NETWORKS = {
-    "mobile_former_26m": ("MobileFormer26M", {}),
-    "mobile_former_96m": ("MobileFormer96M", {}),
-    "mobile_former_294m": ("MobileFormer294M", {}),
-    "mobilevit_xxs": ("MobileViTXXS", {}),
-    "mobilevit_xxs_r288": ("MobileViTXXS", {}),
-    "mobilevit_xs_hf": ("MobileViTXS", {}),
-    "iFormer_t": ("IFormerT", {}),
-    "iFormer_t_layer_scale": ("IFormerT", {"layer_scale": 1e-6}),
-    "iformer_t_timm": ("IFormerT", {}),
-    "iFormer_m_distill": ("IFormerM", {"distillation": True}),
-}
 
 
 def _module(name, path):
@@ -32,7 +17,6 @@ def _module(name, path):
     return module
 
 
-fill = _module("goldens_fill", GOLDENS / "fill.py")
 homes_server = _module("homes_server", Path(__file__).parent / "homes_server.py")
 
 
@@ -41,14 +25,12 @@ class Golden:
 
     def __init__(self, name):
         self.name = name
-        self.builder, self.options = NETWORKS[name]
-        self._content = json.loads((GOLDENS / f"{name}.json").read_text())
-        self.resolution = self._content["resolution"]
-        self.logits = np.asarray(self._content["logits"])
+        self.builder, self.options = published.GOLDEN_MODELS[name]
+        self.resolution = published.golden(name)["resolution"]
+        self.logits = np.asarray(published.golden(name)["logits"])
 
     def state_dict(self):
-        seed, scale = self._content["seed"], self._content["norm_scale"]
-        return {key: fill.fill(key, s, seed, scale) for key, s in self._content["state_dict"]}
+        return published.golden_state_dict(self.name)
 
     def build(self, **options):
         import keras_hybrid
@@ -66,8 +48,7 @@ class Golden:
 
     def error(self, model):
         """Largest deviation of a model's logits, in standard deviations of the golden's."""
-        images = fill.golden_input(self.resolution, 2, self._content["seed"])
-        outputs = model.predict(images, verbose=0)
+        outputs = model.predict(published.golden_images(self.name), verbose=0)
         return np.abs(outputs - self.logits).max() / self.logits.std()
 
 
