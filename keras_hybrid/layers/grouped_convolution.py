@@ -9,9 +9,8 @@ from keras import ops
 class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with `groups`, computed as one group with zeros between the groups.
 
-    Same arguments, weights and results. TensorFlow has no grouped convolution on CPUs, and Keras
-    goes through XLA there, whose compilation of Mobile-Former-26M takes minutes; on GPUs grouped
-    1x1 convolutions are slower than dense ones.
+    Same arguments, weights and results. Keras on TensorFlow compiles grouped convolutions with XLA,
+    which traces and trains more slowly on CPUs than a dense convolution of Mobile-Former's size.
 
     Input: (batch, H, W, channels). Output: (batch, H', W', filters).
     """
