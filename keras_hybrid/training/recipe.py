@@ -9,6 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Arguments of builders that are no choice of a recipe's.
+_SET_BY_TRAINING = {
+    "weights",
+    "include_top",
+    "input_tensor",
+    "input_shape",
+    "pooling",
+    "classes",
+    "classifier_activation",
+}
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -57,6 +67,7 @@ class Recipe:
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.
         jit_compile: whether XLA compiles the step; None leaves it to Keras.
         seed: of weights, data order and augmentation.
+        model_options: more arguments of the builder, such as {"former": False}.
     """
 
     model: str
@@ -93,6 +104,7 @@ class Recipe:
     precision: str = "float32"
     jit_compile: bool | None = None
     seed: int = 0
+    model_options: dict[str, object] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         for name in (
@@ -145,6 +157,9 @@ class Recipe:
                 "Batches of several scales cannot be accumulated. Received: "
                 f"scales={self.scales}, accumulation_steps={self.accumulation_steps}"
             )
+        fields = {field.name for field in dataclasses.fields(self)}
+        taken = sorted((fields | _SET_BY_TRAINING) & set(self.model_options))
+        _check(self, "model_options", not taken, f"without {taken}, which training sets itself")
         low, high = self.crop_area
         _check(self, "crop_area", 0 < low <= high <= 1, "two rising shares in (0, 1]")
         low, high = self.crop_aspect
@@ -191,7 +206,8 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     Args:
         recipe: where the other fields come from.
         assignments: "name=value" each; a value is read as its field's type, so "none", "true" and
-            "0.1,1.0" work where the field takes None, a truth value or a pair.
+            "0.1,1.0" work where the field takes None, a truth value or a pair, and
+            "model_options=num_tokens=3,former=true" where it takes a dictionary.
 
     Raises:
         ValueError: for an unknown field, with the nearest known one, or a value of another type.
@@ -230,11 +246,29 @@ def _parse(text, kind):
         if len(parts) != len(kinds):
             raise ValueError(text)
         return tuple(_parse(part.strip(), kind) for part, kind in zip(parts, kinds, strict=True))
+    if typing.get_origin(kind) is dict:
+        pairs = [part.partition("=") for part in text.strip("{}").split(",") if part.strip()]
+        if not all(name.strip() and equals for name, equals, _ in pairs):
+            raise ValueError(text)
+        return {name.strip(): _parse_plain(value.strip()) for name, _, value in pairs}
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
     return kind(text)
+
+
+def _parse_plain(text):
+    """A value of unknown type: none, a truth value, a number, or else the text itself."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _type_name(kind):

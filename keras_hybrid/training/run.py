@@ -62,6 +62,7 @@ def make_model(recipe: Recipe, num_classes: int, any_size: bool = False) -> kera
         classes=num_classes,
         drop_path_rate=recipe.drop_path_rate,
         **options,
+        **recipe.model_options,
     )
 
 

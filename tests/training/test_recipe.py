@@ -3,6 +3,7 @@
 import pytest
 
 from keras_hybrid.training.recipe import Recipe, load_recipe, override
+from keras_hybrid.training.run import make_model
 
 
 def test_overrides_are_read_as_their_fields_types(recipe):
@@ -24,6 +25,19 @@ def test_overrides_are_read_as_their_fields_types(recipe):
     assert changed.seed == recipe.seed
     assert override(changed, ["clip_norm=none"]).clip_norm is None
     assert override(recipe, []) == recipe
+
+
+def test_options_of_the_model_are_read_and_reach_the_builder(recipe):
+    changed = override(recipe, ["model_options=former=false,num_tokens=2,attention=mha"])
+    assert changed.model_options == {"former": False, "num_tokens": 2, "attention": "mha"}
+    names = [layer.name for layer in make_model(changed, 4).layers]
+    assert "tokens" not in names and "stage3_block0_mobile_relu1" in names
+    with pytest.raises(ValueError, match="no option `formr`. Did you mean `former`"):
+        make_model(override(recipe, ["model_options=formr=false"]), 4)
+    with pytest.raises(ValueError, match="`model_options` takes dict"):
+        override(recipe, ["model_options=former"])
+    with pytest.raises(ValueError, match=r"without \['classes', 'epochs'\]"):
+        override(recipe, ["model_options=classes=3,epochs=4"])
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(recipe):
