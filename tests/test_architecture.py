@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 RANKS = {
     "version": 0,
     "graph": 0,
+    "parts": 0,
     "layers": 0,
     "blocks": 1,
     "weights": 1,

@@ -4,17 +4,8 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-# The first rule whose expression matches the beginning of the layer's name wins.
-PARTS = (
-    (r"stem", "stem"),
-    (r"(?:head|classifier|distillation|predictions|logits|top)", "head"),
-    (r"(?:.*_)?(?:mobile_to_former|former_to_mobile)", "bridge"),
-    (r"(?:tokens|(?:.*_)?former)", "Former"),
-    (r"(?:.*_)?(?:mobile|theta)", "Mobile"),
-    (r"(?:.*_)?(?:attention|feed_forward|transformer|position_encoding)", "attention blocks"),
-    (r"stage\d+", "convolution blocks"),
-    (r"(?:preprocessing|rescaling|normalization)", "preprocessing"),
-)
+from keras_hybrid import parts as layer_parts
+
 UNKNOWN = "not attributed"
 RUNTIME = "runtime"
 
@@ -63,7 +54,6 @@ _FAMILIES = (
     ("quantisation", r"QUANTIZE|DEQUANTIZE|Convert|quantize"),
 )
 _FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMILIES)
-_PART_PATTERNS = tuple((re.compile(pattern), part) for pattern, part in PARTS)
 _LAYER = re.compile(
     r"stem(?![a-z])|stage\d+(?![a-z\d])|final(?![a-z])|head(?![a-z])|tokens(?![a-z])|classifier"
     r"|distillation|predictions|logits|preprocessing|rescaling"
@@ -84,7 +74,8 @@ def layer_name(operator_name: str) -> str | None:
 
 
 def part_of_layer(layer: str) -> str:
-    return next((part for pattern, part in _PART_PATTERNS if pattern.match(layer)), UNKNOWN)
+    """The part of a layer, one of `keras_hybrid.parts.PARTS` or `UNKNOWN`."""
+    return layer_parts.part_of_layer(layer) or UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,19 +10,9 @@ from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.plots import COLOURS, DPI
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.tables import device_label, plural
+from keras_hybrid.parts import PARTS
 
-_ORDER = (
-    "preprocessing",
-    "stem",
-    "Mobile",
-    "Former",
-    "bridge",
-    "convolution blocks",
-    "attention blocks",
-    "head",
-    parts.RUNTIME,
-    parts.UNKNOWN,
-)
+_ORDER = (*PARTS, parts.RUNTIME, parts.UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
