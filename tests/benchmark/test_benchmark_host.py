@@ -1,16 +1,14 @@
 """Timing on this machine from Python, and against `litert-benchmark`."""
 
 import dataclasses
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from keras_hybrid.benchmark import benchmark_host, summary
+from keras_hybrid.benchmark import benchmark_host
 
 
 def test_a_row_is_whole(small_model, require):
@@ -63,34 +61,20 @@ def test_bad_arguments_are_refused(tmp_path, arguments):
 
 
 @pytest.mark.large
-def test_host_agrees_with_litert_benchmark(small_model, require):
+def test_check_host_compares_with_litert_benchmark(small_model, require):
+    """That the figures are of one kind and one size; how close they are is the program's to say."""
     require(module="ai_edge_litert")
-    program = shutil.which("litert-benchmark", path=str(Path(sys.executable).parent))
-    assert program, "ai-edge-litert installs litert-benchmark"
 
-    def theirs():
-        done = subprocess.run(
-            [
-                program,
-                f"--model={small_model}",
-                "--num_runs=100",
-                "--warmup_runs=10",
-                "--num_threads=1",
-            ],
-            capture_output=True,
-            text=True,
-        )
-        return float(re.search(r"Inference \(min\):\s+([\d.]+) ms", done.stdout)[1])
+    def check(*arguments):
+        program = Path(__file__).parents[2] / "tflite" / "check_host.py"
+        command = [sys.executable, str(program), "--pairs=2", "--runs=50", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
 
-    def ours():
-        row = benchmark_host(small_model, warmup_runs=10, warmup_seconds=0.0, min_runs=100,
-                             min_seconds=0.0, max_seconds=5.0, max_spread=9.0)  # fmt: skip
-        return row.min_ms
-
-    # Fastest inference of each process, in pairs: what other programs of the machine take is
-    # noise that only adds.
-    pairs = [(ours(), theirs()) for _ in range(5)]
-    own, other = (summary.median(side) for side in zip(*pairs, strict=True))
-    best_own, best_other = (min(side) for side in zip(*pairs, strict=True))
-    ratios = (own / other, best_own / best_other)
-    assert min(abs(ratio - 1) for ratio in ratios) < 0.05, (pairs, os.getloadavg())
+    done = check(str(small_model), "--bound=3")
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if small_model.name in line)
+    ratios = [float(ratio) for ratio in re.findall(r"(\S+) \(\S+ to \S+\)", row)]
+    assert len(ratios) == 3 and all(1 / 3 < ratio < 3 for ratio in ratios)
+    far = check(str(small_model), "--bound=0")
+    assert far.returncode == 1 and "farther than 0%" in far.stdout
+    assert check("missing.tflite").returncode == 2
