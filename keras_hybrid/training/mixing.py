@@ -9,8 +9,18 @@ def beta_draw(alpha: float, seed):
     return gammas[0] / tf.maximum(tf.reduce_sum(gammas), 1e-12)
 
 
+def partners(values):
+    """Neighbours in a batch change places: 1 0 3 2 ...; the last of an odd number stays.
+
+    Neighbours, because each process of several holds a contiguous part of the batch.
+    """
+    places = tf.range(tf.shape(values)[0])
+    swapped = tf.minimum(tf.bitwise.bitwise_xor(places, 1), tf.shape(values)[0] - 1)
+    return tf.ensure_shape(tf.gather(values, swapped), values.shape)
+
+
 def mixup(images, labels, share):
-    """Blends each image and label with those at the mirrored place of the batch.
+    """Blends each image and label with its neighbour's.
 
     Args:
         images: float32 (batch, H, W, 3).
@@ -21,7 +31,7 @@ def mixup(images, labels, share):
 
     Reference: mixup (https://arxiv.org/abs/1710.09412).
     """
-    return tuple(share * values + (1 - share) * values[::-1] for values in (images, labels))
+    return tuple(share * values + (1 - share) * partners(values) for values in (images, labels))
 
 
 def cutmix_box(height, width, share, seed):
@@ -37,7 +47,7 @@ def cutmix_box(height, width, share, seed):
 
 
 def cutmix(images, labels, share, seed):
-    """Pastes a box of the image at the mirrored place of the batch; labels follow the area.
+    """Pastes a box of the neighbouring image of the batch; labels follow the area.
 
     Args and result are `mixup`'s; the box is the same for the whole batch, and the labels' share
     is that of the pixels that stay.
@@ -48,9 +58,9 @@ def cutmix(images, labels, share, seed):
     top, left, bottom, right = cutmix_box(height, width, share, seed)
     rows, columns = tf.range(height), tf.range(width)
     inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
-    images = tf.where(inside[None, :, :, None], images[::-1], images)
+    images = tf.where(inside[None, :, :, None], partners(images), images)
     share = 1 - tf.reduce_mean(tf.cast(inside, tf.float32))
-    return images, share * labels + (1 - share) * labels[::-1]
+    return images, share * labels + (1 - share) * partners(labels)
 
 
 def mix(images, labels, mixup_alpha, cutmix_alpha, switch_probability, seed):

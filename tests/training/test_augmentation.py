@@ -150,12 +150,12 @@ def test_colour_jitter_draws_factors_in_range(image):
 
 def test_mixup_keeps_the_labels_mass_and_is_the_plain_formula():
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(6, 8, 8, 3)).astype("float32")
-    labels = np.eye(5, dtype="float32")[rng.integers(0, 5, 6)]
+    images = rng.normal(size=(7, 8, 8, 3)).astype("float32")
+    labels = np.eye(5, dtype="float32")[rng.integers(0, 5, 7)]
     mixed, soft = mixing.mixup(tf.constant(images), tf.constant(labels), 0.3)
-    for i in range(6):
-        np.testing.assert_allclose(mixed[i], 0.3 * images[i] + 0.7 * images[5 - i], rtol=1e-5)
-        np.testing.assert_allclose(soft[i], 0.3 * labels[i] + 0.7 * labels[5 - i], rtol=1e-5)
+    for i, other in enumerate([1, 0, 3, 2, 5, 4, 6]):
+        np.testing.assert_allclose(mixed[i], 0.3 * images[i] + 0.7 * images[other], rtol=1e-5)
+        np.testing.assert_allclose(soft[i], 0.3 * labels[i] + 0.7 * labels[other], rtol=1e-5)
     np.testing.assert_allclose(tf.reduce_sum(soft, -1), 1, rtol=1e-6)
 
 
@@ -178,8 +178,8 @@ def test_cutmix_pastes_an_area_equal_to_the_labels_weight():
         share = np.float32(seed / DRAWS)
         mixed, soft = cut(tf.constant(seed), tf.constant(share))
         own = np.mean(mixed[0].numpy() == 0)
-        np.testing.assert_allclose(soft[0], [own, 0, 0, 1 - own], atol=1e-6)
-        pasted = np.argwhere(mixed[0, ..., 0].numpy() == 3)
+        np.testing.assert_allclose(soft[0], [own, 1 - own, 0, 0], atol=1e-6)
+        pasted = np.argwhere(mixed[0, ..., 0].numpy() == 1)
         if len(pasted):  # one box, of nearly the share asked for unless the border cut it
             extent = pasted.max(0) - pasted.min(0) + 1
             assert extent.prod() == len(pasted)

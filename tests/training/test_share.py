@@ -1,0 +1,96 @@
+"""Several processes read together what one would read alone."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from keras_hybrid.training.pipeline import (
+    evaluation_dataset,
+    steps_per_epoch,
+    training_dataset,
+)
+from keras_hybrid.training.share import Share
+
+
+def shares(processes, devices=None):
+    return [Share(index, processes, devices or processes) for index in range(processes)]
+
+
+def numpy_batches(dataset):
+    return [[part.numpy() for part in batch] for batch in dataset]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mixup": 0.8, "cutmix": 1.0, "erase_probability": 0.25},
+        {"accumulation_steps": 2},
+        {"scales": (64, 96), "resolution": 96},
+    ],
+    ids=str,
+)
+def test_the_parts_of_two_processes_are_the_batches_of_one(source, recipe, change):
+    recipe = dataclasses.replace(recipe, epochs=2, **change)
+    alone = numpy_batches(training_dataset(source, recipe, share=Share(devices=2)))
+    first, second = (
+        numpy_batches(training_dataset(source, recipe, share=share)) for share in shares(2)
+    )
+    assert len(alone) == len(first) == len(second) > 3
+    for batch, *parts in zip(alone, first, second, strict=True):
+        assert len(parts[0][0]) == len(parts[1][0]) == len(batch[0]) // 2
+        for whole, *halves in zip(batch, *parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate(halves), whole)
+    resumed = numpy_batches(training_dataset(source, recipe, 1, shares(2)[1]))
+    for now, before in zip(resumed, second[len(second) // 2 :], strict=True):
+        np.testing.assert_array_equal(now[0], before[0])
+
+
+def test_batches_of_every_scale_divide_by_the_devices(source, recipe):
+    recipe = dataclasses.replace(recipe, scales=(64, 96, 128), resolution=96, epochs=6)
+    assert recipe.scale_batch_sizes == {64: 18, 96: 8, 128: 4}
+    dataset = training_dataset(source, recipe, share=Share(devices=4))
+    assert {len(images) for images, _ in dataset} == {16, 8, 4}
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(source, recipe):
+    with pytest.raises(ValueError, match="Received: 8 images a step, 3 devices"):
+        steps_per_epoch(source, recipe, Share(devices=3))
+    recipe = dataclasses.replace(recipe, accumulation_steps=4)
+    with pytest.raises(ValueError, match="Received: 2 images a step, 4 devices"):
+        training_dataset(source, recipe, share=Share(devices=4))
+
+
+def test_evaluation_on_several_devices_sees_each_image_once_and_weighs_the_filling_away(
+    source, recipe
+):
+    """The split's 32 images in batches of 12: the third batch holds 4 that fill it up."""
+    recipe = dataclasses.replace(recipe, batch_size=12)
+    alone = numpy_batches(evaluation_dataset(source, recipe, "train"))
+    parts = [
+        numpy_batches(evaluation_dataset(source, recipe, "train", share=share))
+        for share in shares(2, devices=4)
+    ]
+    images, labels, weights = (
+        np.concatenate(
+            [np.concatenate([first[i], second[i]]) for first, second in zip(*parts, strict=True)]
+        )
+        for i in range(3)
+    )
+    assert all(len(batch[0]) == 6 for part in parts for batch in part)
+    assert len(weights) == 36 and (weights > 0).sum() == 32
+    for found, which in ((images, 0), (labels, 1)):
+        expected = np.concatenate([batch[which] for batch in alone])
+        np.testing.assert_array_equal(found[weights > 0], expected)
+
+    image = keras.Input((64, 64, 3))
+    logits = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, logits)
+    model.compile(
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+    expected = model.evaluate(evaluation_dataset(source, recipe, "train"), verbose=0)
+    padded = evaluation_dataset(source, recipe, "train", share=Share(devices=4))
+    np.testing.assert_allclose(model.evaluate(padded, verbose=0), expected, rtol=1e-5)
