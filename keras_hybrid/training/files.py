@@ -5,6 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# What a run's folder holds.
+RUN_FILE = "run.json"
+MODEL_FILE = "model.keras"
+BEST_FILE = "best.keras"
+STATE_FILE = "state.npz"
+
 
 @contextlib.contextmanager
 def whole_file(path) -> Iterator[Path]:

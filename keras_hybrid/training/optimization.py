@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_hybrid.training.adamw import ScaledAdamW
+from keras_hybrid.training.depth import learning_rate_multipliers
 from keras_hybrid.training.recipe import Recipe
 
 
@@ -70,6 +72,8 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The recipe's AdamW, built for the model's trainable variables.
 
+    With `layer_decay` their learning rates fall with the distance from the head.
+
     Args:
         recipe: its numbers.
         model: what it will train.
@@ -78,13 +82,16 @@ def make_optimizer(
     """
     accumulation = recipe.accumulation_steps
     schedule = learning_rate_schedule(recipe, steps_per_epoch // accumulation)
-    optimizer = keras.optimizers.AdamW(
+    multipliers = None
+    if recipe.layer_decay is not None:
+        multipliers = learning_rate_multipliers(model, recipe.layer_decay)
+    optimizer = ScaledAdamW(
         PerUpdate(schedule, accumulation) if accumulation > 1 else schedule,
+        multipliers,
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm,
         use_ema=recipe.ema_momentum is not None,
-        # Keras averages after every training step, also where gradients only accumulate.
-        ema_momentum=(recipe.ema_momentum or 0.0) ** (1 / accumulation),
+        ema_momentum=recipe.ema_momentum or 0.0,
         gradient_accumulation_steps=accumulation if accumulation > 1 else None,
     )
     variables = model.trainable_variables

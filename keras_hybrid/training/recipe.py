@@ -9,17 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Arguments of builders that are no choice of a recipe's.
-_SET_BY_TRAINING = {
-    "weights",
-    "include_top",
-    "input_tensor",
-    "input_shape",
-    "pooling",
-    "classes",
-    "classifier_activation",
-}
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+from keras_hybrid.training.recipe_checks import check_recipe
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,28 @@ class Recipe:
         jit_compile: whether XLA compiles the step; None leaves it to Keras.
         seed: of weights, data order and augmentation.
         model_options: more arguments of the builder, such as {"former": False}.
+        initial_weights: what training starts from: a tag of published weights such as "imagenet",
+            a checkpoint's file, or a run's folder; None for random weights. A classifier for
+            another number of classes is replaced by a new one.
+        new_classifier: whether the classifier is new even where the number of classes fits.
+        layer_decay: what the learning rate is multiplied by with each block away from the head;
+            None for one learning rate.
+        frozen_stages: last stage that is not trained, nor those before it; 0 for the stem alone,
+            None for all trained. The statistics of its batch norms stay, too.
+        teacher: a classifier to distil: a name of `keras_hybrid.list_models()` or
+            `keras.applications`, published weights such as "IFormerL/imagenet_distill", a `.keras`
+            file or a run's folder; None for none.
+        teacher_loss: "hard" for cross-entropy with the teacher's class, in which a network with two
+            heads has a head for it, "soft" for the divergence of both distributions.
+        teacher_share: of the teacher's part in the loss, from 0 to 1.
+        teacher_temperature: that divides the logits of teacher and network in the soft loss.
+        teacher_resolution: of the teacher's images; None for the teacher's own, or else the
+            network's.
+        teacher_preprocessing: a family of this package, or a module of `keras.applications` such as
+            "convnext", or "none" for RGB from 0 to 255; None for the teacher's own.
+        teacher_cache: folder for the teacher's logits of the evaluation crop of every image, which
+            then take the place of those of the augmented images; None to ask the teacher at each
+            step.
     """
 
     model: str
@@ -105,65 +117,20 @@ class Recipe:
     jit_compile: bool | None = None
     seed: int = 0
     model_options: dict[str, object] = dataclasses.field(default_factory=dict, hash=False)
+    initial_weights: str | None = None
+    new_classifier: bool = False
+    layer_decay: float | None = None
+    frozen_stages: int | None = None
+    teacher: str | None = None
+    teacher_loss: str = "hard"
+    teacher_share: float = 0.5
+    teacher_temperature: float = 1.0
+    teacher_resolution: int | None = None
+    teacher_preprocessing: str | None = None
+    teacher_cache: str | None = None
 
     def __post_init__(self):
-        for name in (
-            "epochs",
-            "batch_size",
-            "resolution",
-            "shuffle_buffer",
-            "accumulation_steps",
-        ):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
-        _check(self, "learning_rate", self.learning_rate > 0, "positive")
-        for name in (
-            "warmup_epochs",
-            "warmup_steps",
-            "warmup_learning_rate",
-            "final_learning_rate",
-            "weight_decay",
-            "randaugment_std",
-            "mixup",
-            "cutmix",
-        ):
-            _check(self, name, getattr(self, name) >= 0, "0 or more")
-        for name in ("label_smoothing", "drop_path_rate", "color_jitter"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        for name in ("flip_probability", "cutmix_probability", "erase_probability"):
-            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        for name in ("ema_momentum", "dropout_rate"):
-            value = getattr(self, name)
-            _check(self, name, value is None or 0 <= value < 1, "None or in [0, 1)")
-        for name in ("clip_norm", "reference_batch_size"):
-            value = getattr(self, name)
-            _check(self, name, value is None or value > 0, "None or positive")
-        value = self.randaugment_magnitude
-        holds = value is None or 0 <= value <= 10
-        _check(self, "randaugment_magnitude", holds, "None or in [0, 10]")
-        value = self.crop_fraction
-        _check(self, "crop_fraction", value is None or 0 < value <= 1, "None or in (0, 1]")
-        choices = (None, "bilinear", "bicubic")
-        _check(self, "interpolation", self.interpolation in choices, f"one of {choices}")
-        _check(self, "precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
-        _check(
-            self,
-            "accumulation_steps",
-            self.batch_size % self.accumulation_steps == 0,
-            f"a divisor of batch_size={self.batch_size}",
-        )
-        _check(self, "scales", all(scale >= 64 for scale in self.scales), "sizes of at least 64")
-        if self.scales and self.accumulation_steps > 1:
-            raise ValueError(
-                "Batches of several scales cannot be accumulated. Received: "
-                f"scales={self.scales}, accumulation_steps={self.accumulation_steps}"
-            )
-        fields = {field.name for field in dataclasses.fields(self)}
-        taken = sorted((fields | _SET_BY_TRAINING) & set(self.model_options))
-        _check(self, "model_options", not taken, f"without {taken}, which training sets itself")
-        low, high = self.crop_area
-        _check(self, "crop_area", 0 < low <= high <= 1, "two rising shares in (0, 1]")
-        low, high = self.crop_aspect
-        _check(self, "crop_aspect", 0 < low <= high, "two rising positive numbers")
+        check_recipe(self)
 
     @property
     def learning_rate_scale(self) -> float:
@@ -193,11 +160,6 @@ class Recipe:
         fields = dataclasses.asdict(self)
         width = max(map(len, fields))
         return "\n".join(f"{name:<{width}} = {value!r}" for name, value in fields.items())
-
-
-def _check(recipe, name, holds, expected):
-    if not holds:
-        raise ValueError(f"`{name}` must be {expected}. Received: {name}={getattr(recipe, name)!r}")
 
 
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:

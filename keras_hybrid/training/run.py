@@ -1,48 +1,23 @@
 """A training run: a recipe, a data set and a folder, resumed wherever it was interrupted."""
 
-import contextlib
-import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_hybrid.models.catalogue import build_model
+from keras_hybrid.training.averaging import MovingAverage, average_statistics
 from keras_hybrid.training.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.checkpoint import load_state
-from keras_hybrid.training.files import whole_file, write_text
+from keras_hybrid.training.depth import freeze_stages
+from keras_hybrid.training.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
+from keras_hybrid.training.finetuning import load_initial_weights
 from keras_hybrid.training.optimization import make_optimizer
 from keras_hybrid.training.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
 from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.run_folder import Run, check_folder, claim_folder, load_run
 from keras_hybrid.training.sources import ImageSource, open_source
-
-RUN_FILE = "run.json"
-MODEL_FILE = "model.keras"
-BEST_FILE = "best.keras"
-STATE_FILE = "state.npz"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes:
-        folder: where its files are.
-        recipe: what it was trained with.
-        data: name of its data set.
-        class_names: a name for each label.
-        history: a row of metrics for each epoch.
-        model: the trained network, with softmax.
-    """
-
-    folder: Path
-    recipe: Recipe
-    data: str
-    class_names: tuple[str, ...]
-    history: list[dict]
-    model: keras.Model
 
 
 def make_model(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
@@ -122,22 +97,26 @@ def train(
     folder = Path(folder)
     source = open_source(data, data_dir) if isinstance(data, str) else data
     steps = steps_per_epoch(source, recipe)
-    _claim(folder, recipe, source)
+    check_folder(folder, recipe, source)
     if (folder / MODEL_FILE).exists():
         print(f"{folder} holds a finished run", file=stream)
         return load_run(folder)
 
     keras.utils.set_random_seed(recipe.seed)
     model = make_model(recipe, len(source.class_names))
+    resumed = (folder / STATE_FILE).exists()
+    if not resumed:
+        load_initial_weights(model, recipe)
     network = training_network(recipe, model)
-    view = logits_view(network)
+    freeze_stages(network, recipe.frozen_stages)
+    view, average = training_view(network, recipe)
     compile_for_training(view, recipe, steps)
-    history = []
-    if (folder / STATE_FILE).exists():
-        history = load_state(folder / STATE_FILE, view)
+    history = load_state(folder / STATE_FILE, view) if resumed else []
+    training_data = training_dataset(source, recipe, first_epoch=len(history))
+    validation_data = evaluation_dataset(source, recipe)
+    claim_folder(folder, recipe, source)  # whatever can be refused has been
+    if resumed:
         print(f"resuming {folder} after epoch {len(history)}", file=stream)
-
-    average = keras.callbacks.SwapEMAWeights() if recipe.ema_momentum is not None else None
 
     def save(name):
         if network is not model:
@@ -146,16 +125,18 @@ def train(
             model.save(path)
 
     def save_best():
-        with _averaged(average):
+        if average is None:
+            return save(BEST_FILE)
+        with average.in_place():
             save(BEST_FILE)
 
     if len(history) < recipe.epochs:
         view.fit(
-            training_dataset(source, recipe, first_epoch=len(history)),
+            training_data,
             steps_per_epoch=steps,
             initial_epoch=len(history),
             epochs=recipe.epochs,
-            validation_data=evaluation_dataset(source, recipe),
+            validation_data=validation_data,
             shuffle=False,  # the data set shuffles
             verbose=0,
             callbacks=[
@@ -166,14 +147,28 @@ def train(
                 *callbacks,
             ],
         )
-    view.optimizer.finalize_variable_values(view.trainable_variables)
+    if average:
+        average.set_model(view)
+        average.finalize()
     save(MODEL_FILE)
     return Run(folder, recipe, source.name, source.class_names, history, model)
 
 
+def training_view(network: keras.Model, recipe: Recipe) -> tuple[keras.Model, MovingAverage | None]:
+    """What `fit` is called on, and the callback of its moving average where the recipe has one."""
+    view = logits_view(network)
+    if recipe.ema_momentum is None:
+        return view, None
+    momentum = recipe.ema_momentum ** (1 / recipe.accumulation_steps)  # norms see each batch
+    outputs, statistics = average_statistics(view.output, network, momentum)
+    return keras.Model(view.input, outputs, name=view.name), MovingAverage(statistics)
+
+
 def training_network(recipe: Recipe, model: keras.Model) -> keras.Model:
-    """What is trained: the model, or its like for images of any size or in mixed precision."""
-    if not recipe.scales and recipe.precision == keras.config.dtype_policy().name:
+    """What is trained: the model, or its like for images of any size, in mixed precision or with
+    frozen stages: the model itself stays plain, as it is saved."""
+    plain = not recipe.scales and recipe.frozen_stages is None
+    if plain and recipe.precision == keras.config.dtype_policy().name:
         return model
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
@@ -183,72 +178,3 @@ def training_network(recipe: Recipe, model: keras.Model) -> keras.Model:
         keras.config.set_dtype_policy(policy)
     network.set_weights(model.get_weights())
     return network
-
-
-@contextlib.contextmanager
-def _averaged(average):
-    """The moving average in place of the weights, for the length of a block."""
-    if average is None:
-        yield
-        return
-    average.on_predict_begin()
-    try:
-        yield
-    finally:
-        average.on_predict_end()
-
-
-def _claim(folder, recipe, source):
-    """Writes what the run is, or checks that the folder's run is the same."""
-    wanted = {
-        "recipe": recipe.as_dict(),
-        "data": source.name,
-        "class_names": list(source.class_names),
-    }
-    path = folder / RUN_FILE
-    if not path.exists():
-        write_text(path, json.dumps(wanted, indent=1) + "\n")
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found == wanted:
-        return
-    different = [
-        f"{name}={found['recipe'].get(name)!r} there, {value!r} now"
-        for name, value in wanted["recipe"].items()
-        if found["recipe"].get(name) != value
-    ]
-    if found["data"] != wanted["data"]:
-        different.append(f"data={found['data']!r} there, {wanted['data']!r} now")
-    raise ValueError(
-        "The folder holds another run: choose another, or remove it. "
-        f"Received: folder={str(folder)!r}, {'; '.join(different) or 'other classes'}"
-    )
-
-
-def load_run(folder) -> Run:
-    """Reads a finished run.
-
-    Raises:
-        ValueError: when the folder holds none.
-    """
-    folder = Path(folder)
-    if not (folder / MODEL_FILE).exists():
-        raise ValueError(
-            f"A finished run's folder holds `{MODEL_FILE}`; `recipes/train.py` makes one. "
-            f"Received: folder={str(folder)!r}"
-        )
-    described = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in described["recipe"].items()
-    }
-    with np.load(folder / STATE_FILE, allow_pickle=False) as arrays:
-        history = json.loads(str(arrays["history"]))
-    return Run(
-        folder,
-        Recipe(**fields),
-        described["data"],
-        tuple(described["class_names"]),
-        history,
-        keras.models.load_model(folder / MODEL_FILE),
-    )

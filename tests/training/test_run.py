@@ -62,6 +62,70 @@ def test_a_folder_of_another_run_is_refused(run, source, recipe):
         load_run(finished.folder.parent)
 
 
+def test_what_is_refused_leaves_no_folder_behind(recipe, source, tmp_path, tiny_network):
+    folder = tmp_path / "run"
+    without_test = dataclasses.replace(source, sizes={"train": 32})
+    for change, data, message in (
+        ({"warmup_epochs": 9.0}, source, "The warm-up must be shorter"),
+        ({"initial_weights": "none.keras"}, source, "Received: 'none.keras'"),
+        ({"batch_size": 64}, source, "must hold a batch"),
+        ({}, without_test, "needs one of the splits"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(dataclasses.replace(recipe, **change), data, folder)
+        assert not folder.exists()
+
+
+def test_a_run_without_a_finished_epoch_makes_room_for_another(
+    recipe, source, tmp_path, tiny_network
+):
+    with pytest.raises(TrainingDivergedError):
+        train(dataclasses.replace(recipe, learning_rate=1e30), source, tmp_path)
+    assert train(recipe, source, tmp_path, stream=io.StringIO()).recipe == recipe
+    assert load_run(tmp_path).recipe == recipe
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_weights_and_statistics_are_averaged_in_closed_form(
+    recipe, source, tmp_path, tiny_network, accumulation_steps
+):
+    """Also where training is interrupted and resumed, and the best epoch saved in between."""
+    recipe = dataclasses.replace(
+        recipe, ema_momentum=0.8, learning_rate=0.02, accumulation_steps=accumulation_steps
+    )
+
+    class Recorder(keras.callbacks.Callback):
+        weights, statistics = [], []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.statistics.append(self.model.get_layer("norm").moving_mean.numpy())
+            if batch % accumulation_steps == accumulation_steps - 1:
+                self.weights.append(self.model.get_layer("conv").kernel.numpy())
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2 and len(self.weights) == 8:
+                raise KeyboardInterrupt
+
+    def averaged(values, momentum):
+        average = values[0]
+        for value in values[1:]:
+            average = momentum * average + (1 - momentum) * value
+        return average
+
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, source, tmp_path, stream=io.StringIO(), callbacks=(recorder,))
+    Recorder.on_epoch_begin = keras.callbacks.Callback.on_epoch_begin
+    model = train(recipe, source, tmp_path, stream=io.StringIO(), callbacks=(recorder,)).model
+    assert len(recorder.weights) == 12 and len(recorder.statistics) == 12 * accumulation_steps
+    np.testing.assert_allclose(
+        model.get_layer("conv").kernel.numpy(), averaged(recorder.weights, 0.8), atol=1e-5
+    )
+    expected = averaged(recorder.statistics, 0.8 ** (1 / accumulation_steps))
+    np.testing.assert_allclose(model.get_layer("norm").moving_mean.numpy(), expected, atol=1e-5)
+    assert np.abs(expected - recorder.statistics[-1]).max() > 1e-3
+
+
 def test_the_moving_average_is_evaluated_and_saved(recipe, source, tmp_path, tiny_network):
     recipe = dataclasses.replace(recipe, ema_momentum=0.9, learning_rate=0.05)
     finished = train(recipe, source, tmp_path / "run", stream=io.StringIO())
@@ -193,6 +257,7 @@ def test_the_recipes_options_reach_the_network(recipe):
     [
         {"scales": (64, 96)},
         {"accumulation_steps": 2},
+        {"ema_momentum": 0.9, "scales": (64, 96)},
     ],
     ids=str,
 )

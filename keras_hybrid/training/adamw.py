@@ -1,0 +1,67 @@
+"""AdamW with a learning rate for each variable, and a moving average by update."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class ScaledAdamW(keras.optimizers.AdamW):
+    """Keras' AdamW with two additions that recipes need.
+
+    - `multipliers` scale the learning rate variable by variable, and with it the weight decay:
+      what layer-wise decay is made of.
+    - Where gradients accumulate, the moving average takes one step with each update of the
+      weights. Keras' takes one with every batch.
+
+    Args:
+        learning_rate: a number or a schedule.
+        multipliers: from a variable's path, such as "stem_conv/kernel", to what its learning rate
+            is multiplied by; 1 for those not named.
+        **options: as for `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, learning_rate=0.001, multipliers: dict[str, float] | None = None, **options):
+        super().__init__(learning_rate, **options)
+        self.multipliers = dict(multipliers or {})
+
+    def _by_multiplier(self, variables):
+        """Positions in `variables`, by their multiplier."""
+        groups = {}
+        for position, variable in enumerate(variables):
+            multiplier = self.multipliers.get(getattr(variable, "path", None), 1.0)
+            groups.setdefault(multiplier, []).append(position)
+        return groups
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        for multiplier, positions in self._by_multiplier(trainable_variables).items():
+            super()._backend_update_step(
+                [grads[position] for position in positions],
+                [trainable_variables[position] for position in positions],
+                learning_rate * multiplier if multiplier != 1 else learning_rate,
+            )
+
+    def _apply_weight_decay(self, variables):
+        weight_decay = self.weight_decay
+        if weight_decay is None:
+            return
+        try:
+            for multiplier, positions in self._by_multiplier(variables).items():
+                self.weight_decay = weight_decay * multiplier  # times the learning rate
+                super()._apply_weight_decay([variables[position] for position in positions])
+        finally:
+            self.weight_decay = weight_decay
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        """The average starts at the weights after the first update."""
+        steps = self.gradient_accumulation_steps or 1
+        is_update = ops.equal((self._iterations + 1) % steps, 0)
+        momentum = ops.where(is_update, self.ema_momentum, 1.0)
+        momentum = ops.where(self._iterations < steps, 0.0, momentum)
+        for variable, average in zip(
+            trainable_variables, self._model_variables_moving_average, strict=True
+        ):
+            share = ops.cast(momentum, variable.dtype)
+            average.assign(share * average + (1 - share) * variable)
+
+    def get_config(self):
+        return {**super().get_config(), "multipliers": self.multipliers}
