@@ -39,6 +39,11 @@ _MODULE_OF = {
     "evaluation_image": "keras_hybrid.weights.evaluation",
     "decode_predictions": "keras_hybrid.weights.labels",
     "count_multiply_adds": "keras_hybrid.analysis.cost",
+    "attention_maps": "keras_hybrid.analysis.attention",
+    "head_similarity": "keras_hybrid.analysis.heads",
+    "plot_attention": "keras_hybrid.analysis.attention_picture",
+    "plot_head_similarity": "keras_hybrid.analysis.heads",
+    "summarize_cost": "keras_hybrid.analysis.summary",
     "export_tflite": "keras_hybrid.export.convert",
     "fuse": "keras_hybrid.quantization.surgery.fuse",
 }

@@ -1,4 +1,4 @@
-"""Multiply-adds of convolutions and matrix products, counted on a model's graph.
+"""Parameters and multiply-adds of a model, layer by layer, counted on its graph.
 
 Element-wise work (norms, activations, softmax, sums) is not counted; papers that count it report a
 few per cent more.
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_hybrid.analysis.multiply_adds import multiply_adds_of
 from keras_hybrid.graph import calls
-from keras_hybrid.layers import DotProductAttention
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class LayerCost:
         name: of the layer.
         parameters: trainable ones.
         multiply_adds: of its convolution or matrix products.
+        kind: the layer's class.
     """
 
     name: str
     parameters: int
     multiply_adds: int
+    kind: str = ""
 
 
 def layer_costs(
@@ -34,7 +36,7 @@ def layer_costs(
     """The cost of each layer of a functional model, in the graph's order.
 
     Args:
-        model: a functional model.
+        model: a functional model. Models that it calls as layers are counted layer by layer.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
 
@@ -46,11 +48,9 @@ def layer_costs(
     """
     calls(model)  # refuses a model that is not functional
     totals = {}
-    for call in calls(_with_input_size(model, input_size)):
-        totals.setdefault(call.operation, 0)
-        totals[call.operation] += _multiply_adds(call)
+    _count(with_input_size(model, input_size), totals)
     return [
-        LayerCost(operation.name, _trainable(operation), multiply_adds)
+        LayerCost(operation.name, _trainable(operation), multiply_adds, type(operation).__name__)
         for operation, multiply_adds in totals.items()
     ]
 
@@ -63,15 +63,17 @@ def count_multiply_adds(model: keras.Model, input_size: int | tuple[int, int] | 
     return sum(cost.multiply_adds for cost in layer_costs(model, input_size))
 
 
-def _trainable(operation):
-    return sum(math.prod(weight.shape) for weight in getattr(operation, "trainable_weights", []))
+def with_input_size(
+    model: keras.Model, input_size: int | tuple[int, int] | None = None
+) -> keras.Model:
+    """The model itself where its input size is known and as asked, else a copy of that size.
 
-
-def _with_input_size(model, input_size):
-    """The model itself where its input size is known and as asked, else a copy of that size."""
+    Raises:
+        ValueError: when the size is neither given nor fixed by the model.
+    """
     shape = model.input_shape
     if input_size is None:
-        if None in shape[1:3]:
+        if isinstance(shape, tuple) and len(shape) == 4 and None in shape[1:3]:
             raise ValueError(
                 "The model takes images of any size: say which, with `input_size`. "
                 f"Received: model with input shape {shape}, input_size=None"
@@ -80,20 +82,34 @@ def _with_input_size(model, input_size):
     height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
     if (height, width) == tuple(shape[1:3]):
         return model
-    return keras.models.clone_model(model, input_tensors=keras.Input((height, width, shape[-1])))
+    return _copy(model, (height, width, shape[-1]))
 
 
-def _multiply_adds(call):
-    """Multiply-adds of one call for one image."""
-    layer, inputs = call.operation, [tensor.shape for tensor in call.inputs]
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        _, height, width, channels = call.outputs[0].shape
-        return height * width * channels * math.prod(layer.kernel_size)
-    if isinstance(layer, keras.layers.Conv2D):
-        _, height, width, _ = call.outputs[0].shape
-        return height * width * math.prod(layer.kernel.shape)
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(inputs[0][1:]) * layer.units
-    if isinstance(layer, DotProductAttention):
-        return layer.multiply_adds(*inputs)
-    return 0
+def _copy(model, shape):
+    """A copy that takes images of a shape; the original's layers' names and variables' shapes."""
+    return keras.models.clone_model(model, input_tensors=keras.Input(shape))
+
+
+def _count(model, totals):
+    """Adds each call's multiply-adds to its layer's in `totals`, models inside included."""
+    for call in calls(model):
+        if not isinstance(call.operation, keras.Model):
+            totals.setdefault(call.operation, 0)
+            totals[call.operation] += multiply_adds_of(call)
+            continue
+        inner, copied = call.operation, {}
+        shape = call.inputs[0].shape[1:]
+        sized = inner if tuple(inner.input_shape[1:]) == tuple(shape) else _copy(inner, shape)
+        _count(sized, copied)
+        for operation, multiply_adds in copied.items():
+            own = operation if sized is inner else _layer_of(inner, operation)
+            totals[own] = totals.get(own, 0) + multiply_adds
+
+
+def _layer_of(model, copied):
+    """The operation of a model that a copy's operation stands for: that of the same name."""
+    return next((c.operation for c in calls(model) if c.operation.name == copied.name), copied)
+
+
+def _trainable(operation):
+    return sum(math.prod(weight.shape) for weight in getattr(operation, "trainable_weights", []))
