@@ -93,6 +93,8 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if math.isfinite(logs["loss"]):
             return
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()  # JAX keeps the variables away while it trains
         saved = self.state_path if self.state_path.exists() else "none yet"
         raise TrainingDivergedError(
             f"The loss is {logs['loss']} at step {batch + 1} of epoch {self._epoch + 1}, "
@@ -107,13 +109,23 @@ class Saver(keras.callbacks.Callback):
 
     Args:
         folder: of the run.
-        save_best: called with no argument when an epoch is the best so far; it writes the model.
+        save_best: called with no argument when an epoch is the best so far, in all processes; it
+            writes the model.
         history: rows of the epochs before this process.
         monitor: the metric of which the greatest value is the best.
+        writes: whether this process is the one that writes; others only keep the history.
     """
 
-    def __init__(self, folder, save_best, history: list[dict], monitor: str = "val_accuracy"):
+    def __init__(
+        self,
+        folder,
+        save_best,
+        history: list[dict],
+        monitor: str = "val_accuracy",
+        writes: bool = True,
+    ):
         super().__init__()
+        self.writes = writes
         self.folder = Path(folder)
         self.save_best = save_best
         self.history = history
@@ -133,6 +145,8 @@ class Saver(keras.callbacks.Callback):
         self.history.append(row)
         if row[self.monitor] > best:
             self.save_best()
+        if not self.writes:
+            return
         save_state(self.folder / "state.npz", self.model, self.history)
         with (
             whole_file(self.folder / "history.csv") as path,

@@ -1,5 +1,6 @@
 """The state of a run after an epoch: everything that a resumed run needs, in one file."""
 
+import io
 import json
 
 import keras
@@ -33,14 +34,20 @@ def save_state(path, model: keras.Model, history: list[dict]):
         np.savez(file, history=np.array(json.dumps(history)), **arrays)
 
 
-def load_state(path, model: keras.Model) -> list[dict]:
+def load_state(path, model: keras.Model, content: bytes | None = None) -> list[dict]:
     """Puts a saved state into a compiled model; returns the history.
+
+    Args:
+        path: of the `.npz` file.
+        model: compiled, its optimiser built.
+        content: of the file, where it has been read already.
 
     Raises:
         ValueError: when the state is of another model or optimiser.
     """
     variables = _variables(model)
-    with np.load(path, allow_pickle=False) as arrays:
+    file = path if content is None else io.BytesIO(content)
+    with np.load(file, allow_pickle=False) as arrays:
         expected = {name: tuple(variable.shape) for name, variable in variables.items()}
         found = {name: arrays[name].shape for name in arrays.files if name != "history"}
         if expected != found:

@@ -1,5 +1,6 @@
 """A training run: a recipe, a data set and a folder, resumed wherever it was interrupted."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from keras_hybrid.training.averaging import MovingAverage, average_statistics
 from keras_hybrid.training.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.checkpoint import load_state
 from keras_hybrid.training.depth import freeze_stages
+from keras_hybrid.training.distribution import Distribution
 from keras_hybrid.training.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
 from keras_hybrid.training.finetuning import load_initial_weights
 from keras_hybrid.training.optimization import make_optimizer
@@ -55,7 +57,7 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps: int):
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing
         ),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
     )
     model.optimizer.build(model.trainable_variables)  # a loss scale may have been put around it
@@ -73,7 +75,8 @@ def train(
     data_dir: str | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     stream=sys.stderr,
-) -> Run:
+    distribution: Distribution | None = None,
+) -> Run | None:
     """Trains from scratch with `model.fit`, or goes on where an interrupted run ended.
 
     After each epoch `folder` holds `state.npz` (all that a resumed run needs), `history.csv` and
@@ -87,42 +90,61 @@ def train(
         data_dir: of TFDS.
         callbacks: more Keras callbacks.
         stream: where progress goes.
+        distribution: from `open_distribution`; None for one device. Of several processes the first
+            reads and writes `folder`; the others need not see it.
 
-    Returns: the finished `Run`; at once where `folder` holds one.
+    Returns: the finished `Run`, at once where `folder` holds one; None in other processes than the
+        first.
 
     Raises:
         ValueError: when `folder` holds a run of another recipe or data set.
         TrainingDivergedError: when the loss is no finite number.
+        ProcessLostError: when another process has ended.
     """
-    folder = Path(folder)
+    distribution = distribution or Distribution()
     source = open_source(data, data_dir) if isinstance(data, str) else data
-    steps = steps_per_epoch(source, recipe)
-    check_folder(folder, recipe, source)
-    if (folder / MODEL_FILE).exists():
+    with distribution.scope():
+        return _train(recipe, source, Path(folder), callbacks, stream, distribution)
+
+
+def _train(recipe, source, folder, callbacks, stream, distribution):
+    share, is_main = distribution.share, distribution.is_main
+    steps = steps_per_epoch(source, recipe, share)
+    distribution.agree("recipe and data", json.dumps([source.name, recipe.as_dict()]))
+    if is_main:
+        check_folder(folder, recipe, source)
+    if distribution.decide((folder / MODEL_FILE).exists()):
+        if not is_main:
+            return None
         print(f"{folder} holds a finished run", file=stream)
         return load_run(folder)
+    state_path = folder / STATE_FILE
+    state = distribution.broadcast(state_path.read_bytes() if state_path.exists() else None)
+    resumed = state is not None
 
     keras.utils.set_random_seed(recipe.seed)
     model = make_model(recipe, len(source.class_names))
-    resumed = (folder / STATE_FILE).exists()
     if not resumed:
         load_initial_weights(model, recipe)
-    network = training_network(recipe, model)
+    network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
     view, average = training_view(network, recipe)
     compile_for_training(view, recipe, steps)
-    history = load_state(folder / STATE_FILE, view) if resumed else []
-    training_data = training_dataset(source, recipe, first_epoch=len(history))
-    validation_data = evaluation_dataset(source, recipe)
-    claim_folder(folder, recipe, source)  # whatever can be refused has been
-    if resumed:
+    history = load_state(state_path, view, state) if resumed else []
+    distribution.prepare(view)
+    training_data = training_dataset(source, recipe, first_epoch=len(history), share=share)
+    validation_data = evaluation_dataset(source, recipe, share=share)
+    if is_main:
+        claim_folder(folder, recipe, source)  # whatever can be refused has been
+    if resumed and is_main:
         print(f"resuming {folder} after epoch {len(history)}", file=stream)
 
     def save(name):
         if network is not model:
             model.set_weights(network.get_weights())
-        with whole_file(folder / name) as path:
-            model.save(path)
+        if is_main:
+            with whole_file(folder / name) as path:
+                model.save(path)
 
     def save_best():
         if average is None:
@@ -140,10 +162,10 @@ def train(
             shuffle=False,  # the data set shuffles
             verbose=0,
             callbacks=[
-                StopOnNaN(folder / STATE_FILE),
+                StopOnNaN(state_path),
                 *([average] if average else []),
-                Progress(recipe.step_batch_size, recipe.epochs, steps, stream),
-                Saver(folder, save_best, history),
+                *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream)] * is_main),
+                Saver(folder, save_best, history, writes=is_main),
                 *callbacks,
             ],
         )
@@ -151,6 +173,8 @@ def train(
         average.set_model(view)
         average.finalize()
     save(MODEL_FILE)
+    if not is_main:
+        return None
     return Run(folder, recipe, source.name, source.class_names, history, model)
 
 
@@ -164,10 +188,10 @@ def training_view(network: keras.Model, recipe: Recipe) -> tuple[keras.Model, Mo
     return keras.Model(view.input, outputs, name=view.name), MovingAverage(statistics)
 
 
-def training_network(recipe: Recipe, model: keras.Model) -> keras.Model:
-    """What is trained: the model, or its like for images of any size, in mixed precision or with
-    frozen stages: the model itself stays plain, as it is saved."""
-    plain = not recipe.scales and recipe.frozen_stages is None
+def training_network(recipe: Recipe, model: keras.Model, apart: bool = False) -> keras.Model:
+    """What is trained: the model, or its like for images of any size, in mixed precision, with
+    frozen stages or otherwise `apart`: the model itself stays plain, as it is saved."""
+    plain = not recipe.scales and recipe.frozen_stages is None and not apart
     if plain and recipe.precision == keras.config.dtype_policy().name:
         return model
     policy = keras.config.dtype_policy()

@@ -12,9 +12,10 @@ def prepare_process():
     backends and machines with accelerators stay as they are.
     """
     logging.set_verbosity(logging.WARNING)
-    if keras.backend.backend() != "tensorflow":
-        return
     import tensorflow as tf
 
+    if keras.backend.backend() != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")  # here it only reads data
+        return
     if all(device.device_type == "CPU" for device in tf.config.list_physical_devices()):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
