@@ -2,6 +2,7 @@
 
     python recipes/evaluate.py --run=runs/a
     python recipes/evaluate.py --run=runs/a --best --data=digits --split=test --per_class
+    python recipes/evaluate.py --run=runs/a --data=folder:/my/pictures --split=all
 
 Published weights under their published protocol (size, crop, interpolation, channel order), on
 ImageNet-1k from TFDS or from a folder with one folder a synset, beside the published figure:
@@ -29,8 +30,8 @@ flags.DEFINE_bool("best", False, "The weights of the best epoch in place of the 
 flags.DEFINE_string(
     "data",
     None,
-    "Another data set of the same classes; the run's if not set. With --weights: a TFDS set such "
-    "as imagenet2012, or a folder.",
+    "Another data set of the same classes, a name or folder:/path; the run's if not set. With "
+    "--weights: a TFDS set such as imagenet2012, or a folder of synsets.",
 )
 flags.DEFINE_string("split", None, "Split; the data set's validation or test split if not set.")
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
@@ -46,8 +47,9 @@ def evaluate_weights():
 
     preset = find_preset(FLAGS.model, FLAGS.weights)
     split = None
-    if Path(FLAGS.data).is_dir():
-        examples, count = folder_examples(FLAGS.data)
+    folder = FLAGS.data.removeprefix("folder:")
+    if Path(folder).is_dir():
+        examples, count = folder_examples(folder)
     else:
         source = open_source(FLAGS.data, FLAGS.data_dir)
         split = FLAGS.split or source.evaluation_split
@@ -84,6 +86,13 @@ def main(argv):
     try:
         run = load_run(FLAGS.run)
         source = open_source(FLAGS.data or run.data, FLAGS.data_dir)
+        if source.class_names != run.class_names:
+            raise ValueError(
+                "The data must have the classes that the run was trained on. Received: "
+                f"{len(run.class_names)} classes {', '.join(run.class_names[:5])}..., but "
+                f"--data={source.name} with {len(source.class_names)}: "
+                f"{', '.join(source.class_names[:5])}..."
+            )
         model = keras.models.load_model(Path(FLAGS.run) / BEST_FILE) if FLAGS.best else run.model
         split = FLAGS.split or source.evaluation_split
         result = evaluate(model, evaluation_dataset(source, run.recipe, split), verbose=1)

@@ -24,7 +24,9 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", None, "A recipe beside this program, such as digits, or a .py file.")
 flags.DEFINE_string("variant", None, "Which model of the recipe; the recipe's default if not set.")
-flags.DEFINE_string("data", None, "digits, or the name of a TFDS set such as imagenet2012.")
+flags.DEFINE_string(
+    "data", None, "digits, folder:/path of class folders, or a TFDS set such as imagenet2012."
+)
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a.")
 flags.DEFINE_bool("dry_run", False, "Print what would be done, and read one batch.")

@@ -1,10 +1,14 @@
-"""Where images come from: the digits, or any classification set of TFDS."""
+"""Where images come from: the digits, class folders, or any classification set of TFDS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow as tf
 
+from keras_hybrid.training.folder import folder_examples, read_folder
+
+FOLDER_PREFIX = "folder:"
 EVALUATION_SPLITS = ("validation", "val", "test")
 
 
@@ -53,13 +57,25 @@ def open_source(data: str, data_dir: str | None = None) -> ImageSource:
     """Opens, and where needed prepares, a classification data set.
 
     Args:
-        data: "digits", or the name of a TFDS set such as "imagenet2012" or "cifar10".
+        data: "digits", "folder:" and the path of class folders, or the name of a TFDS set such as
+            "imagenet2012" or "cifar10". A set without a split to evaluate on gives a fifth of its
+            training images for that, always the same ones.
         data_dir: TFDS' folder of prepared sets; None for its default.
 
     Raises:
         ValueError: for an unknown set, or one without images and labels.
     """
+    if data.startswith(FOLDER_PREFIX):
+        return _open_folder(data.removeprefix(FOLDER_PREFIX), data_dir)
     return _open_tfds(data, data_dir)
+
+
+def _open_folder(path, data_dir):
+    cache = data_dir or Path.home() / "tensorflow_datasets"
+    class_names, splits = read_folder(path, cache)
+    sizes = {name: len(files) for name, files in splits.items()}
+    name = f"{FOLDER_PREFIX}{Path(path).expanduser().resolve()}"
+    return ImageSource(name, class_names, sizes, lambda split: folder_examples(splits[split]))
 
 
 def _open_tfds(data, data_dir):
@@ -74,24 +90,44 @@ def _open_tfds(data, data_dir):
             builder = tfds.builder(data, data_dir=data_dir)
         except tfds.core.DatasetNotFoundError as error:
             raise ValueError(
-                "`data` must be 'digits' or the name of a TFDS set. "
+                "`data` must be 'digits', 'folder:' and a path, or the name of a TFDS set. "
                 f"Received: data={data!r}, which TFDS does not know"
             ) from error
     features = builder.info.features
-    if features is None or "image" not in features or "label" not in features:
+    image, label = _image_and_label(builder.info, tfds)
+    if label is None:
         raise ValueError(
-            "A classification set has the features 'image' and 'label'. "
-            f"Received: data={data!r} with {sorted(features or ())}"
+            "A classification set has an image and a label, as 'image' and 'label' or as its "
+            f"supervised keys. Received: data={data!r} with {sorted(features or ())}"
         )
     builder.download_and_prepare()
+    parts = {name: name for name in builder.info.splits}
+    if not any(name in EVALUATION_SPLITS for name in parts) and "train" in parts:
+        # TFDS has shuffled the images: the last fifth is as good as any.
+        parts |= {"train": "train[:80%]", "validation": "train[80%:]"}
 
     def open_split(split):
         examples = builder.as_dataset(
-            split=split,
-            decoders={"image": tfds.decode.SkipDecoding()},
+            split=parts[split],
+            decoders={image: tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
-        return examples.map(lambda example: {"image": example["image"], "label": example["label"]})
+        return examples.map(lambda example: {"image": example[image], "label": example[label]})
 
-    sizes = {name: info.num_examples for name, info in builder.info.splits.items()}
-    return ImageSource(data, tuple(features["label"].names), sizes, open_split)
+    sizes = {name: builder.info.splits[part].num_examples for name, part in parts.items()}
+    return ImageSource(data, tuple(features[label].names), sizes, open_split)
+
+
+def _image_and_label(info, tfds):
+    """The names of the features that hold image and class; two times None where there are none."""
+    features = info.features or {}
+    keys = info.supervised_keys
+    for image, label in (("image", "label"), keys if keys and len(keys) == 2 else (None, None)):
+        if (
+            image in features
+            and label in features
+            and isinstance(features[image], tfds.features.Image)
+            and isinstance(features[label], tfds.features.ClassLabel)
+        ):
+            return image, label
+    return None, None

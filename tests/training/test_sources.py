@@ -63,3 +63,65 @@ def test_validation_comes_before_test():
     assert sizes("train", "test").evaluation_split == "test"
     with pytest.raises(ValueError, match=r"needs one of the splits"):
         _ = sizes("train").evaluation_split
+
+
+@pytest.fixture(scope="module")
+def tfds_sets(require):
+    """Two small sets with features of other names and kinds than the digits'."""
+    require(module="tensorflow_datasets")
+    import tensorflow_datasets as tfds
+
+    def generate(self, count):
+        for index in range(count):
+            image = np.full((10, 12, 3), 20 * index, "uint8")
+            yield index, {self.IMAGE: image, self.LABEL: index % 3, "more": [index]}
+
+    class SmallSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        IMAGE, LABEL, SPLITS = "image", "label", {"train": 10}
+
+        def _info(self):
+            features = {
+                self.IMAGE: tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                self.LABEL: tfds.features.ClassLabel(names=["a", "b", "c"]),
+                "more": tfds.features.Sequence(np.int64),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=(self.IMAGE, self.LABEL),
+            )
+
+        def _split_generators(self, dl_manager):
+            return {name: generate(self, count) for name, count in self.SPLITS.items()}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    class OneSplitOnly(SmallSet):
+        pass
+
+    class OtherNames(SmallSet):
+        IMAGE, LABEL, SPLITS = "photo", "species", {"train": 6, "validation": 3}
+
+    return OneSplitOnly, OtherNames
+
+
+def test_any_set_with_image_and_label_will_do(tfds_sets, tmp_path):
+    plain = open_source("one_split_only", str(tmp_path))
+    assert plain.sizes == {"train": 8, "validation": 2} and plain.evaluation_split == "validation"
+    assert plain.class_names == ("a", "b", "c")
+    greys = {
+        split: [
+            (np.asarray(Image.open(io.BytesIO(e["image"]))).mean(), int(e["label"]))
+            for e in plain.split(split).as_numpy_iterator()
+        ]
+        for split in plain.sizes
+    }
+    both = sorted(greys["train"] + greys["validation"])
+    np.testing.assert_allclose([grey for grey, _ in both], np.arange(0, 200, 20), atol=2)
+    assert all(round(grey / 20) % 3 == label for grey, label in both)
+
+    other = open_source("other_names", str(tmp_path))
+    assert other.sizes == {"train": 6, "validation": 3}
+    assert set(next(iter(other.split("validation")))) == {"image", "label"}
