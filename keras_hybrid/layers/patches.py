@@ -13,6 +13,10 @@ def _check_patch_size(patch_size):
 
 def _resize(x, height, width):
     """Bilinear, half-pixel centres, no antialiasing: (batch, H, W, C) -> (batch, h, w, C)."""
+    if keras.backend.backend() == "tensorflow" and not isinstance(height + width, int):
+        import tensorflow as tf  # Keras compares the size with 0, which a graph cannot
+
+        return tf.cast(tf.image.resize(x, tf.stack([height, width])), x.dtype)
     return ops.image.resize(x, (height, width), interpolation="bilinear", antialias=False)
 
 
