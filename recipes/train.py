@@ -10,7 +10,8 @@ The numbers, steps, learning rates and memory of a published recipe, and one bat
 
     python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
 
---out gets history.csv, state.npz (to resume from), best.keras and model.keras.
+--out gets history.csv, state.npz (to resume from), best.keras and model.keras, with --tensorboard
+also a log that `tensorboard --logdir=runs` shows.
 """
 
 import os
@@ -30,6 +31,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a.")
 flags.DEFINE_bool("dry_run", False, "Print what would be done, and read one batch.")
+flags.DEFINE_bool("tensorboard", False, "Write a log for TensorBoard, too.")
 flags.mark_flags_as_required(["recipe", "data"])
 
 
@@ -52,7 +54,13 @@ def main(argv):
         if FLAGS.dry_run:
             print(dry_run(recipe, open_source(FLAGS.data, FLAGS.data_dir)))
             return
-        run = train(recipe, FLAGS.data, FLAGS.out, data_dir=FLAGS.data_dir)
+        run = train(
+            recipe,
+            FLAGS.data,
+            FLAGS.out,
+            data_dir=FLAGS.data_dir,
+            tensorboard=FLAGS.tensorboard,
+        )
     except (ValueError, TrainingDivergedError) as error:
         sys.exit(f"train.py: {error}")
     print(f"{run.folder}: accuracy {run.history[-1]['val_accuracy']:.2%} after {recipe.epochs}")

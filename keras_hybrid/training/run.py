@@ -20,6 +20,7 @@ from keras_hybrid.training.pipeline import evaluation_dataset, steps_per_epoch, 
 from keras_hybrid.training.recipe import Recipe
 from keras_hybrid.training.run_folder import Run, check_folder, claim_folder, load_run
 from keras_hybrid.training.sources import ImageSource, open_source
+from keras_hybrid.training.tensorboard import TensorBoardLog
 
 
 def make_model(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
@@ -76,6 +77,7 @@ def train(
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     stream=sys.stderr,
     distribution: Distribution | None = None,
+    tensorboard: bool = False,
 ) -> Run | None:
     """Trains from scratch with `model.fit`, or goes on where an interrupted run ended.
 
@@ -92,6 +94,7 @@ def train(
         stream: where progress goes.
         distribution: from `open_distribution`; None for one device. Of several processes the first
             reads and writes `folder`; the others need not see it.
+        tensorboard: whether metrics go to a log for TensorBoard in `folder`, too.
 
     Returns: the finished `Run`, at once where `folder` holds one; None in other processes than the
         first.
@@ -104,10 +107,10 @@ def train(
     distribution = distribution or Distribution()
     source = open_source(data, data_dir) if isinstance(data, str) else data
     with distribution.scope():
-        return _train(recipe, source, Path(folder), callbacks, stream, distribution)
+        return _train(recipe, source, Path(folder), callbacks, stream, distribution, tensorboard)
 
 
-def _train(recipe, source, folder, callbacks, stream, distribution):
+def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard):
     share, is_main = distribution.share, distribution.is_main
     steps = steps_per_epoch(source, recipe, share)
     distribution.agree("recipe and data", json.dumps([source.name, recipe.as_dict()]))
@@ -166,6 +169,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution):
                 *([average] if average else []),
                 *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream)] * is_main),
                 Saver(folder, save_best, history, writes=is_main),
+                *([TensorBoardLog(folder, history)] * (tensorboard and is_main)),
                 *callbacks,
             ],
         )
