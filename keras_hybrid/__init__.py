@@ -46,6 +46,8 @@ _MODULE_OF = {
     "summarize_cost": "keras_hybrid.analysis.summary",
     "export_tflite": "keras_hybrid.export.convert",
     "fuse": "keras_hybrid.quantization.surgery.fuse",
+    "quantize": "keras_hybrid.quantization.rewrite",
+    "calibrate": "keras_hybrid.quantization.calibration",
 }
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
@@ -54,6 +56,7 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 def _register_layers(_keras):
     """Makes the package's layers known to Keras, so that it can load models that hold them."""
     importlib.import_module("keras_hybrid.layers")
+    importlib.import_module("keras_hybrid.quantization.table")  # and all quantised twins
 
 
 wrapt.register_post_import_hook(_register_layers, "keras")

@@ -10,13 +10,17 @@ import numpy as np
 
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
+from keras_hybrid.quantization.calibration import batches, calibrate
+from keras_hybrid.quantization.rewrite import is_quantized, quantize
+from keras_hybrid.quantization.surgery.editing import EditableModel
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.surgery.preprocessing import edit_preprocessing
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.presets import Preprocessing, preprocess_input, preprocessing_of
 
-PRECISIONS = ("float32", "float16", "dynamic")
-INPUTS = ("float32", "uint8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
+TYPES = ("float32", "uint8", "int8")
+INTEGER = ("int8", "int8_cpu", "int16x8")
 SIGNATURE = "serving_default"
 
 
@@ -27,6 +31,8 @@ def export_tflite(
     preprocessing: bool | Preprocessing = False,
     *,
     input: str = "float32",
+    output: str = "float32",
+    representative_data=None,
     input_size: int | tuple[int, int] | None = None,
     labels: list[str] | None = None,
     top_k: int | None = None,
@@ -44,10 +50,17 @@ def export_tflite(
             outputs such as `keras.Model(model.input, keras_hybrid.feature_pyramid(model))`.
         path: of the file to write, ending in `.tflite`.
         precision: "float32"; "float16" for weights of half the size; "dynamic" for weights of a
-            quarter of the size, in int8, computed with in int8 where the runtime can.
+            quarter of the size, in int8, computed with in int8 where the runtime can; "int8" and
+            "int8_cpu" for the profiles of `keras_hybrid.quantize`; "int16x8" for weights in int8
+            and activations in int16. A model of `quantize` has its profile's precision.
         preprocessing: whether the file takes RGB images of values 0 to 255 and does what
             `keras_hybrid.preprocess_input` does; a `Preprocessing` for another than the model's.
-        input: type of the input, "float32" or "uint8" for camera frames as they come.
+        input: type of the input: "float32", or "uint8" for camera frames as they come; of a file
+            in int8 also "int8", and then "uint8" and "int8" are what the input's scale and zero
+            point in the file say.
+        output: type of the outputs: "float32", or of a file in int8 also "int8" and "uint8".
+        representative_data: images, or batches of them, to calibrate a float model with for
+            "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.quantization.calibrate`.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
         labels: names of the classes, in order, for the file's metadata.
@@ -65,7 +78,11 @@ def export_tflite(
         RuntimeError: when the converted model needs other than builtin operators.
     """
     path = Path(path)
-    for name, value, choices in (("precision", precision, PRECISIONS), ("input", input, INPUTS)):
+    for name, value, choices in (
+        ("precision", precision, PRECISIONS),
+        ("input", input, TYPES),
+        ("output", output, TYPES),
+    ):
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     if path.suffix != ".tflite":
@@ -80,13 +97,18 @@ def export_tflite(
     _check_classes(model, labels, top_k)
     known = _preprocessing(model, preprocessing)
     remaining = known
+    model, samples = _prepare(model, precision, representative_data, (input, output))
     inference = model
-    if fused:
+    if is_quantized(model):
+        inference = EditableModel(model).to_model(shape)
+    elif fused:
         editable = formulated(model)
         if known and edit_preprocessing(editable, known.mean, known.std, known.channel_order):
             remaining = None
         inference = editable.to_model(shape)
-    content = _convert(_servable(inference, shape, input, remaining, top_k), precision)
+    integer = precision in INTEGER
+    servable = _servable(inference, shape, "float32" if integer else input, remaining, top_k)
+    content = _convert(servable, precision, input, output, samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
         temporary.write_bytes(content)
@@ -106,6 +128,37 @@ def export_tflite(
         _check(temporary)
         os.replace(temporary, path)
     return path
+
+
+def _prepare(model, precision, data, types):
+    """The model to convert, quantised where that is asked for, and samples for the converter."""
+    quantized = is_quantized(model)
+    if quantized and precision not in ("int8", "int8_cpu"):
+        raise ValueError(
+            "A model of `quantize` is converted with precision='int8' or 'int8_cpu'. "
+            f"Received: precision={precision!r}, a quantised model {model.name!r}"
+        )
+    if (
+        precision not in INTEGER
+        and "int8" in types
+        or types[1] != "float32"
+        and (precision not in INTEGER)
+    ):
+        raise ValueError(
+            f"Integers at input and output are for precision in {INTEGER}. "
+            f"Received: precision={precision!r}, input={types[0]!r}, output={types[1]!r}"
+        )
+    if quantized or precision not in INTEGER:
+        return model, None
+    if data is None:
+        raise ValueError(
+            "A float model needs `representative_data`, some hundred images, to be converted to "
+            f"integers. Received: precision={precision!r}, representative_data=None"
+        )
+    if precision == "int16x8":
+        arrays = [image[None] for batch in batches(data, 32) for image in batch]
+        return model, lambda: ([image] for image in arrays)
+    return calibrate(quantize(model, precision), data), None
 
 
 def _input_shape(model, input_size):
@@ -197,7 +250,7 @@ def _servable(model, shape, input_type, preprocessing, top_k):
     return Servable()
 
 
-def _convert(servable, precision):
+def _convert(servable, precision, input_type, output_type, samples):
     """The content of the `.tflite`."""
     import tensorflow as tf
 
@@ -210,6 +263,14 @@ def _convert(servable, precision):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        if precision in INTEGER:
+            converter.inference_input_type = tf.as_dtype(input_type)
+            converter.inference_output_type = tf.as_dtype(output_type)
+        if samples is not None:
+            converter.representative_dataset = samples
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            ]
         return converter.convert()
 
 

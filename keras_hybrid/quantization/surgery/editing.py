@@ -29,6 +29,7 @@ class Step:
         layer_class: of the layer that it becomes.
         config: of that layer, once edited; None as long as it is the original's.
         weights: of that layer by name, once edited.
+        partial: whether weights that `weights` lacks stay as the layer initialises them.
     """
 
     operation: Any
@@ -38,6 +39,7 @@ class Step:
     layer_class: type = None
     config: dict | None = None
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    partial: bool = False
 
     def __post_init__(self):
         self.find_inputs()
@@ -50,6 +52,16 @@ class Step:
     def take(self, *args):
         """Changes the positional arguments."""
         self.args = args
+        self.find_inputs()
+
+    def replace_input(self, old: Value, new: Value):
+        """Takes `new` wherever it took `old`."""
+
+        def swap(x):
+            return new if x is old else x
+
+        self.args = keras.tree.map_structure(swap, self.args)
+        self.kwargs = keras.tree.map_structure(swap, self.kwargs)
         self.find_inputs()
 
     @property
@@ -165,14 +177,9 @@ class EditableModel:
     def redirect(self, old: Value, new: Value):
         """Whoever took `old` takes `new`."""
 
-        def swap(x):
-            return new if x is old else x
-
         for step in self.consumers(old):
-            step.args = keras.tree.map_structure(swap, step.args)
-            step.kwargs = keras.tree.map_structure(swap, step.kwargs)
-            step.find_inputs()
-        self.outputs = keras.tree.map_structure(swap, self.outputs)
+            step.replace_input(old, new)
+        self.outputs = keras.tree.map_structure(lambda x: new if x is old else x, self.outputs)
 
     def bypass(self, step: Step):
         """Removes a step of one output, whose first input takes the output's place."""
@@ -266,6 +273,11 @@ def _set_weights(step, layer):
         layer.set_weights(step.operation.get_weights())
         return
     names = [weight.path.rsplit("/", 1)[-1] for weight in layer.weights]
+    if step.partial:
+        for name, weight in zip(names, layer.weights, strict=True):
+            if name in step.weights:
+                weight.assign(step.weights[name])
+        return
     if sorted(names) != sorted(step.weights):
         raise RuntimeError(
             f"{step.name} needs weights {sorted(names)}, the pass left {sorted(step.weights)}"

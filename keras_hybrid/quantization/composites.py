@@ -1,0 +1,201 @@
+"""Quantised twins of layers that several int8 operators compute."""
+
+import keras
+from keras import ops
+
+from keras_hybrid.layers import DotProductAttention, LeanLayerNormalization, TwoSlopeReLU
+from keras_hybrid.quantization import tfmot
+from keras_hybrid.quantization.fake_quantize import FakeQuantize
+
+PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
+TANH = (-1.0, 127 / 128)  # and of TANH
+
+
+class Composite:
+    """What the twins share: named quantisers for what is computed inside.
+
+    Args:
+        activation_quantizer: a TFMOT `Quantizer` for ranges that are learned, or its serialized
+            form; None for `MovingAverageQuantizer`.
+    """
+
+    def __init__(self, *args, activation_quantizer=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.activation_quantizer = (
+            None if activation_quantizer is None else tfmot.deserialize(activation_quantizer)
+        )
+
+    def _learned(self, name, symmetric=False):
+        return _built(tfmot.learned(self.activation_quantizer, symmetric), name)
+
+    def get_config(self):
+        quantizer = self.activation_quantizer
+        return {
+            **super().get_config(),
+            "activation_quantizer": None if quantizer is None else tfmot.serialize(quantizer),
+        }
+
+
+def fixed_quantizer(name, bounds):
+    """A built `FakeQuantize` of TFLite's fixed range."""
+    return _built(tfmot.fixed(*bounds), name)
+
+
+def _built(quantizer, name):
+    layer = FakeQuantize(quantizer, name=name)
+    layer.build(None)  # in the layer that it is in, so that weights are there when they are loaded
+    return layer
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDotProductAttention(Composite, DotProductAttention):
+    """`DotProductAttention` in int8: scores, softmax with its fixed range, attended values.
+
+    Keys and values are to be quantised around 0: what stands on the right of a matrix product.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        query, key, _ = input_shape
+        self.scores = self._learned("scores")
+        self.weights_ = fixed_quantizer("weights", PROBABILITY)
+        self.attended = self._learned("attended")
+        self.scaled = self._learned("scaled") if self._scale_of(query) != 1 else None
+        if self._heads_by_zeros_shape(query):
+            self.masked_query = self._learned("masked_query")
+            self.selected = self._learned("selected")
+        elif self._heads_by_zeros_shape(key):
+            self.masked_key = self._learned("masked_key", symmetric=True)
+            self.masked_value = self._learned("masked_value", symmetric=True)
+
+    def call(self, inputs, training=None):
+        query, key, value = inputs
+        if self._heads_by_zeros(query):
+            return self._from_tokens(query, key, value, training)
+        if self._heads_by_zeros(key):
+            return self._to_tokens(query, key, value, training)
+        query_heads, key_heads = self._to_heads(query), self._to_heads(key)
+        scores = ops.matmul(query_heads, ops.transpose(key_heads, (0, 1, 3, 2)))
+        weights = self._softmax(scores, query, training)
+        attended = self.attended(ops.matmul(weights, self._to_heads(value)), training=training)
+        return self._from_heads(attended, query)
+
+    def _from_tokens(self, query, key, value, training):
+        num_tokens, channels = query.shape[1], value.shape[-1]
+        masked = self.masked_query(self._zeros_between_heads(query), training=training)
+        key, value = self._flat(key), self._flat(value)
+        scores = ops.matmul(masked, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
+        weights = self._softmax(scores, query, training)
+        x = self.attended(ops.matmul(weights, value), training=training)
+        x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
+        x = self.selected(x * self._head_mask(x), training=training)
+        return ops.sum(x, axis=1)  # (batch, M, D)
+
+    def _to_tokens(self, query, key, value, training):
+        heads, num_tokens = self.num_heads, key.shape[1]
+        axes = tuple(ops.shape(query)[1:-1])
+        keys = self.masked_key(self._zeros_between_heads(key), training=training)
+        values = self.masked_value(self._zeros_between_heads(value), training=training)
+        flat = self._flat(query)
+        scores = ops.matmul(flat, ops.transpose(keys, (0, 2, 1)))  # (batch, N, heads * M)
+        length = ops.shape(flat)[1]
+        scores = ops.reshape(scores, (-1, length, heads, num_tokens))
+        weights = self._softmax(scores, query, training)
+        weights = ops.reshape(weights, (-1, length, heads * num_tokens))
+        x = self.attended(ops.matmul(weights, values), training=training)
+        return ops.reshape(x, (-1, *axes, value.shape[-1]))
+
+    def _softmax(self, scores, query, training):
+        scores = self.scores(scores, training=training)
+        if self.scaled is not None:
+            scores = self.scaled(scores * self._scale_of(query.shape), training=training)
+        return self.weights_(ops.softmax(scores, axis=-1), training=training)
+
+    def _scale_of(self, query_shape):
+        return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
+
+    def _heads_by_zeros_shape(self, shape):
+        return self._heads_by_zeros(keras.KerasTensor(shape))
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
+    """`LeanLayerNormalization` in int8.
+
+    The reciprocal square root is exp(-log(variance) / 2): two look-ups in tables of 256, and a
+    logarithm's grid has the same relative error for small and large variances. Epsilon is added in
+    training only: a variance that int8 tells from 0 is far above it.
+    """
+
+    # The mean is subtracted from values on a grid of their own: a finer one than this part of
+    # theirs would be of no use, and is beyond what kernels can rescale by.
+    MEAN_RANGE = 1 / 16
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if not self.zero_mean:
+            self.mean = self._learned("mean", symmetric=True)
+            self.centered = self._learned("centered", symmetric=True)
+        self.squares = self._learned("squares")
+        self.variance = self._learned("variance")
+        self.logarithm = self._learned("logarithm")
+        self.exponent = self._learned("exponent")
+        self.inverse = self._learned("inverse")
+        if self.scale or self.center:
+            self.normalized = self._learned("normalized")
+        if self.scale and self.center:
+            self.scaled = self._learned("scaled")
+
+    def call(self, inputs, training=None):
+        x = inputs
+        learning = training or self.squares.observer is not None
+        if not self.zero_mean:
+            x = self.centered(x - self._rounded_mean(x, learning, training), training=training)
+        squares = self.squares(x * x, training=training)
+        variance = self.variance(ops.mean(squares, axis=-1, keepdims=True), training=training)
+        if learning:
+            variance = variance + self.epsilon
+        logarithm = self.logarithm(ops.log(variance), training=training)
+        exponent = self.exponent(logarithm * -0.5, training=training)
+        x = x * self.inverse(ops.exp(exponent), training=training)
+        if self.scale:
+            x = self.normalized(x, training=training) * self.gamma
+        if self.center:
+            x = (self.scaled if self.scale else self.normalized)(x, training=training) + self.beta
+        return x
+
+    def _rounded_mean(self, x, learning, training):
+        mean = ops.mean(x, axis=-1, keepdims=True)
+        if not learning:
+            return self.mean(mean)
+        both = ops.concatenate([mean, x * self.MEAN_RANGE], axis=-1)
+        return self.mean(both, training=training)[..., :1]
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
+    """`TwoSlopeReLU` in int8, as second * x + relu((first - second) * x).
+
+    max(a, b) = b + relu(a - b): products and sums have fast int8 kernels, MAXIMUM has none.
+    `first_scale` is expected to be 1: a range does what clipping and scaling did.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.first_scale != 1:
+            self.rescaled = self._learned("rescaled")
+        self.difference = self._learned("difference")
+        self.line = self._learned("line")
+        self.bend = self._learned("bend")
+
+    def call(self, inputs, training=None):
+        features, first, second = inputs
+        if self.first_scale != 1:
+            first = self.rescaled(first * self.first_scale, training=training)
+        difference = self.difference(first - second, training=training)
+        if features.shape[0] != 1:  # a single image's slopes broadcast as they are
+            shape = (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
+            difference, second = ops.reshape(difference, shape), ops.reshape(second, shape)
+        line = self.line(features * second, training=training)
+        bend = self.bend(ops.relu(features * difference), training=training)
+        return line + bend

@@ -1,0 +1,126 @@
+"""Quantised twins of the layers with a kernel: convolutions and dense layers."""
+
+import keras
+from keras import ops
+
+from keras_hybrid.quantization import tfmot
+
+
+class QuantizedKernel:
+    """What the twins share: a kernel that is rounded to int8's grid before it is used.
+
+    Args:
+        weight_quantizer: a TFMOT `Quantizer`, or its serialized form; None for
+            `LastValueQuantizer`, per channel, symmetric, narrow range.
+        frozen: whether the kernel's range stays as it is in training.
+    """
+
+    def __init__(self, *args, weight_quantizer=None, frozen: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_quantizer = (
+            tfmot.per_channel_weights()
+            if weight_quantizer is None
+            else tfmot.deserialize(weight_quantizer)
+        )
+        self.frozen = frozen
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.kernel_range = tfmot.build(
+            self.weight_quantizer, self, "kernel", self._with_channels_last(self.kernel).shape
+        )
+
+    def quantized_kernel(self, training=False):
+        """The kernel as it is computed with, in the kernel's shape."""
+        return self._back(self._rounded(update=bool(training) and not self.frozen))
+
+    def _rounded(self, update):
+        kernel = self._with_channels_last(self.kernel)
+        return tfmot.apply(self.weight_quantizer, kernel, self.kernel_range, update)
+
+    def reset_range(self):
+        """Has the kernel's range follow the kernel."""
+        self._rounded(update=True)
+
+    def _with_channels_last(self, kernel):
+        """The kernel with four axes, the last one that of the output channels."""
+        return kernel
+
+    def _back(self, kernel):
+        return kernel
+
+    # Keras' layers save kernel and bias alone.
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def _finish(self, outputs):
+        if self.bias is not None:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_quantizer": tfmot.serialize(self.weight_quantizer),
+            "frozen": self.frozen,
+        }
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with an int8 kernel, a scale for each output channel."""
+
+    def call(self, inputs, training=None):
+        return self._finish(self.convolution_op(inputs, self.quantized_kernel(training)))
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with an int8 kernel, a scale for each output channel."""
+
+    def call(self, inputs, training=None):
+        outputs = ops.depthwise_conv(
+            inputs,
+            self.quantized_kernel(training),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return self._finish(outputs)
+
+    def _with_channels_last(self, kernel):
+        height, width, channels, multiplier = kernel.shape
+        return ops.reshape(kernel, (height, width, 1, channels * multiplier))
+
+    def _back(self, kernel):
+        return ops.reshape(kernel, self.kernel.shape)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDense(QuantizedKernel, keras.layers.Dense):
+    """`keras.layers.Dense` with an int8 kernel, a scale for each unit.
+
+    Computed as a convolution of 1 x 1 pixels: of fully connected layers, the converter takes a
+    trained range for the whole kernel only.
+    """
+
+    def call(self, inputs, training=None):
+        kernel = self.quantized_kernel(training)
+        axes = tuple(ops.shape(inputs)[1:-1])
+        x = inputs
+        if len(axes) != 2:
+            length = 1
+            for axis in axes:
+                length = length * axis
+            x = ops.reshape(x, (-1, length, 1, inputs.shape[-1]))
+        outputs = self._finish(ops.conv(x, kernel, padding="valid", data_format="channels_last"))
+        if len(axes) != 2:
+            outputs = ops.reshape(outputs, (-1, *axes, self.units))
+        return outputs
+
+    def _with_channels_last(self, kernel):
+        return ops.reshape(kernel, (1, 1, *kernel.shape))

@@ -1,0 +1,108 @@
+"""Edits before quantisation: one operator a step, and clipping left to ranges."""
+
+import keras
+import numpy as np
+
+from keras_hybrid.layers import TwoSlopeReLU
+from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
+from keras_hybrid.quantization.table import FUSED, activation_name
+
+HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def edit_activations(model: EditableModel):
+    """Gives activations that an int8 kernel does not have for free a step of their own."""
+    for step in list(model.steps):
+        if step.layer_class not in HAS_ACTIVATION or not model.editable(step):
+            continue
+        name = activation_name(step.setting("activation"))
+        if name in FUSED:
+            continue
+        step.edit().config["activation"] = "linear"
+        old = step.output
+        layer = keras.layers.Activation(name, name=f"{step.name}_{name}")
+        activation = new_step(layer, [old], old.shape)
+        insert_after(model, step, activation)
+
+
+def edit_long_sums(model: EditableModel):
+    """Writes sums and products of three and more as chains: each has a range of its own."""
+    for step in list(model.steps):
+        if step.layer_class not in (keras.layers.Add, keras.layers.Multiply):
+            continue
+        if len(step.inputs) <= 2:
+            continue
+        total, new = step.inputs[0], []
+        for number, value in enumerate(step.inputs[1:], 2):
+            last = number == len(step.inputs)
+            name = step.name if last else f"{step.name}_of{number}"
+            layer = step.layer_class(name=name, dtype=step.operation.dtype_policy)
+            new.append(new_step(layer, [[total, value]], step.output.shape))
+            total = new[-1].output
+        model.replace(step, *new)
+
+
+def edit_batch_norms(model: EditableModel):
+    """Writes batch norms that no convolution could take as depthwise convolutions of one pixel."""
+    for step in list(model.steps):
+        if not step.is_a(keras.layers.BatchNormalization) or len(step.output.shape) != 4:
+            continue
+        if step.setting("axis") not in (-1, 3):
+            continue
+        variance = step.weight("moving_variance").astype("float64")
+        factor = 1 / np.sqrt(variance + step.setting("epsilon"))
+        if step.setting("scale"):
+            factor = factor * step.weight("gamma")
+        offset = -step.weight("moving_mean") * factor
+        if step.setting("center"):
+            offset = offset + step.weight("beta")
+        layer = keras.layers.DepthwiseConv2D(1, name=step.name)
+        weights = {
+            "kernel": factor.astype("float32").reshape(1, 1, -1, 1),
+            "bias": offset.astype("float32"),
+        }
+        model.replace(step, new_step(layer, [step.inputs[0]], step.output.shape, weights))
+
+
+def edit_slopes(model: EditableModel, is_int8) -> dict:
+    """Leaves the clipping of DY-ReLU's slopes to their ranges, and their scale to the weights.
+
+    Args:
+        model: to be edited.
+        is_int8: whether a step is computed in int8.
+
+    Returns: fixed ranges by value.
+    """
+    ranges = {}
+    for step in model.steps:
+        if not step.is_a(TwoSlopeReLU) or not is_int8(step):
+            continue
+        scale = step.setting("first_scale")
+        first, second = (model.producer(value) for value in step.inputs[1:])
+        if not _is_slope(model, first, "relu6") or not _is_slope(model, second, "hard_tanh"):
+            continue
+        for name in first.edit().weights:
+            first.weights[name] = first.weights[name] * scale
+        first.config["activation"] = second.edit().config["activation"] = "linear"
+        step.edit().config["first_scale"] = 1.0
+        ranges[first.output] = (0.0, 6.0 * scale)
+        ranges[second.output] = (-1.0, 127 / 128)
+    return ranges
+
+
+def _is_slope(model, step, activation):
+    return (
+        step is not None
+        and model.editable(step)
+        and step.layer_class is keras.layers.Dense
+        and step.setting("activation") == activation
+        and model.only_consumer(step.output) is not None
+    )
+
+
+def insert_after(model: EditableModel, step, new):
+    """Puts a new step after one that it takes its input from; the others take its output."""
+    (value,) = new.inputs
+    model.redirect(value, new.output)
+    new.take(value)
+    model.steps.insert(model.steps.index(step) + 1, new)

@@ -1,0 +1,254 @@
+"""A functional Keras model in, the same with int8's roundings out: `quantize`."""
+
+import difflib
+
+import keras
+
+from keras_hybrid.quantization import tfmot
+from keras_hybrid.quantization.composites import Composite
+from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.kernels import QuantizedKernel
+from keras_hybrid.quantization.preparation import (
+    edit_activations,
+    edit_batch_norms,
+    edit_long_sums,
+    edit_slopes,
+    insert_after,
+)
+from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
+from keras_hybrid.quantization.surgery.fuse import formulated
+from keras_hybrid.quantization.table import FUSES_INTO, PROFILES, SAME, fusable, rule_of
+
+
+def quantize(
+    model: keras.Model,
+    profile: str = "int8",
+    *,
+    keep_float: tuple[str, ...] = (),
+    weight_quantizer=None,
+    activation_quantizer=None,
+    rules: dict | None = None,
+) -> keras.Model:
+    """Rewrites a model so that it computes with int8's roundings, to be calibrated and trained.
+
+    The result is an ordinary functional Keras model: `calibrate` it for post-training
+    quantisation, `compile` and `fit` it for quantisation-aware training, then `export_tflite` it.
+
+    The model is fused first, as for conversion: batch norm is part of the convolutions, so that
+    what is trained is what ships. (Keeping batch norm in training means that each step's kernels
+    are rounded on another grid than the shipped ones.)
+
+    Args:
+        model: a functional model of this package's or standard layers; it is left as it is.
+        profile: "int8" for int8 throughout, as accelerators want; "int8_cpu" for float where a
+            phone's CPU is faster in float (the table in `keras_hybrid/quantization/table.py`).
+        keep_float: names of layers to leave in float. A name also stands for the layers that were
+            made of it, and for a block, by their common beginning.
+        weight_quantizer: a TFMOT `Quantizer` of kernels; None for `LastValueQuantizer`, per
+            channel, symmetric, narrow range.
+        activation_quantizer: a TFMOT `Quantizer` of activations; None for
+            `MovingAverageQuantizer`.
+        rules: more rows for the table, by layer class.
+
+    Returns: a new model with the same inputs and outputs.
+
+    Raises:
+        ValueError: for another backend than TensorFlow, a model that is not functional or
+            already quantised, an unknown profile, a layer without quantised twin, a name in
+            `keep_float` that no layer has.
+
+    Reference: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference (https://arxiv.org/abs/1712.05877).
+    """
+    _check(model, profile)
+    editable = formulated(model)
+    edit_activations(editable)
+    edit_long_sums(editable)
+    edit_batch_norms(editable)
+    floats = _kept_float(model, editable, keep_float)
+    rewriting = _Rewriting(editable, profile, floats, rules or {}, activation_quantizer)
+    rewriting.run(weight_quantizer)
+    quantized = editable.to_model()
+    for layer in quantized.layers:
+        if isinstance(layer, QuantizedKernel):
+            layer.reset_range()
+    return quantized
+
+
+def is_quantized(model: keras.Model) -> bool:
+    """Whether `quantize` made the model."""
+    return bool(fake_quantizers(model))
+
+
+def _check(model, profile):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Quantisation needs the TensorFlow backend: save the model, set "
+            "KERAS_BACKEND=tensorflow and load it there. "
+            f"Received: backend {keras.backend.backend()!r}"
+        )
+    if profile not in PROFILES:
+        raise ValueError(f"`profile` must be one of {PROFILES}. Received: profile={profile!r}")
+    if isinstance(model, keras.Sequential) and model.built:
+        model = model._functional
+    if not getattr(model, "_nodes_by_depth", None):
+        raise ValueError(
+            "A functional model is expected: a subclassed one has no graph to rewrite. "
+            f"Received: model={model!r}"
+        )
+    if is_quantized(model):
+        raise ValueError(
+            "The model is quantised already: train or export it as it is. "
+            f"Received: model {model.name!r}"
+        )
+
+
+def _kept_float(model, editable, names):
+    """The steps that the names stand for."""
+    if isinstance(names, str):
+        names = (names,)
+    kept = set()
+    for name in names:
+        found = [x for x in editable.steps if x.name == name or x.name.startswith(f"{name}_")]
+        if not found:
+            raise ValueError(_unknown_name(model, editable, name))
+        kept.update(found)
+    return kept
+
+
+def _unknown_name(model, editable, name):
+    if name in {layer.name for layer in model.layers}:
+        return (
+            "`keep_float` must name layers that remain when the model is fused; this one became "
+            f"part of its neighbours. Received: keep_float=({name!r},)"
+        )
+    close = difflib.get_close_matches(name, [step.name for step in editable.steps], n=3)
+    return (
+        "`keep_float` must name layers of the model"
+        + (f"; close to it: {', '.join(close)}" if close else "")
+        + f". Received: keep_float=({name!r},)"
+    )
+
+
+class _Rewriting:
+    """One model's rewriting: who is int8, and which values are rounded on which grid."""
+
+    def __init__(self, model: EditableModel, profile, floats, rules, activation_quantizer):
+        self.model = model
+        self.activation_quantizer = activation_quantizer
+        self.rules, self.int8 = {}, {}
+        for step in model.steps:
+            if step.is_a(keras.layers.InputLayer):
+                self.int8[step] = profile == "int8"
+            elif step in floats:
+                self.int8[step] = False
+            else:
+                self.rules[step] = rule_of(step, rules)
+                self.int8[step] = profile == "int8" or self.rules[step].int8_cpu
+        self.producers = {value: step for step in model.steps for value in step.outputs}
+        self._place_moves(floats)
+        self.fixed = edit_slopes(model, lambda step: self.int8[step])
+
+    def run(self, weight_quantizer):
+        """Puts the roundings in, then the twins."""
+        origins = {}  # where a value that is only moved about was computed
+        for step in self.model.steps:
+            for value in step.outputs:
+                moved = self._moves(step) and self.int8[step]
+                origins[value] = origins[step.inputs[0]] if moved else value
+        symmetric, together = set(), self._split_sums()
+        for step in self.rules:
+            if self.int8[step]:
+                rule = self.rules[step]
+                symmetric.update(origins[step.inputs[number]] for number in rule.symmetric)
+                if rule.one_range:
+                    together.append([origins[value] for value in step.inputs])
+        for value, step in self.producers.items():
+            if origins[value] is not value or self._fused_with_next(value):
+                continue
+            if self.int8[step] or any(self.int8[x] for x in self.model.consumers(value)):
+                self._round(value, step, value in symmetric)
+        self._share(together)
+        for step in self.rules:
+            if self.int8[step]:
+                self._twin(step, self.rules[step].twin, weight_quantizer)
+
+    def _place_moves(self, floats):
+        """Values are moved about in the type that they were computed in, or are needed in."""
+        for step in self.rules:
+            if self._moves(step):
+                self.int8[step] = all(self.int8[self.producers[x]] for x in step.inputs)
+        for step in reversed(self.rules):
+            if self._moves(step) and step not in floats and not self.int8[step]:
+                after = [x for value in step.outputs for x in self.model.consumers(value)]
+                if not any(self.model.is_output(value) for value in step.outputs):
+                    self.int8[step] = all(self.int8[x] for x in after)
+
+    def _moves(self, step):
+        rule = self.rules.get(step)
+        return rule is not None and rule.output == SAME and bool(step.inputs)
+
+    def _fused_with_next(self, value):
+        """Whether an int8 kernel does the activation that alone follows it."""
+        step, after = self.producers[value], self.model.only_consumer(value)
+        return (
+            after is not None
+            and self.int8[step]
+            and self.int8[after]
+            and step.layer_class in FUSES_INTO
+            and step.setting("activation") in (None, "linear")
+            and fusable(after)
+        )
+
+    def _round(self, value, step, symmetric):
+        """Puts a `FakeQuantize` behind a value."""
+        rule, bounds = self.rules.get(step), self.fixed.get(value)
+        if bounds is None and self.int8[step] and rule and isinstance(rule.output, tuple):
+            bounds = rule.output
+        number = "" if len(step.outputs) == 1 else str(step.outputs.index(value))
+        layer = FakeQuantize(
+            tfmot.fixed(*bounds) if bounds else tfmot.learned(self.activation_quantizer, symmetric),
+            name=f"{step.name}_rounded{number}",
+        )
+        new = new_step(layer, [value], value.shape)
+        new.partial = True
+        if self.int8[step]:
+            insert_after(self.model, step, new)
+            return
+        # Who computes in float goes on with the float value.
+        for consumer in self.model.consumers(value):
+            if self.int8[consumer]:
+                consumer.replace_input(value, new.output)
+        self.model.steps.insert(self.model.steps.index(step) + 1, new)
+
+    def _split_sums(self):
+        """Parts of one convolution: one range spares their sum a rescaling."""
+        groups = []
+        for step in self.rules:
+            if step.is_a(keras.layers.Add) and self.int8[step]:
+                parts = [self.producers[value] for value in step.inputs]
+                if all(part.name.startswith(step.name.split("_of")[0]) for part in parts):
+                    groups.append(list(step.inputs))
+        return groups
+
+    def _share(self, together):
+        """Lets all values of a group be rounded by one layer."""
+        roundings = [step for step in self.model.steps if step.is_a(FakeQuantize)]
+        of_value = {step.inputs[0]: step for step in roundings}
+        for group in together:
+            steps = [of_value[value] for value in group if value in of_value]
+            steps = [step for step in steps if step.operation.fixed_range is None]
+            for old in [step.operation for step in steps[1:]]:
+                for other in roundings:
+                    if other.operation is old:
+                        other.operation, other.config = steps[0].operation, steps[0].config
+
+    def _twin(self, step, twin, weight_quantizer):
+        if twin is None:
+            return
+        step.edit()
+        step.layer_class, step.partial = twin, True
+        if issubclass(twin, QuantizedKernel) and weight_quantizer is not None:
+            step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
+        elif issubclass(twin, Composite) and self.activation_quantizer is not None:
+            step.config["activation_quantizer"] = tfmot.serialize(self.activation_quantizer)

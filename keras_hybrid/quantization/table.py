@@ -1,0 +1,177 @@
+"""Which layer becomes which quantised twin, and where its output's range comes from.
+
+All that the rewrite knows about layers stands here. A layer class of your own is one more row:
+`quantize(model, rules={MyLayer: Rule(...)})`.
+"""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from keras_hybrid import layers as hybrid
+from keras_hybrid.quantization import activations, composites, kernels
+
+PROFILES = ("int8", "int8_cpu")
+
+LEARNED = "learned"
+SAME = "same"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer is computed in int8.
+
+    Attributes:
+        twin: the layer class that takes its place, with the same configuration and weights; None
+            where the layer itself will do.
+        output: "learned" for a range of its own; "same" where values are only moved about, so that
+            input and output share a range; a pair for TFLite's fixed range of this operator.
+        symmetric: numbers of the inputs that are to be quantised around 0.
+        one_range: whether all inputs must share a range.
+        int8_cpu: whether it is computed in int8 in the profile of that name too, not in float.
+        why_float: for the report, why not.
+    """
+
+    twin: type | None = None
+    output: str | tuple[float, float] = LEARNED
+    symmetric: tuple[int, ...] = ()
+    one_range: bool = False
+    int8_cpu: bool = True
+    why_float: str = ""
+
+
+MOVES = Rule(output=SAME)
+ARITHMETIC = Rule()
+NO_KERNEL = "XNNPACK has no int8 kernel for it"
+
+LAYERS = {
+    layers.Conv2D: Rule(kernels.QuantizedConv2D),
+    layers.DepthwiseConv2D: Rule(kernels.QuantizedDepthwiseConv2D),
+    layers.Dense: Rule(kernels.QuantizedDense),
+    hybrid.DotProductAttention: Rule(
+        composites.QuantizedDotProductAttention,
+        symmetric=(1, 2),
+        int8_cpu=False,
+        why_float=f"softmax: {NO_KERNEL}",
+    ),
+    hybrid.LeanLayerNormalization: Rule(
+        composites.QuantizedLayerNormalization,
+        int8_cpu=False,
+        why_float=f"reciprocal square root: {NO_KERNEL}",
+    ),
+    hybrid.TwoSlopeReLU: Rule(composites.QuantizedTwoSlopeReLU),
+    hybrid.GlobalTokens: ARITHMETIC,
+    layers.Add: ARITHMETIC,
+    layers.Multiply: ARITHMETIC,
+    layers.Subtract: ARITHMETIC,
+    layers.ReLU: ARITHMETIC,
+    layers.LeakyReLU: ARITHMETIC,
+    layers.GlobalAveragePooling2D: ARITHMETIC,
+    layers.Concatenate: Rule(output=SAME, one_range=True),
+    layers.AveragePooling2D: MOVES,
+    layers.MaxPooling2D: MOVES,
+    layers.GlobalMaxPooling2D: MOVES,
+    layers.ZeroPadding2D: MOVES,
+    layers.Cropping2D: MOVES,
+    layers.UpSampling2D: MOVES,
+    layers.Reshape: MOVES,
+    layers.Flatten: MOVES,
+    layers.Permute: MOVES,
+    hybrid.ChannelShuffle: MOVES,
+    hybrid.CropToReference: MOVES,
+    hybrid.FoldPatches: MOVES,
+    hybrid.PadToMultiple: MOVES,
+    hybrid.SelectToken: MOVES,
+    hybrid.SplitChannels: MOVES,
+    hybrid.UnfoldPatches: MOVES,
+}
+
+# Of `keras.layers.Activation`, and of `activation=` in other layers, by Keras' name.
+ACTIVATIONS = {
+    "linear": MOVES,
+    "relu": ARITHMETIC,
+    "relu6": ARITHMETIC,
+    "leaky_relu": ARITHMETIC,
+    "hard_tanh": ARITHMETIC,
+    "sigmoid": Rule(output=composites.PROBABILITY),
+    "tanh": Rule(output=composites.TANH),
+    "softmax": Rule(output=composites.PROBABILITY, int8_cpu=False, why_float=NO_KERNEL),
+    "gelu": Rule(int8_cpu=False, why_float=NO_KERNEL),
+    "silu": Rule(activations.QuantizedSiLU),
+    "hard_sigmoid": Rule(activations.QuantizedHardSigmoid),
+    "hard_silu": Rule(activations.HardSwish, int8_cpu=False, why_float=NO_KERNEL),
+}
+
+# Of `keras.ops`, by the operation's name.
+OPERATIONS = {
+    "Add": ARITHMETIC,
+    "Multiply": ARITHMETIC,
+    "Subtract": ARITHMETIC,
+    "Relu": ARITHMETIC,
+    "Relu6": ARITHMETIC,
+    "Sigmoid": ACTIVATIONS["sigmoid"],
+    "Softmax": ACTIVATIONS["softmax"],
+    "Reshape": MOVES,
+    "Transpose": MOVES,
+    "Pad": MOVES,
+}
+
+# What a convolution, dense layer, sum or product does on the way out, at no cost.
+FUSED = ("linear", "relu", "relu6", "hard_tanh")
+FUSES_INTO = (
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.Dense,
+    layers.Add,
+    layers.Multiply,
+)
+
+
+def rule_of(step, rules: dict) -> Rule:
+    """The rule for a step of a model.
+
+    Args:
+        step: a `Step` of an `EditableModel`.
+        rules: the user's own, by layer class.
+
+    Raises:
+        ValueError: for a layer that is in no table.
+    """
+    if step.layer_class in rules:
+        return rules[step.layer_class]
+    if not issubclass(step.layer_class, keras.layers.Layer):
+        rule = OPERATIONS.get(step.layer_class.__name__)
+        kind = f"operation keras.ops {step.layer_class.__name__}"
+    elif step.layer_class is layers.Activation:
+        name = activation_name(step.setting("activation"))
+        rule, kind = ACTIVATIONS.get(name), f"activation {name!r}"
+    else:
+        rule = LAYERS.get(step.layer_class)
+        kind = f"layer class {step.layer_class.__name__}"
+    if rule is None:
+        raise ValueError(
+            f"There is no quantised twin for the {kind}. Give one with `rules="
+            "{LayerClass: keras_hybrid.quantization.table.Rule(twin=...)}`, or keep the layer in "
+            f"float with `keep_float=({step.name!r},)`. Received: layer {step.name!r}"
+        )
+    return rule
+
+
+def fusable(step) -> bool:
+    """Whether the step is an activation that kernels compute on the way out."""
+    if step.layer_class is layers.ReLU:
+        return (
+            step.setting("max_value") in (None, 6, 6.0)
+            and not step.setting("negative_slope")
+            and not step.setting("threshold")
+        )
+    if step.layer_class is layers.Activation:
+        return activation_name(step.setting("activation")) in FUSED
+    return step.layer_class.__name__ in ("Relu", "Relu6")
+
+
+def activation_name(activation) -> str:
+    """Keras' name of an activation from a layer's configuration."""
+    name = keras.activations.serialize(keras.activations.get(activation))
+    return name if isinstance(name, str) else name["config"]
