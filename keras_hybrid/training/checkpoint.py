@@ -10,8 +10,12 @@ from keras_hybrid.training.files import whole_file
 
 
 def _variables(model):
-    """All variables of a compiled model and its optimiser, states of random generators included."""
-    named = [("model", variable) for variable in model.variables]
+    """All variables of a compiled model and its optimiser, states of random generators included.
+
+    Those of a teacher, which never change, are left out.
+    """
+    others = {id(variable) for variable in getattr(model, "teacher_variables", ())}
+    named = [("model", variable) for variable in model.variables if id(variable) not in others]
     named += [("optimizer", variable) for variable in model.optimizer.variables]
     return {f"{index:05d} {kind}": variable for index, (kind, variable) in enumerate(named)}
 
@@ -27,8 +31,7 @@ def save_state(path, model: keras.Model, history: list[dict]):
         history: a row of metrics for each finished epoch.
     """
     arrays = {
-        name: keras.ops.convert_to_numpy(variable.value)
-        for name, variable in _variables(model).items()
+        name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model).items()
     }
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, history=np.array(json.dumps(history)), **arrays)

@@ -37,7 +37,7 @@ def _places(model):
     """(stage, block) of each layer with weights; (0, 0) for the stem, (None, 0) for the head."""
     places = {}
     for layer in model.layers:
-        if not layer.weights:
+        if not layer.weights or isinstance(layer, keras.Model):  # a teacher
             continue
         if match := _BLOCK.match(layer.name):
             places[layer.name] = (int(match[1]), int(match[2] or 0))
@@ -64,6 +64,7 @@ def learning_rate_multipliers(model: keras.Model, decay: float) -> dict[str, flo
     return {
         variable.path: decay ** (head - depths[layer.name])
         for layer in model.layers
+        if layer.name in depths
         for variable in layer.trainable_variables
     }
 

@@ -41,7 +41,11 @@ def _scale_batch_sizes(recipe, share):
 
 
 def training_dataset(
-    source: ImageSource, recipe: Recipe, first_epoch: int = 0, share: Share = ALONE
+    source: ImageSource,
+    recipe: Recipe,
+    first_epoch: int = 0,
+    share: Share = ALONE,
+    teacher_logits: tf.data.Dataset | None = None,
 ) -> tf.data.Dataset:
     """Batches for training, from `first_epoch` to the recipe's last.
 
@@ -54,6 +58,8 @@ def training_dataset(
 
     Args:
         share: the process's place among those that train together.
+        teacher_logits: (classes,) for each example of the split, in its order, where a cache has
+            them; labels are then {"label": labels, "teacher": logits}.
 
     Returns: a dataset of (images, labels): float32 (batch, H, W, 3), preprocessed for the recipe's
         model, and float32 (batch, classes), the process's share of each batch; `steps_per_epoch`
@@ -61,6 +67,10 @@ def training_dataset(
     """
     steps = steps_per_epoch(source, recipe, share)
     examples = source.split("train")
+    if teacher_logits is not None:
+        examples = tf.data.Dataset.zip(examples, teacher_logits).map(
+            _plain(lambda example, logits: {**example, "teacher": logits})
+        )
     interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
 
     @_plain
@@ -107,7 +117,10 @@ def training_dataset(
             image = color_jitter(image, recipe.color_jitter, seeds[2])
         image = preprocess_input(image, recipe.model)
         image = random_erasing(image, recipe.erase_probability, seeds[3])
-        return image, tf.one_hot(example["label"], len(source.class_names))
+        label = tf.one_hot(example["label"], len(source.class_names))
+        if teacher_logits is not None:
+            label = {"label": label, "teacher": tf.cast(example["teacher"], tf.float32)}
+        return image, label
 
     @_plain
     def mix_batch(index, batch):

@@ -12,6 +12,7 @@ from keras_hybrid.training.averaging import MovingAverage, average_statistics
 from keras_hybrid.training.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.checkpoint import load_state
 from keras_hybrid.training.depth import freeze_stages
+from keras_hybrid.training.distillation import DistillationView, head_logits
 from keras_hybrid.training.distribution import Distribution
 from keras_hybrid.training.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
 from keras_hybrid.training.finetuning import load_initial_weights
@@ -20,6 +21,8 @@ from keras_hybrid.training.pipeline import evaluation_dataset, steps_per_epoch, 
 from keras_hybrid.training.recipe import Recipe
 from keras_hybrid.training.run_folder import Run, check_folder, claim_folder, load_run
 from keras_hybrid.training.sources import ImageSource, open_source
+from keras_hybrid.training.teacher import Teacher, open_teacher
+from keras_hybrid.training.teacher_cache import cached_logits
 from keras_hybrid.training.tensorboard import TensorBoardLog
 
 
@@ -131,11 +134,15 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
         load_initial_weights(model, recipe)
     network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
-    view, average = training_view(network, recipe)
+    teacher = open_teacher(recipe, len(source.class_names)) if recipe.teacher else None
+    cached = None
+    if recipe.teacher_cache is not None:
+        cached = cached_logits(teacher, source, recipe, share, stream)
+    view, average = training_view(network, recipe, None if cached else teacher)
     compile_for_training(view, recipe, steps)
     history = load_state(state_path, view, state) if resumed else []
     distribution.prepare(view)
-    training_data = training_dataset(source, recipe, first_epoch=len(history), share=share)
+    training_data = training_dataset(source, recipe, len(history), share, cached)
     validation_data = evaluation_dataset(source, recipe, share=share)
     if is_main:
         claim_folder(folder, recipe, source)  # whatever can be refused has been
@@ -182,14 +189,27 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     return Run(folder, recipe, source.name, source.class_names, history, model)
 
 
-def training_view(network: keras.Model, recipe: Recipe) -> tuple[keras.Model, MovingAverage | None]:
-    """What `fit` is called on, and the callback of its moving average where the recipe has one."""
-    view = logits_view(network)
-    if recipe.ema_momentum is None:
-        return view, None
-    momentum = recipe.ema_momentum ** (1 / recipe.accumulation_steps)  # norms see each batch
-    outputs, statistics = average_statistics(view.output, network, momentum)
-    return keras.Model(view.input, outputs, name=view.name), MovingAverage(statistics)
+def training_view(
+    network: keras.Model, recipe: Recipe, teacher: Teacher | None = None
+) -> tuple[keras.Model, MovingAverage | None]:
+    """What `fit` is called on, and the callback of its moving average where the recipe has one.
+
+    Args:
+        network: that is trained.
+        recipe: with its average and its teacher.
+        teacher: None where there is none, or its logits come with the labels.
+    """
+    outputs = head_logits(network) if recipe.teacher else logits_view(network).output
+    average = None
+    if recipe.ema_momentum is not None:
+        momentum = recipe.ema_momentum ** (1 / recipe.accumulation_steps)  # norms see each batch
+        outputs, statistics = average_statistics(outputs, network, momentum)
+        average = MovingAverage(statistics)
+    name = f"{network.name}_logits"
+    if recipe.teacher is None:
+        return keras.Model(network.input, outputs, name=name), average
+    view = DistillationView(network.input, outputs, recipe=recipe, teacher=teacher, name=name)
+    return view, average
 
 
 def training_network(recipe: Recipe, model: keras.Model, apart: bool = False) -> keras.Model:
