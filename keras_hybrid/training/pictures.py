@@ -37,6 +37,30 @@ def plot_history(history: list[dict], path):
     _save(figure, path)
 
 
+def plot_comparison(histories: dict[str, list[dict]], path):
+    """Draws the evaluation accuracy of two runs by epoch.
+
+    Args:
+        histories: name -> rows with "epoch" and "val_accuracy", two of them.
+        path: of the picture to write.
+    """
+    figure_class, _ = _matplotlib()
+    figure = figure_class(figsize=(5.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, rows), colour, style in zip(
+        histories.items(), (BLUE, ORANGE), ("-s", "--o"), strict=True
+    ):
+        epochs = [row["epoch"] for row in rows]
+        values = [100 * row["val_accuracy"] for row in rows]
+        axes.plot(epochs, values, style, color=colour, label=name, markersize=4)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("evaluation accuracy, %")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
 def plot_predictions(images, labels, scores, class_names, path, rows: int = 4, columns: int = 8):
     """Draws images with the predicted class and its score; mistakes first, marked in words.
 
