@@ -2,7 +2,8 @@
 
     python recipes/train.py --recipe=digits --variant=MobileViTXXS --data=digits --out=runs/digits
 
-Result to expect: 97.5 to 99.5 % of the test images, whatever the family's smallest model.
+Cost to expect: 3 minutes on two cores for a family's smallest model.
+Published result: none; 97.5 to 99.5 % of the test images are to be expected of the smallest models.
 """
 
 from keras_hybrid.training.recipe import Recipe

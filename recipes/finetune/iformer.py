@@ -6,7 +6,9 @@
 From a model of your own: initial_weights=runs/a (a run's folder) or a file. A small data set may do
 better with frozen_stages=2, batch_size=32 or fewer augmentations.
 Cost to expect: 30 passes over the images; --dry_run prints the steps.
-Published result: none of this kind. The authors fine-tune for detection and segmentation only.
+Published result: none of this kind.
+
+The authors fine-tune for detection and segmentation only.
 
 Reference: learning rate and weight decay are the authors' for detection (iFormer,
 https://arxiv.org/abs/2501.15369, Section 4.3); epochs, layer-wise decay, augmentation and smoothing

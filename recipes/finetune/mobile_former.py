@@ -6,7 +6,9 @@
 From a model of your own: initial_weights=runs/a (a run's folder) or a file. A small data set may do
 better with frozen_stages=2, batch_size=32 or fewer augmentations.
 Cost to expect: 30 passes over the images; --dry_run prints the steps.
-Published result: none of this kind. The authors fine-tune for detection only, and give no rate.
+Published result: none of this kind.
+
+The authors fine-tune for detection only, and give no rate.
 
 Reference: weight decay and dropout are the variant's own (Mobile-Former,
 https://arxiv.org/abs/2108.05895, Table 11); the learning rate is the one that iFormer's authors
@@ -26,12 +28,13 @@ TABLE_11 = {
     "294M": (0.20, 0.3),
     "508M": (0.20, 0.3),
 }
+VARIANTS = tuple(TABLE_11)
 
 
 def get_recipe(variant: str = "294M") -> Recipe:
     """The recipe for a column of the paper's Table 10."""
-    if variant not in TABLE_11:
-        raise ValueError(f"`variant` must be one of {[*TABLE_11]}. Received: variant={variant!r}")
+    if variant not in VARIANTS:
+        raise ValueError(f"`variant` must be one of {VARIANTS}. Received: variant={variant!r}")
     weight_decay, dropout = TABLE_11[variant]
     return Recipe(
         model=f"MobileFormer{variant}",

@@ -6,7 +6,9 @@
 From a model of your own: initial_weights=runs/a (a run's folder) or a file. A small data set may do
 better with frozen_stages=2, batch_size=32 or no moving average (ema_momentum=none).
 Cost to expect: 30 passes over the images; --dry_run prints the steps.
-Published result: none of this kind. The authors fine-tune for detection and segmentation only.
+Published result: none of this kind.
+
+The authors fine-tune for detection and segmentation only.
 
 Reference: learning rate, weight decay, smoothing and moving average are the authors' for detection
 (MobileViT, https://arxiv.org/abs/2110.02178, Section 4.2.1); epochs and layer-wise decay those of

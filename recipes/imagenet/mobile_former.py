@@ -22,12 +22,13 @@ TABLE_11 = {
     "294M": (1e-3, 0.20, 0.3, 0.2, 0.2, 9.0),
     "508M": (1e-3, 0.20, 0.3, 0.2, 0.2, 9.0),
 }
+VARIANTS = tuple(TABLE_11)
 
 
 def get_recipe(variant: str = "294M") -> Recipe:
     """The recipe for a column of the paper's Table 10."""
-    if variant not in TABLE_11:
-        raise ValueError(f"`variant` must be one of {[*TABLE_11]}. Received: variant={variant!r}")
+    if variant not in VARIANTS:
+        raise ValueError(f"`variant` must be one of {VARIANTS}. Received: variant={variant!r}")
     learning_rate, weight_decay, dropout, mixup, erase, magnitude = TABLE_11[variant]
     return Recipe(
         model=f"MobileFormer{variant}",

@@ -21,7 +21,7 @@ def get_recipe(variant: str = "S") -> Recipe:
     return Recipe(
         model=f"MobileViT{variant}",
         resolution=256,
-        scales=(160, 192, 256, 288, 320),
+        scales=(160, 192, 256, 288, 320),  # the paper's five, without 224
         epochs=300,
         batch_size=1024,
         reference_batch_size=1024,

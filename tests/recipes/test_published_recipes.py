@@ -111,3 +111,30 @@ def test_a_dry_run_prints_steps_rates_memory_and_a_batch(root, require, tmp_path
     text = dry_run(recipe, digits)
     assert "batches of several scales: {64: 32, 96: 14}" in text
     assert "62 steps an epoch" in text
+
+
+def test_distillation_adds_a_teacher_to_the_published_recipe(root, recipes):
+    for variant in ("T", "S", "M", "L", "L2"):
+        distilled = load_recipe(root / "recipes" / "distill" / "iformer.py", variant)
+        expected = dataclasses.replace(
+            recipes["iformer", variant],
+            epochs=450 if variant == "L2" else 300,
+            model_options={"distillation": True},
+            teacher=distilled.teacher,
+            teacher_loss="hard",
+            teacher_share=0.5,
+        )
+        assert distilled == expected and distilled.teacher is not None
+    with pytest.raises(ValueError, match="Received: variant='H'"):
+        load_recipe(root / "recipes" / "distill" / "iformer.py", "H")
+
+
+def test_fine_tuning_starts_from_published_weights(root, recipes):
+    for (family, variant), published in recipes.items():
+        tuned = load_recipe(root / "recipes" / "finetune" / f"{family}.py", variant)
+        assert tuned.model == published.model and tuned.resolution == published.resolution
+        assert keras_hybrid.list_weights(tuned.model) and tuned.initial_weights == "imagenet"
+        assert tuned.layer_decay == 0.8 and tuned.epochs == 30
+        assert tuned.weight_decay == published.weight_decay
+        assert tuned.dropout_rate in (None, published.dropout_rate, 0.1)
+        assert tuned.learning_rate < published.learning_rate

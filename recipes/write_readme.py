@@ -1,0 +1,205 @@
+"""Writes recipes/README.md: the recipes, what was published, their cost, what has been run here.
+
+    python recipes/write_readme.py
+
+A finished run becomes a row of recipes/results.json, with the command that repeats it, and so of
+the page; the result of compare_finetuning.py likewise:
+
+    python recipes/write_readme.py --add=runs/a --recipe=imagenet/mobilevit --variant=XXS
+    python recipes/write_readme.py --add=runs/comparison
+
+Takes seconds. A test keeps the page up to date.
+"""
+
+import datetime
+import json
+import os
+import platform
+import re
+import runpy
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("add", None, "Folder of a run, or of a comparison, to add.")
+flags.DEFINE_string("recipe", None, "With a run: its recipe, such as imagenet/mobilevit.")
+flags.DEFINE_string("variant", None, "With a run: its recipe's variant.")
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.json"
+NAMES = (
+    "digits",
+    *(f"imagenet/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
+    "distill/iformer",
+    *(f"finetune/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
+)
+IMAGENET_IMAGES = 1_281_167
+
+TEXT = """# Recipes
+
+Written by `python recipes/write_readme.py`; edit that, not this.
+
+A recipe is a file with `get_recipe(variant)`: literal numbers under a docstring with the command,
+the cost and the result to expect. `train.py` runs any of them with `model.fit`; arguments after the
+flags replace numbers by name and type.
+
+```
+python recipes/train.py --recipe=digits --variant=MobileViTXXS --data=digits --out=runs/a epochs=3
+python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
+python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/my/pictures \\
+    --out=runs/pictures
+python recipes/evaluate.py --run=runs/a
+python recipes/compare_finetuning.py --model=MobileViTXXS --out=runs/comparison
+```
+
+Data: `digits`, any classification set of TFDS by its name, or `folder:/path` with a folder of
+images for each class, or with `train` and `validation` folders of such folders. The same command
+resumes a run that was interrupted, from its last finished epoch: weights, optimiser, moving
+average, schedule, random states and data order are as if nothing had happened.
+
+| recipe | variants | published | cost |
+| --- | --- | --- | --- |
+{recipes}
+
+## What has been run here
+
+ImageNet has not: the published recipes have been checked against the papers' numbers, dry-run, and
+run on digits with fewer epochs and smaller images, as below. Seconds are those of all epochs, with
+evaluation, other work on the machine included; a start adds 10 to 20.
+
+| recipe | what | accuracy | seconds | machine |
+| --- | --- | --- | --- | --- |
+{results}
+
+{commands}
+"""
+
+
+def recipe_rows():
+    """A row of the table for each recipe, from its docstring and numbers."""
+    rows = []
+    for name in NAMES:
+        module = runpy.run_path(str(HERE / f"{name}.py"))
+        variants = module.get("VARIANTS")
+        recipe = module["get_recipe"]()
+        found = re.search(r"^Published[^:]*: (.+?)\n\n", module["__doc__"] + "\n\n", re.M | re.S)
+        published = " ".join(found[1].split()).rstrip(".")
+        cost = f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.resolution} px"
+        if name.startswith(("imagenet", "distill")):
+            sizes = list(recipe.scale_batch_sizes.values()) or [recipe.batch_size]
+            steps = int(IMAGENET_IMAGES / (sum(sizes) / len(sizes))) * recipe.epochs
+            cost += f": {steps:,} steps on ImageNet"
+        shown = ", ".join(variants) if variants else "any of `list_models()`"
+        rows.append(f"| `{name}` | {shown} | {published} | {cost} |")
+    return "\n".join(rows)
+
+
+def render(results):
+    """The page, from the rows of results.json."""
+    rows = "\n".join(
+        f"| `{row['recipe']}` | {row['what']} | {row['accuracy']:.2%} | {row['seconds']:.0f} | "
+        f"{row['machine']} |"
+        for row in results
+    )
+    commands = "\n\n".join(
+        f"{row['what']} ({row['date']}, {row['versions']}):\n\n```\n{wrap(row['command'])}\n```"
+        for row in results
+    )
+    return TEXT.format(recipes=recipe_rows(), results=rows, commands=commands)
+
+
+def wrap(command, width=96):
+    """A shell command in lines, continued by backslashes."""
+    lines = [""]
+    for word in command.split():
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+def assignments(recipe, base):
+    """The overrides that make the recipe of its base."""
+
+    def text(value):
+        if isinstance(value, dict):
+            return ",".join(f"{name}={text(part)}" for name, part in value.items())
+        if isinstance(value, tuple | list):
+            return ",".join(map(text, value))
+        return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+    old = base.as_dict()
+    return [f"{name}={text(new)}" for name, new in recipe.as_dict().items() if old[name] != new]
+
+
+def described_run(folder, name, variant):
+    """The row of a finished run.
+
+    Raises:
+        ValueError: when the folder holds none, or another model's than the recipe's.
+    """
+    from keras_hybrid.training.recipe import load_recipe, override
+    from keras_hybrid.training.run_folder import load_run
+
+    if name is None:
+        raise ValueError("--add of a run needs --recipe, and --variant where it has one")
+    run = load_run(folder)
+    base = load_recipe(HERE / f"{name}.py", variant)
+    changes = assignments(run.recipe, base)
+    if override(base, changes) != run.recipe or run.recipe.model != base.model:
+        raise ValueError(
+            f"The run's model is {run.recipe.model}. "
+            f"Received: --recipe={name} --variant={variant}, whose model is {base.model}"
+        )
+    words = ["python recipes/train.py", f"--recipe={name}"]
+    words += [f"--variant={variant}"] if variant else []
+    words += [f"--data={run.data}", f"--out=runs/{folder.name}", *changes]
+    epochs = len(run.history)
+    return {
+        "recipe": name,
+        "what": f"{run.recipe.model} on {run.data}, {epochs} epochs at {run.recipe.resolution} px",
+        "command": " ".join(words),
+        "accuracy": run.history[-1]["val_accuracy"],
+        "seconds": sum(row["seconds"] for row in run.history),
+    }
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"what is {argv[1]!r}?")
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    from keras_hybrid.training.files import write_text
+
+    if FLAGS.add:
+        import keras
+
+        folder = Path(FLAGS.add).resolve()
+        comparison = folder / "result.json"
+        try:
+            if comparison.exists():
+                row = json.loads(comparison.read_text(encoding="utf-8"))
+            else:
+                row = described_run(folder, FLAGS.recipe, FLAGS.variant)
+        except ValueError as error:
+            sys.exit(f"write_readme.py: {error}")
+        newest = max(path.stat().st_mtime for path in folder.iterdir())
+        row |= {
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "versions": f"Keras {keras.__version__} on {keras.backend.backend()}",
+            "date": datetime.date.fromtimestamp(newest).isoformat(),
+        }
+        results = [old for old in results if old["command"] != row["command"]] + [row]
+        order = {name: place for place, name in enumerate(NAMES)}
+        results.sort(key=lambda row: order.get(row["recipe"], len(order)))
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    write_text(HERE / "README.md", render(results))
+    print(HERE / "README.md")
+
+
+if __name__ == "__main__":
+    app.run(main)
