@@ -37,6 +37,8 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "hypothesis>=6.100",
         "ruff>=0.6",
+        "nbclient>=0.10",  # notebooks are executed
+        "ipykernel>=6.29",
     ],
 }
 

@@ -169,9 +169,11 @@ def _maps(model, images):
     if not wanted:
         return []
     probes = [_tensors(call, origin) for call, origin in wanted]
-    values = keras.Model(model.inputs, probes)(images, training=False)
+    flat = [tensor for tensors in probes for tensor in tensors]
+    values = iter(keras.tree.flatten(keras.Model(model.input, flat)(images, training=False)))
     maps = []
-    for (call, origin), given in zip(wanted, values, strict=True):
+    for (call, origin), tensors in zip(wanted, probes, strict=True):
+        given = [next(values) for _ in tensors]
         if isinstance(call.operation, keras.Model):
             maps += _maps(call.operation, given[0])
         else:

@@ -33,9 +33,9 @@ def plot_attention(
         path: of a PNG to write; None to write none.
         view: "bridge" for both ways of the bridge, a row for each head of each block and a column
             for each token (Figures 4 and 7); "token" for what one token takes from the pixels,
-            block by block (Figure 5); "pixels" for what every pixel takes from the tokens (Figure 6);
-            "from_pixel" for where one pixel looks, layer by layer (MobileViT, iFormer). None for
-            "bridge" or, where the network has none, "from_pixel".
+            block by block (Figure 5); "pixels" for what every pixel takes from the tokens
+            (Figure 6); "from_pixel" for where one pixel looks, layer by layer (MobileViT,
+            iFormer). None for "bridge" or, where the network has none, "from_pixel".
         index: which image of the batch the maps are of.
         blocks: names such as "stage3_block0"; None for all.
         token: which, in view "token".

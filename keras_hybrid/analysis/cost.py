@@ -87,7 +87,8 @@ def with_input_size(
 
 def _copy(model, shape):
     """A copy that takes images of a shape; the original's layers' names and variables' shapes."""
-    return keras.models.clone_model(model, input_tensors=keras.Input(shape))
+    image = keras.Input(shape, name=model.inputs[0].name)
+    return keras.models.clone_model(model, input_tensors=image)
 
 
 def _count(model, totals):

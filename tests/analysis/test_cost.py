@@ -65,3 +65,24 @@ def test_only_functional_models_are_counted():
         layer_costs(Subclassed())
     with pytest.raises(ValueError, match="functional"):
         keras_hybrid.count_multiply_adds("MobileFormer26M")
+
+
+def test_other_kinds_of_products_are_counted_too():
+    image = keras.Input((8, 6, 3))
+    x = layers.Conv2DTranspose(4, 2, strides=2, name="up")(image)  # (16, 12, 4)
+    x = layers.SeparableConv2D(5, 3, padding="same", name="separable")(x)
+    x = layers.Reshape((192, 5))(x)
+    x = layers.Conv1D(6, 3, strides=2, padding="same", name="line")(x)  # (96, 6)
+    x = layers.EinsumDense("abc,cd->abd", (None, 7), name="einsum")(x)
+    x = layers.EinsumDense("...c,cd->...d", 7, name="ellipsis")(x)
+    y = layers.MultiHeadAttention(2, 4, value_dim=3, name="attention")(x, x)
+    scores = keras.ops.matmul(y, keras.ops.transpose(y, (0, 2, 1)))  # (96, 96)
+    costs = {cost.name: cost.multiply_adds for cost in layer_costs(keras.Model(image, scores))}
+    assert costs["up"] == 48 * 3 * 4 * 4
+    assert costs["separable"] == 192 * (9 * 4 + 4 * 5)
+    assert costs["line"] == 96 * 3 * 5 * 6
+    assert costs["einsum"] == 96 * 6 * 7
+    assert costs["ellipsis"] == 96 * 7 * 7
+    projections = 96 * (7 * 8 + 7 * 8 + 7 * 6 + 6 * 7)
+    assert costs["attention"] == projections + 96 * 96 * (8 + 6)
+    assert costs["matmul"] == 96 * 96 * 7
