@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.marks import remove_marks
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
 from keras_hybrid.quantization.calibration import batches, calibrate
 from keras_hybrid.quantization.rewrite import is_quantized, quantize
@@ -271,7 +272,7 @@ def _convert(servable, precision, input_type, output_type, samples):
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             ]
-        return converter.convert()
+        return remove_marks(converter.convert())
 
 
 @contextlib.contextmanager

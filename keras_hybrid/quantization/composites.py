@@ -6,6 +6,7 @@ from keras import ops
 from keras_hybrid.layers import DotProductAttention, LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.stay_float import MARK
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
@@ -52,7 +53,14 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     """`DotProductAttention` in int8: scores, softmax with its fixed range, attended values.
 
     Keys and values are to be quantised around 0: what stands on the right of a matrix product.
+
+    Args:
+        float_softmax: whether the softmax between the int8 products is computed in float.
     """
+
+    def __init__(self, *args, float_softmax: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.float_softmax = float_softmax
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -109,6 +117,8 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         scores = self.scores(scores, training=training)
         if self.scaled is not None:
             scores = self.scaled(scores * self._scale_of(query.shape), training=training)
+        if self.float_softmax:
+            scores = scores * MARK
         return self.weights_(ops.softmax(scores, axis=-1), training=training)
 
     def _scale_of(self, query_shape):
@@ -116,6 +126,9 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
 
     def _heads_by_zeros_shape(self, shape):
         return self._heads_by_zeros(keras.KerasTensor(shape))
+
+    def get_config(self):
+        return {**super().get_config(), "float_softmax": self.float_softmax}
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -15,6 +15,7 @@ from keras_hybrid.quantization.preparation import (
     edit_slopes,
     insert_after,
 )
+from keras_hybrid.quantization.stay_float import StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.table import FUSES_INTO, PROFILES, SAME, fusable, rule_of
@@ -135,7 +136,7 @@ class _Rewriting:
 
     def __init__(self, model: EditableModel, profile, floats, rules, activation_quantizer):
         self.model = model
-        self.activation_quantizer = activation_quantizer
+        self.profile, self.activation_quantizer = profile, activation_quantizer
         self.rules, self.int8 = {}, {}
         for step in model.steps:
             if step.is_a(keras.layers.InputLayer):
@@ -144,7 +145,7 @@ class _Rewriting:
                 self.int8[step] = False
             else:
                 self.rules[step] = rule_of(step, rules)
-                self.int8[step] = profile == "int8" or self.rules[step].int8_cpu
+                self.int8[step] = profile == "int8" or bool(self.rules[step].int8_cpu)
         self.producers = {value: step for step in model.steps for value in step.outputs}
         self._place_moves(floats)
         self.fixed = edit_slopes(model, lambda step: self.int8[step])
@@ -169,6 +170,7 @@ class _Rewriting:
             if self.int8[step] or any(self.int8[x] for x in self.model.consumers(value)):
                 self._round(value, step, value in symmetric)
         self._share(together)
+        self._mark_floats()
         for step in self.rules:
             if self.int8[step]:
                 self._twin(step, self.rules[step].twin, weight_quantizer)
@@ -243,11 +245,27 @@ class _Rewriting:
                     if other.operation is old:
                         other.operation, other.config = steps[0].operation, steps[0].config
 
+    def _mark_floats(self):
+        """Keeps the converter from making int8 what lies between roundings."""
+        for step in list(self.model.steps):
+            if self.int8.get(step, True) or self._moves(step):
+                continue
+            for value in set(step.inputs):
+                producer = self.model.producer(value)
+                if producer.is_a(FakeQuantize):
+                    name = f"{step.name}_float{step.inputs.index(value)}"
+                    mark = new_step(StayFloat(name=name), [value], value.shape)
+                    step.replace_input(value, mark.output)
+                    self.model.steps.insert(self.model.steps.index(step), mark)
+
     def _twin(self, step, twin, weight_quantizer):
         if twin is None:
             return
         step.edit()
         step.layer_class, step.partial = twin, True
+        special = self.rules[step].int8_cpu
+        if self.profile == "int8_cpu" and isinstance(special, dict):
+            step.config.update(special)
         if issubclass(twin, QuantizedKernel) and weight_quantizer is not None:
             step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
         elif issubclass(twin, Composite) and self.activation_quantizer is not None:

@@ -29,15 +29,16 @@ class Rule:
             input and output share a range; a pair for TFLite's fixed range of this operator.
         symmetric: numbers of the inputs that are to be quantised around 0.
         one_range: whether all inputs must share a range.
-        int8_cpu: whether it is computed in int8 in the profile of that name too, not in float.
-        why_float: for the report, why not.
+        int8_cpu: whether it is computed in int8 in the profile of that name too, not in float; or
+            more of the twin's configuration for that profile, where a part of it is.
+        why_float: for the report, why it or a part of it is not.
     """
 
     twin: type | None = None
     output: str | tuple[float, float] = LEARNED
     symmetric: tuple[int, ...] = ()
     one_range: bool = False
-    int8_cpu: bool = True
+    int8_cpu: bool | dict = True
     why_float: str = ""
 
 
@@ -52,7 +53,7 @@ LAYERS = {
     hybrid.DotProductAttention: Rule(
         composites.QuantizedDotProductAttention,
         symmetric=(1, 2),
-        int8_cpu=False,
+        int8_cpu={"float_softmax": True},
         why_float=f"softmax: {NO_KERNEL}",
     ),
     hybrid.LeanLayerNormalization: Rule(
@@ -97,7 +98,8 @@ ACTIVATIONS = {
     "sigmoid": Rule(output=composites.PROBABILITY),
     "tanh": Rule(output=composites.TANH),
     "softmax": Rule(output=composites.PROBABILITY, int8_cpu=False, why_float=NO_KERNEL),
-    "gelu": Rule(int8_cpu=False, why_float=NO_KERNEL),
+    # A look-up table that leaves XNNPACK, and is faster than XNNPACK's in float.
+    "gelu": ARITHMETIC,
     "silu": Rule(activations.QuantizedSiLU),
     "hard_sigmoid": Rule(activations.QuantizedHardSigmoid),
     "hard_silu": Rule(activations.HardSwish, int8_cpu=False, why_float=NO_KERNEL),
