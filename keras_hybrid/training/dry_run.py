@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_hybrid.training.depth import freeze_stages
 from keras_hybrid.training.optimization import learning_rate_schedule
 from keras_hybrid.training.pipeline import steps_per_epoch, training_dataset
 from keras_hybrid.training.recipe import Recipe
@@ -39,6 +40,7 @@ def dry_run(recipe: Recipe, source: ImageSource) -> str:
         for point, rate in zip(points, rates, strict=True)
     )
     model = make_model(recipe, len(source.class_names))
+    freeze_stages(model, recipe.frozen_stages)
     parameters = sum(keras.ops.size(variable) for variable in model.trainable_variables)
     copies = BYTES_PER_PARAMETER + 4 * (recipe.ema_momentum is not None)
     copies += 4 * (recipe.accumulation_steps > 1)
