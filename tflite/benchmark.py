@@ -4,6 +4,7 @@
   python tflite/benchmark.py --target=android --benchmark_binary=benchmark_model MODEL.tflite...
   python tflite/benchmark.py --target=android --apk=benchmark_model.apk MODEL.tflite...
   python tflite/benchmark.py --output=new --compare=old/rows.jsonl
+  python tflite/benchmark.py --table [flags of tflite/table.py]
 
 Every combination of model, thread count and delegate is run several times, each time in a fresh
 process, in interleaved order. --output gets rows.jsonl (one line for each run, written before the
@@ -14,6 +15,7 @@ Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplet
 combination without a measurement.
 """
 
+import os
 import pathlib
 import sys
 import threading
@@ -194,4 +196,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--table"]:  # a program of its own: it makes the models, with TensorFlow
+        table = str(pathlib.Path(__file__).with_name("table.py"))
+        os.execv(sys.executable, [sys.executable, table, *sys.argv[2:]])
     app.run(main)

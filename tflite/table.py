@@ -2,18 +2,23 @@
 
     python tflite/table.py --folder=runs/table
     python tflite/table.py --folder=runs/table --reuse --compare=runs/table/earlier.json
-    python tflite/table.py --models=MobileViTXXS --also=theirs.tflite
+    python tflite/table.py --models=MobileViTXXS --litert_torch=peer/bin/python
 
 Exports every model in float32 with random weights, times all files in turns, and prints for each:
 operators, delegate partitions, size, median latency, and the latency in times of
 `keras.applications.MobileNetV3Large` (median over the turns, and quartiles). `efficiency` is the
-network's multiply-adds per second over those of its convolutions and dense layers alone. --also
-adds files from elsewhere. The rows are stored in FOLDER/table.json; --compare shows the change
-since another such file.
+network's multiply-adds per second over those of its convolutions and dense layers alone, whose
+latency, in the same unit, is `floor`. --litert_torch names a Python with litert-torch, which then
+exports `transformers`' MobileViT of the same size (see export_peer.py), and `of peer` is our
+latency over its; --against gives ratios measured elsewhere for that, as {"MobileFormer26M": 0.58}.
+--also adds files from elsewhere. The rows are stored in FOLDER/table.json; --compare shows the
+change since another such file. `tflite/benchmark.py --table` is this program, too.
 """
 
 import json
+import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +36,8 @@ flags.DEFINE_list(
 flags.DEFINE_string("folder", "runs/table", "Where files and rows go.")
 flags.DEFINE_bool("reuse", False, "Take files that are in the folder already.")
 flags.DEFINE_bool("efficiency", True, "Time convolutions and dense layers alone, too.")
+flags.DEFINE_string("litert_torch", None, "A Python with litert-torch, to export peers with.")
+flags.DEFINE_string("against", None, "JSON of ratios of other exports to the baseline, by model.")
 flags.DEFINE_multi_string("also", [], "Another .tflite to time; may be repeated.")
 flags.DEFINE_integer("rounds", 15, "How many turns each file gets.")
 flags.DEFINE_float("seconds", 0.1, "Least length of a turn.")
@@ -51,14 +58,13 @@ def run():
     from keras_hybrid.export.inspect import inspect_tflite
     from keras_hybrid.export.interleaved import time_interleaved
 
-    earlier = {}
-    if FLAGS.compare:
-        if not Path(FLAGS.compare).is_file():
-            raise ValueError(f"There is no such file. Received: --compare={FLAGS.compare}")
-        earlier = {row["name"]: row for row in json.loads(Path(FLAGS.compare).read_text())}
+    earlier = {row["name"]: row for row in read_json("compare", [])}
+    elsewhere = read_json("against", {})
     folder = Path(FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [prepare(name, folder) for name in dict.fromkeys([BASELINE, *FLAGS.models])]
+    if FLAGS.litert_torch:
+        rows += [prepare_peer(row["name"], folder) for row in rows if "MobileViT" in row["name"]]
     rows += [{"name": Path(path).name, "path": path} for path in FLAGS.also]
     paths = [row["path"] for row in rows] + [row["bare"] for row in rows if "bare" in row]
     print(f"timing {len(paths)} files, {FLAGS.rounds} turns each", flush=True)
@@ -76,11 +82,48 @@ def run():
         }
         if "bare" in row:
             speed = row["multiply_adds"] / timing.median_ms
+            row["floor"] = timings[row["bare"]].ratio
             row["efficiency"] = speed * timings[row["bare"]].median_ms / row["bare_multiply_adds"]
+    peers = {row["peer_of"]: row["ratio"] for row in rows if "peer_of" in row}
+    for row in rows:
+        theirs = peers.get(row["name"], elsewhere.get(row["name"]))
+        if theirs:
+            row["of_peer"] = row["ratio"] / theirs
     show(rows, earlier)
     temporary = folder / ".table.json"
     temporary.write_text(json.dumps(rows, indent=1))
     os.replace(temporary, folder / "table.json")
+
+
+def read_json(flag, default):
+    """The content of the file that a flag names."""
+    path = FLAGS[flag].value
+    if not path:
+        return default
+    if not Path(path).is_file():
+        raise ValueError(f"There is no such file. Received: --{flag}={path}")
+    return json.loads(Path(path).read_text())
+
+
+def prepare_peer(name, folder):
+    """A row with the path of litert-torch's export of another implementation of the model."""
+    path = folder / f"{name}_litert_torch.tflite"
+    if not (FLAGS.reuse and path.is_file()):
+        print(f"exporting {name} with litert-torch", flush=True)
+        program = Path(__file__).with_name("export_peer.py")
+        try:
+            done = subprocess.run(
+                [FLAGS.litert_torch, program, name, path], capture_output=True, text=True
+            )
+        except OSError as error:
+            raise ValueError(
+                f"--litert_torch must name a Python: {error}. "
+                f"Received: --litert_torch={FLAGS.litert_torch}"
+            ) from error
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise ValueError(f"litert-torch did not export {name}: {lines[-1]}")
+    return {"name": path.stem, "path": str(path), "peer_of": name}
 
 
 def prepare(name, folder):
@@ -128,19 +171,26 @@ def show(rows, earlier):
     """Prints the table."""
     print(
         f"{'model':24}{'ops':>6}{'parts':>6}{'MB':>8}{'MAdds':>9}{'ms':>9}{'ratio':>8}"
-        f"{'quartiles':>16}{'efficiency':>12}" + (f"{'before':>9}" if earlier else "")
+        f"{'quartiles':>16}{'floor':>8}{'efficiency':>12}{'of peer':>9}"
+        + (f"{'before':>9}" if earlier else "")
     )
     for row in rows:
         multiply_adds = f"{row['multiply_adds'] / 1e6:.0f}M" if "multiply_adds" in row else ""
-        efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else ""
+        floor, efficiency, of_peer = (
+            f"{row[name]:.2f}" if name in row else "" for name in ("floor", "efficiency", "of_peer")
+        )
         line = (
             f"{row['name'][:23]:24}{row['ops']:6}{row['partitions']:6}{row['megabytes']:8.2f}"
             f"{multiply_adds:>9}{row['ms']:9.3f}{row['ratio']:8.3f}"
-            f"{row['low']:9.3f}-{row['high']:.3f}{efficiency:>12}"
+            f"{row['low']:9.3f}-{row['high']:.3f}{floor:>8}{efficiency:>12}{of_peer:>9}"
         )
         if row["name"] in earlier:
             line += f"{row['ratio'] / earlier[row['name']]['ratio']:8.2f}x"
         print(line)
+    shares = [row["of_peer"] for row in rows if "of_peer" in row]
+    if shares:
+        mean = math.exp(sum(map(math.log, shares)) / len(shares))
+        print(f"ours over the peer's, geometric mean of {len(shares)}: {mean:.3f}")
 
 
 if __name__ == "__main__":

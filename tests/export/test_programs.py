@@ -58,6 +58,7 @@ def test_convert_then_verify(program, classifier, tmp_path):
         ("verify.py", ["missing.tflite", "--against=IFormerT"], "missing.tflite"),
         ("verify.py", ["--against=IFormerT"], "name one .tflite"),
         ("table.py", ["--compare=missing.json"], "missing.json"),
+        ("benchmark.py", ["--table", "--against=missing.json"], "missing.json"),
     ],
 )
 def test_bad_input_is_explained_without_a_traceback(program, name, arguments, message):
@@ -82,8 +83,39 @@ def test_the_table_is_printed_stored_and_compared(program, tmp_path):
     network = rows["IFormerT"]
     assert network["partitions"] == 1 and network["ratio"] > 0
     assert 0 < network["bare_multiply_adds"] < network["multiply_adds"]
-    assert 0 < network["efficiency"] < 3
+    assert 0 < network["efficiency"] < 3 and network["floor"] > 0
     (tmp_path / "table.json").rename(tmp_path / "earlier.json")
-    done = program("table.py", *arguments, "--reuse", f"--compare={tmp_path / 'earlier.json'}")
+    (tmp_path / "theirs.json").write_text('{"IFormerT": 1e9}')
+    done = program(
+        "table.py",
+        *arguments,
+        "--reuse",
+        f"--compare={tmp_path / 'earlier.json'}",
+        f"--against={tmp_path / 'theirs.json'}",
+    )
     assert "exporting" not in done.stdout
-    assert "before" in done.stdout and (tmp_path / "table.json").is_file()
+    assert "before" in done.stdout and "geometric mean of 1: 0.000" in done.stdout
+    (network,) = (
+        row
+        for row in json.loads((tmp_path / "table.json").read_text())
+        if row["name"] == "IFormerT"
+    )
+    assert network["of_peer"] == pytest.approx(network["ratio"] / 1e9)
+
+
+def test_a_peer_that_cannot_be_exported_is_explained(program, tmp_path):
+    """`false` stands for a Python without litert-torch."""
+    for name in ("MobileNetV3Large", "MobileViTXXS"):
+        (tmp_path / f"{name}.tflite").touch()
+        row = {"name": name, "path": str(tmp_path / f"{name}.tflite")}
+        (tmp_path / f"{name}.json").write_text(json.dumps(row))
+    arguments = (
+        f"--folder={tmp_path}",
+        "--models=MobileViTXXS",
+        "--reuse",
+        "--noefficiency",
+    )
+    done = program("table.py", *arguments, "--litert_torch=/bin/false")
+    assert done.returncode == 1 and "litert-torch did not export MobileViTXXS" in done.stderr
+    done = program("table.py", *arguments, "--litert_torch=missing_python")
+    assert done.returncode == 1 and "--litert_torch=missing_python" in done.stderr
