@@ -7,10 +7,12 @@ import numpy as np
 import keras_hybrid
 
 TOLERANCE = 1e-5
+# Norms after these keep maps and scores small enough for float32 to hold the weights to 1e-5.
+SMALL = ("query", "reduce", "attention_project", "position_encoding", "downsample")
 
 
-def build(name, **options):
-    """A small network whose attention is far from even, and two images of noise."""
+def build(name, last, **options):
+    """A small network up to a layer, its attention far from even, and two images of noise."""
     model = keras_hybrid.build_model(
         name, weights=None, **({"classes": 4, "input_shape": (64, 64, 3)} | options)
     )
@@ -25,11 +27,12 @@ def build(name, **options):
             values = 5 * values
         elif "_projection" in variable.path:
             values = 0.1 * values
-        elif "query_norm" in variable.path:  # scores that float32 holds to 1e-5
-            values = 0.3 * values
+        elif any(f"{layer}_norm" in variable.path for layer in SMALL):
+            values = 0.2 * values
         variable.assign(values)
-    images = random.standard_normal((3, *model.input_shape[1:])).astype("float32")
-    return model, images
+    images = random.standard_normal((2, *model.input_shape[1:])).astype("float32")
+    # What comes after the layers that are compared is cut off: it would only take time.
+    return keras.Model(model.input, model.get_layer(last).output, name=name), images
 
 
 def compare(found, expected):
@@ -44,20 +47,22 @@ def compare(found, expected):
 
 
 def mobile_former():
-    model, images = build("MobileFormer26M", input_shape=(64, 96, 3))
-    maps = {found.name: found for found in keras_hybrid.attention_maps(model, images, 2)}
+    last = "stage3_block1_former_to_mobile_add"
+    model, images = build("MobileFormer26M", last, input_shape=(64, 96, 3))
+    maps = {found.name: found for found in keras_hybrid.attention_maps(model, images)}
     expected = by_hand.mobile_former(model, images, "stage3_block1")
     kinds = [(maps[name].queries, maps[name].keys) for name in expected]
     assert kinds == [("tokens", "pixels"), ("tokens", "tokens"), ("pixels", "tokens")]
     assert maps["stage3_block1_mobile_to_former_attention"].map_size == (8, 12)
-    assert len(maps) == 3 * 8 + 1 and "final_mobile_to_former_attention" in maps
+    assert len(maps) == 3 * 3
     return max(compare(maps[name], weights) for name, weights in expected.items())
 
 
 def mobilevit():
-    model, images = build("MobileViTXXS", input_shape=(80, 96, 3))  # 5 x 6 is no whole patches
+    last = "stage4_block1_transformer1_attention"
+    model, images = build("MobileViTXXS", last, input_shape=(80, 96, 3))  # no whole patches
     maps = {found.name: found for found in keras_hybrid.attention_maps(model, images)}
-    assert len(maps) == 9
+    assert len(maps) == 2 + 2
     differences = []
     for stage, size in ((3, (10, 12)), (4, (5, 6))):
         name = f"stage{stage}_block1_transformer1_attention"
@@ -68,10 +73,10 @@ def mobilevit():
 
 def iformer():
     differences = []
+    name = "stage3_block6_attention"
     for options, heads, window in (({}, 1, None), ({"attention": "mha", "window_size": 3}, 4, 3)):
-        model, images = build("IFormerT", input_shape=(64, 80, 3), **options)
+        model, images = build("IFormerT", name, input_shape=(64, 80, 3), **options)
         maps = {found.name: found for found in keras_hybrid.attention_maps(model, images)}
-        name = "stage3_block7_attention"
         assert maps[name].map_size == (4, 5) and maps[name].window_size == window
         expected = by_hand.iformer(model, images, name, heads, window)
         differences.append(compare(maps[name], expected))
