@@ -230,17 +230,17 @@ def _servable(model, shape, input_type, preprocessing, top_k):
     """The model as a TensorFlow module with a function of one image."""
     import tensorflow as tf
 
-    class Servable(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.variables_of_model = [variable.value for variable in model.variables]
+    # Constants: the converter needs to see them, and no variables have to be saved and read.
+    constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
 
+    class Servable(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec(shape, input_type, name="image")])
         def serve(self, image):
             x = tf.cast(image, "float32")
             if preprocessing is not None:
                 x = preprocess_input(x, preprocessing)
-            outputs = model(x, training=False)
+            with keras.StatelessScope(state_mapping=constants):
+                outputs = model(x, training=False)
             if top_k is not None:
                 scores, classes = tf.math.top_k(outputs, top_k)
                 return {"scores": scores, "classes": classes}

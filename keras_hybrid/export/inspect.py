@@ -17,12 +17,14 @@ class Tensor:
         shape: with the batch dimension.
         dtype: TFLite's name of it, such as "FLOAT32" or "INT8".
         producer: name of the operator that computes it, "INPUT" for an input.
+        is_output: whether it is an output of the model.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     producer: str
+    is_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,32 @@ class Inspection:
         """Operators that are no builtin ones of TFLite, Flex apart."""
         return tuple(
             sorted(name for name in self.ops if name != name.upper() and name not in self.flex_ops)
+        )
+
+    @property
+    def float_tensors(self) -> tuple[Tensor, ...]:
+        """Activations in float between input and outputs; none in a file that is int8 throughout.
+
+        The image before the first QUANTIZE and what the last DEQUANTIZE gives do not count.
+        """
+        return tuple(
+            tensor
+            for tensor in self.activations
+            if tensor.dtype.startswith(("FLOAT", "BFLOAT"))
+            and tensor.producer != "INPUT"
+            and not (tensor.is_output and tensor.producer == "DEQUANTIZE")
+        )
+
+    @property
+    def integer_offenders(self) -> tuple[str, ...]:
+        """What keeps an accelerator for integers from taking the file, each by its name."""
+        return (
+            *(f"Flex operator {name}" for name in self.flex_ops),
+            *(f"custom operator {name}" for name in self.custom_ops),
+            *(
+                f"{tensor.dtype} tensor {tensor.name!r} of {tensor.producer}"
+                for tensor in self.float_tensors
+            ),
         )
 
     @property
@@ -116,8 +144,10 @@ def inspect_tflite(path: str | os.PathLike) -> Inspection:
     for operator in graph.operators:
         for index in operator.outputs:
             producers[int(index)] = names[operator.opcodeIndex]
+    outputs = {int(index) for index in graph.outputs}
     activations = tuple(
-        _describe(graph.tensors[index], producer) for index, producer in producers.items()
+        _describe(graph.tensors[index], producer, index in outputs)
+        for index, producer in producers.items()
     )
     partitions, undelegated = _delegation(path)
     return Inspection(
@@ -145,11 +175,12 @@ def _operator_name(code):
     return _enum_name(BuiltinOperator, number)
 
 
-def _describe(tensor, producer):
+def _describe(tensor, producer, is_output):
     from ai_edge_litert.schema_py_generated import TensorType
 
     shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
-    return Tensor(tensor.name.decode(), shape, _enum_name(TensorType, tensor.type), producer)
+    dtype = _enum_name(TensorType, tensor.type)
+    return Tensor(tensor.name.decode(), shape, dtype, producer, is_output)
 
 
 def _delegation(path):

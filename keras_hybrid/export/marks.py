@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_hybrid.export.packing import pack
 from keras_hybrid.quantization.stay_float import MARK
 
 
@@ -13,7 +14,6 @@ def remove_marks(content: bytes) -> bytes:
 
     Returns: the content of the new file; the same where there is no mark.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
@@ -42,9 +42,7 @@ def remove_marks(content: bytes) -> bytes:
         graph.operators = kept
     if not removed:
         return content
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def _marked(operator, codes, graph, marks, schema):

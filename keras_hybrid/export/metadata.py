@@ -15,6 +15,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from keras_hybrid.export.inspect import read_schema
+from keras_hybrid.export.packing import pack
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
@@ -121,13 +122,19 @@ def add_metadata(
         entry = schema.MetadataT()
         entry.name, entry.buffer = name, len(model.buffers) - 1
         model.metadata.append(entry)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    _shorten_names(graph)
     with open(path, "wb") as file:
-        file.write(builder.Output())
+        file.write(pack(model))
     if labels:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(LABEL_FILE, "\n".join(labels) + "\n")
+
+
+def _shorten_names(graph):
+    """Of tensors fused from several, the converter strings the names of all together."""
+    for index, tensor in enumerate(graph.tensors):
+        if index not in graph.inputs and index not in graph.outputs:
+            tensor.name = tensor.name.split(b";")[0]
 
 
 def read_metadata(path: str | os.PathLike) -> Metadata:

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.kernels import QuantizedKernel
 
 METHODS = ("min_max", "moving_average", "percentile")
-HISTOGRAM_BINS = 2048
+KERNEL_RANGES = ("max", "mse")
+CLIPPINGS = tuple(np.linspace(0.6, 1.0, 21))  # of a channel's greatest value
 
 
 class _Statistics:
@@ -48,6 +50,7 @@ def calibrate(
     method: str = "min_max",
     percentile: float = 99.99,
     decay: float = 0.9,
+    weights: str = "max",
     batch_size: int = 32,
     stream=sys.stderr,
 ) -> keras.Model:
@@ -64,6 +67,8 @@ def calibrate(
             within on either side.
         percentile: for that method.
         decay: for the moving average.
+        weights: range of each channel of a kernel: "max" of its values, or "mse" for the one with
+            the least squared error, which clips a little. Training goes on from "max".
         batch_size: for an array.
         stream: where progress goes; None for nowhere.
 
@@ -80,6 +85,8 @@ def calibrate(
         )
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+    if weights not in KERNEL_RANGES:
+        raise ValueError(f"`weights` must be one of {KERNEL_RANGES}. Received: weights={weights!r}")
     if not 50 < percentile <= 100:
         raise ValueError(f"`percentile` must be in (50, 100]. Received: percentile={percentile!r}")
     statistics = {}
@@ -118,6 +125,10 @@ def calibrate(
         layer.seen.assign((found.low, found.high))
         if layer.has_range and layer.fixed_range is None:
             layer.set_range(*found.range())
+    if weights == "mse":
+        for layer in model.layers:
+            if isinstance(layer, QuantizedKernel):
+                layer.clip_range(CLIPPINGS)
     return model
 
 

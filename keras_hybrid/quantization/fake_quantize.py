@@ -21,6 +21,7 @@ class FakeQuantize(keras.layers.Layer):
     Attributes:
         observer: None, or a function of (layer, tensor) that sees every tensor; the layer then
             passes tensors on as they are. Set by calibration, in eager calls only.
+        exact: whether tensors pass on as they are; set for comparisons, in eager calls only.
         seen: weights, the least and the greatest value that a calibration saw.
 
     Input and output: any shape.
@@ -31,6 +32,7 @@ class FakeQuantize(keras.layers.Layer):
         self.quantizer = tfmot.deserialize(quantizer)
         self.frozen = frozen
         self.observer = None
+        self.exact = False
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -49,6 +51,8 @@ class FakeQuantize(keras.layers.Layer):
                 inputs = ops.clip(inputs, *self.fixed_range)
             self.observer(self, inputs)
             return inputs
+        if self.exact:
+            return inputs if self.fixed_range is None else ops.clip(inputs, *self.fixed_range)
         update = bool(training) and not self.frozen
         return tfmot.apply(self.quantizer, inputs, self._range, update)
 
@@ -71,7 +75,7 @@ class FakeQuantize(keras.layers.Layer):
             return self.fixed_range
         if not self.has_range:
             return None
-        return float(self._range["min_var"].numpy()), float(self._range["max_var"].numpy())
+        return float(self._range["min_var"]), float(self._range["max_var"])
 
     @property
     def seen_range(self) -> tuple[float, float] | None:

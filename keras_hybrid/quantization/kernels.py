@@ -1,6 +1,7 @@
 """Quantised twins of the layers with a kernel: convolutions and dense layers."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_hybrid.quantization import tfmot
@@ -23,6 +24,7 @@ class QuantizedKernel:
             else tfmot.deserialize(weight_quantizer)
         )
         self.frozen = frozen
+        self.exact = False
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -32,6 +34,8 @@ class QuantizedKernel:
 
     def quantized_kernel(self, training=False):
         """The kernel as it is computed with, in the kernel's shape."""
+        if self.exact:  # set for comparisons, in eager calls only
+            return ops.convert_to_tensor(self.kernel)
         return self._back(self._rounded(update=bool(training) and not self.frozen))
 
     def _rounded(self, update):
@@ -41,6 +45,27 @@ class QuantizedKernel:
     def reset_range(self):
         """Has the kernel's range follow the kernel."""
         self._rounded(update=True)
+
+    def clip_range(self, shares):
+        """Sets each channel's range to the share of its greatest value that errs least.
+
+        Args:
+            shares: to choose from.
+        """
+        if not {"min_var", "max_var"} <= set(self.kernel_range):
+            return
+        kernel = ops.convert_to_numpy(self._with_channels_last(self.kernel))
+        kernel = kernel.reshape(-1, kernel.shape[-1])
+        greatest = np.abs(kernel).max(0)
+        best, least = greatest, np.full(greatest.shape, np.inf)
+        for share in shares:
+            step = np.maximum(greatest * share, 1e-30) / 127
+            error = ((np.clip(np.round(kernel / step), -127, 127) * step - kernel) ** 2).sum(0)
+            best = np.where(error < least, greatest * share, best)
+            least = np.minimum(error, least)
+        if self.kernel_range["max_var"].shape == best.shape:
+            self.kernel_range["min_var"].assign(-best)
+            self.kernel_range["max_var"].assign(best)
 
     def _with_channels_last(self, kernel):
         """The kernel with four axes, the last one that of the output channels."""

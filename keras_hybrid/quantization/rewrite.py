@@ -15,7 +15,7 @@ from keras_hybrid.quantization.preparation import (
     edit_slopes,
     insert_after,
 )
-from keras_hybrid.quantization.stay_float import StayFloat
+from keras_hybrid.quantization.stay_float import Requantize, StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.table import FUSES_INTO, PROFILES, SAME, fusable, rule_of
@@ -170,6 +170,7 @@ class _Rewriting:
             if self.int8[step] or any(self.int8[x] for x in self.model.consumers(value)):
                 self._round(value, step, value in symmetric)
         self._share(together)
+        self._center()
         self._mark_floats()
         for step in self.rules:
             if self.int8[step]:
@@ -244,6 +245,26 @@ class _Rewriting:
                 for other in roundings:
                     if other.operation is old:
                         other.operation, other.config = steps[0].operation, steps[0].config
+
+    def _center(self):
+        """Rounds what is to be quantised around 0 once more, where its own range is fixed."""
+        for step in list(self.rules):
+            if not self.int8[step]:
+                continue
+            for number in self.rules[step].symmetric:
+                value = step.inputs[number]
+                producer = self.model.producer(value)
+                if not producer.is_a(FakeQuantize) or producer.operation.fixed_range is None:
+                    continue
+                name = f"{step.name}_input{number}"
+                again = new_step(Requantize(name=f"{name}_again"), [value], value.shape)
+                quantizer = tfmot.learned(self.activation_quantizer, symmetric=True)
+                layer = FakeQuantize(quantizer, name=f"{name}_rounded")
+                rounded = new_step(layer, [again.output], value.shape)
+                rounded.partial = True
+                step.replace_input(value, rounded.output)
+                index = self.model.steps.index(step)
+                self.model.steps[index:index] = [again, rounded]
 
     def _mark_floats(self):
         """Keeps the converter from making int8 what lies between roundings."""

@@ -1,23 +1,38 @@
-"""A mark on what is to stay float: between two roundings, the converter makes all it can int8."""
+"""Layers that compute nothing: they keep the converter from computing, or from merging."""
 
 import keras
 import numpy as np
 
 # The product with it marks the place; a file without the product is as exact as one with it.
 MARK = float(np.float32(1 + 2**-20))
+ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplified away
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class StayFloat(keras.layers.Layer):
     """Keeps the converter from computing what follows in int8; nothing else.
 
-    `export_tflite` removes the product from the file.
+    Between two roundings, the converter makes all it can int8. `export_tflite` removes the product from the file.
 
     Input and output: any shape.
     """
 
     def call(self, inputs):
         return inputs * MARK
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class Requantize(keras.layers.Layer):
+    """Between two roundings on different grids: the converter would leave the second one out.
+
+    Input and output: any shape.
+    """
+
+    def call(self, inputs):
+        return inputs * ONE
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -106,6 +106,7 @@ class WeightsOf:
 
     def __init__(self, layer: keras.layers.Layer):
         self._layer = layer
+        self.variables = {}
 
     def add_weight(self, name, shape=None, initializer=None, trainable=False, dtype=None, **_):
         """A variable of the layer, as TensorFlow's variable.
@@ -127,19 +128,26 @@ class WeightsOf:
             dtype=dtype or "float32",
             autocast=False,
         )
+        self.variables[id(variable.value)] = variable
         return variable.value
 
 
 def build(quantizer, layer: keras.layers.Layer, name: str, shape) -> dict:
-    """Creates the quantiser's variables in a Keras 3 layer; returns them by their names."""
+    """Creates the quantiser's variables in a Keras 3 layer; returns them by its names for them."""
     import tensorflow as tf
 
-    weights = quantizer.build(tf.TensorShape(shape), name, WeightsOf(layer))
-    return dict(weights or {})
+    owner = WeightsOf(layer)
+    weights = quantizer.build(tf.TensorShape(shape), name, owner) or {}
+    return {key: owner.variables.get(id(value), value) for key, value in weights.items()}
 
 
 def apply(quantizer, values, weights: dict, update: bool):
     """Rounds values; with `update` the quantiser may change its range first."""
     import tensorflow as tf
 
+    # Values of Keras' variables: constants where a conversion put constants in their place.
+    weights = {
+        key: weight.value if isinstance(weight, keras.Variable) else weight
+        for key, weight in weights.items()
+    }
     return tf.convert_to_tensor(quantizer(tf.convert_to_tensor(values), update, weights))

@@ -1,0 +1,172 @@
+"""Which layer hurts: quantised and float values of one model side by side, worst first."""
+
+import warnings
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_hybrid.quantization.calibration import batches
+from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.kernels import QuantizedKernel
+from keras_hybrid.quantization.rewrite import is_quantized
+from keras_hybrid.quantization.surgery.editing import EditableModel
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What int8 does to one layer.
+
+    Attributes:
+        name: of the layer in the quantised model, without the rounding's suffix: what
+            `keep_float` takes.
+        signal_to_noise: of the layer's output against the same model's without any rounding, in
+            decibels; all roundings before it count.
+        own: the same for its own rounding alone.
+        low: least value of its range.
+        high: greatest.
+    """
+
+    name: str
+    signal_to_noise: float
+    own: float
+    low: float
+    high: float
+
+
+def layer_errors(model: keras.Model, images, batch_size: int = 32) -> list[LayerError]:
+    """Compares each rounded value with what it would be in float.
+
+    Args:
+        model: of `quantize`, calibrated or trained.
+        images: as for `calibrate`; some dozens are enough.
+        batch_size: for an array.
+
+    Returns: a `LayerError` a rounding of the model's graph, worst first.
+
+    Raises:
+        ValueError: for a model that is not quantised, or no images.
+    """
+    _check(model)
+    rounded = [layer for layer in model.layers if isinstance(layer, FakeQuantize)]
+    observed = fake_quantizers(model)
+    sums = {layer.name: np.zeros(3) for layer in rounded}
+    view = keras.Model(
+        model.input,
+        {layer.name: _last(layer) for layer in rounded},
+        name="errors",
+    )
+    kernels = [layer for layer in model.layers if isinstance(layer, QuantizedKernel)]
+    seen = 0
+    for batch in batches(images, batch_size):
+        seen += len(batch)
+        actual = {name: np.asarray(value) for name, value in view(batch, training=False).items()}
+        for layer in (*observed, *kernels):
+            layer.exact = True
+        try:
+            exact = {name: np.asarray(value) for name, value in view(batch).items()}
+        finally:
+            for layer in (*observed, *kernels):
+                layer.exact = False
+        for layer in rounded:
+            wanted, value = exact[layer.name], actual[layer.name]
+            alone = np.asarray(layer(wanted))
+            sums[layer.name] += (
+                np.sum(wanted.astype("float64") ** 2),
+                np.sum((value.astype("float64") - wanted) ** 2),
+                np.sum((alone.astype("float64") - wanted) ** 2),
+            )
+    if not seen:
+        raise ValueError("The report needs images. Received: none")
+    errors = []
+    for layer in rounded:
+        signal, noise, own = sums[layer.name]
+        low, high = layer.range or (float("nan"), float("nan"))
+        errors.append(
+            LayerError(
+                layer.name.rsplit("_rounded", 1)[0],
+                _decibels(signal, noise),
+                _decibels(signal, own),
+                low,
+                high,
+            )
+        )
+    return sorted(errors, key=lambda error: error.signal_to_noise)
+
+
+def float_layers(model: keras.Model) -> dict[str, str]:
+    """Layers of a quantised model that compute in float, by name, and why.
+
+    Raises:
+        ValueError: for a model that is not quantised.
+    """
+    _check(model)
+    from keras_hybrid.quantization.table import SAME, rule_of
+
+    reasons = {}
+    for step in EditableModel(model).steps:
+        if getattr(step.operation, "float_softmax", False):
+            reasons[step.name] = "its softmax: XNNPACK has no int8 kernel for it"
+        try:
+            rule = rule_of(step, {})
+        except ValueError:
+            continue  # a quantised twin, a rounding or a mark
+        if rule.twin is not None:
+            reasons[step.name] = rule.why_float or "kept in float by name"
+        elif rule.why_float and rule.output != SAME:
+            reasons.setdefault(step.name, rule.why_float)
+    return reasons
+
+
+def warn_outside_ranges(model: keras.Model, images, batch_size: int = 32) -> float:
+    """Warns where images lie outside of the range that calibration saw.
+
+    Args:
+        model: of `quantize`, calibrated.
+        images: as for `calibrate`.
+        batch_size: for an array.
+
+    Returns: the share of values outside.
+
+    Raises:
+        ValueError: for a model that is not quantised or not calibrated.
+    """
+    _check(model)
+    first = fake_quantizers(model)[0]
+    if first.seen_range is None:
+        raise ValueError(
+            f"The model is to be calibrated first. Received: model {model.name!r}, not calibrated"
+        )
+    low, high = first.seen_range
+    least, greatest, outside, total = np.inf, -np.inf, 0, 0
+    for batch in batches(images, batch_size):
+        least, greatest = min(least, batch.min()), max(greatest, batch.max())
+        outside += int(np.sum((batch < low) | (batch > high)))
+        total += batch.size
+    share = outside / total if total else 0.0
+    if outside:
+        warnings.warn(
+            f"{share:.2%} of the images' values lie outside of the range seen in calibration and "
+            f"are clipped: they reach from {least:.4g} to {greatest:.4g}, calibration saw "
+            f"{low:.4g} to {high:.4g}. Calibrate with images preprocessed like these.",
+            stacklevel=2,
+        )
+    return share
+
+
+def _check(model):
+    if not is_quantized(model):
+        raise ValueError(
+            f"A model of `quantize` is expected. Received: model {model.name!r}, not quantised"
+        )
+
+
+def _last(layer):
+    """The layer's output; of its last call where it rounds several values."""
+    return layer._inbound_nodes[-1].outputs[0]
+
+
+def _decibels(signal, noise):
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal > 0 else float("-inf")

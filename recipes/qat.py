@@ -1,0 +1,67 @@
+"""From a trained float model to int8: post-training and trained, side by side in a report.
+
+    python recipes/qat.py --run=runs/digits --out=runs/digits_int8
+    python recipes/qat.py --run=runs/digits --out=runs/digits_cpu profile=int8_cpu epochs=0
+
+--run is a folder of recipes/train.py. --out gets float.tflite, post_training.tflite,
+trained.tflite, the Keras models behind them, and report.md: accuracy on all test images, agreement
+with Keras, size, latency on this machine, the layers that int8 hurts most, and those left in float.
+Arguments after the flags replace numbers of the recipe, by name and type; `keep_float=a,b` leaves
+layers in float. The same command goes on with an interrupted run.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run", None, "Folder of a finished run of recipes/train.py.")
+flags.DEFINE_string("out", None, "Folder of the new run.")
+flags.DEFINE_string("recipe", None, "Of recipes/qat/, or a .py file; the family's if not set.")
+flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
+flags.DEFINE_integer("worst", 15, "How many layers the report lists.", lower_bound=1)
+flags.mark_flags_as_required(["run", "out"])
+
+
+def main(argv):
+    from keras_hybrid.export.quantized_report import quantized_report
+    from keras_hybrid.export.quantized_training import (
+        load_quantized_training,
+        override,
+        train_quantized,
+    )
+    from keras_hybrid.training.callbacks import TrainingDivergedError
+    from keras_hybrid.training.run_folder import load_run
+    from keras_hybrid.training.sources import open_source
+    from keras_hybrid.training.startup import prepare_process
+
+    prepare_process()
+    try:
+        run = load_run(FLAGS.run)
+        path = Path(FLAGS.recipe or family(run.recipe.model))
+        if path.suffix != ".py":
+            path = Path(__file__).parent / "qat" / f"{path}.py"
+        numbers = override(load_quantized_training(path), argv[1:])
+        source = open_source(run.data, FLAGS.data_dir)
+        quantized = train_quantized(run, numbers, FLAGS.out, source=source)
+        report = quantized_report(run, quantized, source, worst=FLAGS.worst)
+    except (ValueError, TrainingDivergedError) as error:
+        sys.exit(f"qat.py: {error}")
+    print(report.table())
+    print(report.path)
+
+
+def family(name):
+    """Which file of recipes/qat/ is for a builder."""
+    for start, file in (("MobileFormer", "mobile_former"), ("MobileViT", "mobilevit")):
+        if name.startswith(start):
+            return file
+    return "iformer"
+
+
+if __name__ == "__main__":
+    app.run(main)
