@@ -170,7 +170,8 @@ def _maps(model, images):
         return []
     probes = [_tensors(call, origin) for call, origin in wanted]
     flat = [tensor for tensors in probes for tensor in tensors]
-    values = iter(keras.tree.flatten(keras.Model(model.input, flat)(images, training=False)))
+    (image,) = model.inputs
+    values = iter(keras.tree.flatten(keras.Model(image, flat)(images, training=False)))
     maps = []
     for (call, origin), tensors in zip(wanted, probes, strict=True):
         given = [next(values) for _ in tensors]

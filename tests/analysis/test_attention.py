@@ -18,7 +18,7 @@ OPTIONS = {
     "any size": ("MobileFormer26M", {"input_shape": (None, None, 3), "kernel_size": 5}, 25),
     "patch 4": ("MobileViTXXS", {"patch_size": 4}, 9),
     "patch 1": ("MobileViTXXS", {"patch_size": 1, "include_top": False}, 9),
-    "SHA": ("IFormerT", {"attention": "sha", "attention_share": 1.0}, 7),
+    "SHA": ("IFormerT", {"attention": "sha", "attention_share": 1.0}, 8),
     "MHA": ("IFormerT", {"attention": "mha", "stage4_attention": False}, 3),
     "SiLU": ("IFormerT", {"attention_activation": "silu", "attention_norm": "layer"}, 5),
     "windows": ("IFormerT", {"window_size": 3, "input_shape": (None, None, 3)}, 5),
