@@ -1,5 +1,6 @@
 """Where images come from: the digits, class folders, or any classification set of TFDS."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def open_source(data: str, data_dir: str | None = None) -> ImageSource:
         data: "digits", "folder:" and the path of class folders, or the name of a TFDS set such as
             "imagenet2012" or "cifar10". A set without a split to evaluate on gives a fifth of its
             training images for that, always the same ones.
-        data_dir: TFDS' folder of prepared sets; None for its default.
+        data_dir: TFDS' folder of prepared sets, where it is also kept which files of a folder are
+            images; None for TFDS' default.
 
     Raises:
         ValueError: for an unknown set, or one without images and labels.
@@ -71,7 +73,7 @@ def open_source(data: str, data_dir: str | None = None) -> ImageSource:
 
 
 def _open_folder(path, data_dir):
-    cache = data_dir or Path.home() / "tensorflow_datasets"
+    cache = data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     class_names, splits = read_folder(path, cache)
     sizes = {name: len(files) for name, files in splits.items()}
     name = f"{FOLDER_PREFIX}{Path(path).expanduser().resolve()}"
