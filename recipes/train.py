@@ -10,12 +10,20 @@ The numbers, steps, learning rates and memory of a published recipe, and one bat
 
     python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
 
+Several devices (BUILD.md, "More than one device"): the GPUs of one machine on TensorFlow or JAX,
+and on JAX the processes of several hosts, each started with its own --process_id:
+
+    python recipes/train.py ... --distribute=mirrored
+    KERAS_BACKEND=jax python recipes/train.py ... --distribute=data_parallel \\
+        --coordinator=10.0.0.1:1234 --num_processes=2 --process_id=0
+
 --out gets history.csv, state.npz (to resume from), best.keras and model.keras, with --tensorboard
 also a log that `tensorboard --logdir=runs` shows.
 """
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,6 +40,27 @@ flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' defa
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a.")
 flags.DEFINE_bool("dry_run", False, "Print what would be done, and read one batch.")
 flags.DEFINE_bool("tensorboard", False, "Write a log for TensorBoard, too.")
+flags.DEFINE_enum(
+    "distribute",
+    "none",
+    ["none", "mirrored", "data_parallel"],
+    "One device; the devices of one machine on TensorFlow; devices and processes on JAX.",
+)
+flags.DEFINE_integer(
+    "devices", None, "Devices of this process; all of its GPUs or TPUs if not set."
+)
+flags.DEFINE_string(
+    "coordinator",
+    None,
+    "host:port of process 0. Not set, with the next two: what the cluster's environment says "
+    "(KERAS_DISTRIBUTION_*, Slurm, Open MPI, GKE, Cloud TPU), or this process alone.",
+)
+flags.DEFINE_integer("num_processes", None, "Processes in all.")
+flags.DEFINE_integer("process_id", None, "This process, from 0.")
+flags.DEFINE_integer("start_timeout", 300, "Seconds to wait for the other processes.")
+flags.DEFINE_integer(
+    "heartbeat_timeout", 100, "Seconds without a sign of life after which a process is lost."
+)
 flags.mark_flags_as_required(["recipe", "data"])
 
 
@@ -39,6 +68,12 @@ def main(argv):
     if not FLAGS.out and not FLAGS.dry_run:
         raise app.UsageError("--out names the folder of the run")
     from keras_hybrid.training.callbacks import TrainingDivergedError
+    from keras_hybrid.training.cluster import (
+        ProcessLostError,
+        cluster_from_flags,
+        end_process,
+    )
+    from keras_hybrid.training.distribution import open_distribution
     from keras_hybrid.training.dry_run import dry_run
     from keras_hybrid.training.recipe import load_recipe, override
     from keras_hybrid.training.run import train
@@ -49,20 +84,38 @@ def main(argv):
     path = Path(FLAGS.recipe)
     if path.suffix != ".py":
         path = Path(__file__).parent / f"{FLAGS.recipe}.py"
+    expected = (ValueError, TrainingDivergedError, ProcessLostError)
+    distribution = None
     try:
         recipe = override(load_recipe(path, FLAGS.variant), argv[1:])
         if FLAGS.dry_run:
             print(dry_run(recipe, open_source(FLAGS.data, FLAGS.data_dir)))
             return
+        cluster = cluster_from_flags(
+            FLAGS.coordinator,
+            FLAGS.num_processes,
+            FLAGS.process_id,
+            start_timeout=FLAGS.start_timeout,
+            heartbeat_timeout=FLAGS.heartbeat_timeout,
+        )
+        distribution = open_distribution(FLAGS.distribute, FLAGS.devices, cluster)
         run = train(
             recipe,
             FLAGS.data,
             FLAGS.out,
             data_dir=FLAGS.data_dir,
             tensorboard=FLAGS.tensorboard,
+            distribution=distribution,
         )
-    except (ValueError, TrainingDivergedError) as error:
-        sys.exit(f"train.py: {error}")
+    except BaseException as error:
+        text = f"train.py: {error}" if isinstance(error, expected) else traceback.format_exc()
+        if distribution is not None and distribution.share.processes > 1:
+            end_process(text)  # the others would wait for this one
+        if isinstance(error, expected):
+            sys.exit(text)
+        raise
+    if run is None:  # another process writes and prints
+        return
     print(f"{run.folder}: accuracy {run.history[-1]['val_accuracy']:.2%} after {recipe.epochs}")
 
 

@@ -6,12 +6,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class ScaledAdamW(keras.optimizers.AdamW):
-    """Keras' AdamW with two additions that recipes need.
+    """Keras' AdamW with three additions that recipes need.
 
     - `multipliers` scale the learning rate variable by variable, and with it the weight decay:
       what layer-wise decay is made of.
     - Where gradients accumulate, the moving average takes one step with each update of the
       weights. Keras' takes one with every batch.
+    - On mirrored devices, gradients are clipped by the norm of their sum.
 
     Args:
         learning_rate: a number or a schedule.
@@ -50,6 +51,22 @@ class ScaledAdamW(keras.optimizers.AdamW):
                 super()._apply_weight_decay([variables[position] for position in positions])
         finally:
             self.weight_decay = weight_decay
+
+    def _clip_gradients(self, grads):
+        """On mirrored devices, the norm is that of the sum of their gradients.
+
+        Differs from Keras, which clips what each device has before it sums.
+        """
+        if not self.global_clipnorm or keras.backend.backend() != "tensorflow":
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return super()._clip_gradients(grads)
+        norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, grads))
+        factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
+        return [gradient * tf.cast(factor, gradient.dtype) for gradient in grads]
 
     def _update_model_variables_moving_average(self, trainable_variables):
         """The average starts at the weights after the first update."""

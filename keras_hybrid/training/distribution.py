@@ -8,6 +8,7 @@ import contextlib
 
 import keras
 
+from keras_hybrid.training.recipe import Recipe
 from keras_hybrid.training.share import ALONE, Share
 
 DISTRIBUTIONS = ("none", "mirrored", "data_parallel")
@@ -18,7 +19,7 @@ class Distribution:
 
     Attributes:
         share: what the process reads of each batch.
-        changes_layers: whether `prepare` changes what a saved model would hold.
+        changes_layers: whether `join_layers` changes what a saved model would hold.
     """
 
     share: Share = ALONE
@@ -29,13 +30,24 @@ class Distribution:
         """Whether this process is the one that writes and prints."""
         return self.share.index == 0
 
+    def check(self, recipe: Recipe):
+        """Checks that a recipe can be trained so.
+
+        Raises:
+            ValueError: where it cannot.
+        """
+        self.share.check(recipe.step_batch_size)
+
     @contextlib.contextmanager
     def scope(self):
         """Where the model is built and trained."""
         yield
 
-    def prepare(self, network: keras.Model):
-        """Makes a network's layers work as one across devices; after its state has been loaded."""
+    def join_layers(self, network: keras.Model):
+        """Makes a new network's layers work as one across devices."""
+
+    def part_draws(self, network: keras.Model):
+        """Makes random layers draw apart on each device; after the state has been loaded."""
 
     def broadcast(self, content: bytes | None) -> bytes | None:
         """The first process' content, in all processes."""
@@ -97,10 +109,20 @@ class Mirrored(Distribution):
         with self._strategy.scope():
             yield
 
-    def prepare(self, network):
+    def check(self, recipe):
+        super().check(recipe)
+        if recipe.accumulation_steps > 1:  # Keras sums gradients in a branch, TensorFlow refuses
+            raise ValueError(
+                "Gradients do not accumulate on mirrored devices; `distribute=data_parallel` on "
+                f"JAX does so. Received: accumulation_steps={recipe.accumulation_steps}"
+            )
+
+    def join_layers(self, network):
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
+
+    def part_draws(self, network):
         for variable in network.variables:
             if not variable.path.endswith("seed_generator_state"):
                 continue

@@ -16,6 +16,7 @@ from keras_hybrid.training.distillation import DistillationView, head_logits
 from keras_hybrid.training.distribution import Distribution
 from keras_hybrid.training.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
 from keras_hybrid.training.finetuning import load_initial_weights
+from keras_hybrid.training.fused_norms import fuse_norms
 from keras_hybrid.training.optimization import make_optimizer
 from keras_hybrid.training.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
 from keras_hybrid.training.recipe import Recipe
@@ -115,6 +116,7 @@ def train(
 
 def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard):
     share, is_main = distribution.share, distribution.is_main
+    distribution.check(recipe)
     steps = steps_per_epoch(source, recipe, share)
     distribution.agree("recipe and data", json.dumps([source.name, recipe.as_dict()]))
     if is_main:
@@ -134,6 +136,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
         load_initial_weights(model, recipe)
     network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
+    distribution.join_layers(network)
     teacher = open_teacher(recipe, len(source.class_names)) if recipe.teacher else None
     cached = None
     if recipe.teacher_cache is not None:
@@ -141,7 +144,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     view, average = training_view(network, recipe, None if cached else teacher)
     compile_for_training(view, recipe, steps)
     history = load_state(state_path, view, state) if resumed else []
-    distribution.prepare(view)
+    distribution.part_draws(view)
     training_data = training_dataset(source, recipe, len(history), share, cached)
     validation_data = evaluation_dataset(source, recipe, share=share)
     if is_main:
@@ -200,6 +203,8 @@ def training_view(
         teacher: None where there is none, or its logits come with the labels.
     """
     outputs = head_logits(network) if recipe.teacher else logits_view(network).output
+    fused = fuse_norms(keras.Model(network.input, outputs))
+    inputs, outputs = fused.input, fused.output
     average = None
     if recipe.ema_momentum is not None:
         momentum = recipe.ema_momentum ** (1 / recipe.accumulation_steps)  # norms see each batch
@@ -207,8 +212,8 @@ def training_view(
         average = MovingAverage(statistics)
     name = f"{network.name}_logits"
     if recipe.teacher is None:
-        return keras.Model(network.input, outputs, name=name), average
-    view = DistillationView(network.input, outputs, recipe=recipe, teacher=teacher, name=name)
+        return keras.Model(inputs, outputs, name=name), average
+    view = DistillationView(inputs, outputs, recipe=recipe, teacher=teacher, name=name)
     return view, average
 
 

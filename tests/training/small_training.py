@@ -1,5 +1,7 @@
 """Small data, a small recipe and a small network, for the tests and the programs they kill."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -36,17 +38,33 @@ def make_source():
     return ImageSource("greys", tuple("abcd"), {"train": 32, "test": 8}, open_split)
 
 
-def make_tiny_network(recipe, num_classes, any_size=False):
-    """A network with batch norm, dropout and drop path, which trains in milliseconds."""
+def make_tiny_network(recipe, num_classes, any_size=False, random=True):
+    """A network with batch norm, dropout and drop path, which trains in milliseconds.
+
+    Without `random`, nothing is dropped.
+    """
     from keras_hybrid.layers import DropPath
 
     size = None if any_size else recipe.resolution
     image = keras.Input((size, size, 3), name="image")
     x = keras.layers.Conv2D(4, 8, strides=8, name="conv")(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
-    x = DropPath(0.2, name="drop_path")(x)
+    x = DropPath(0.2 * random, name="drop_path")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    x = keras.layers.Dropout(0.3, name="dropout")(x)
+    x = keras.layers.Dropout(0.3 * random, name="dropout")(x)
     x = keras.layers.Dense(num_classes, name="fc")(x)
     x = keras.layers.Activation("softmax", name="predictions")(x)
     return keras.Model(image, x, name="tiny")
+
+
+# 20 steps, with mixing, clipping, weight decay and the moving average.
+DISTRIBUTED_RECIPE = dataclasses.replace(
+    RECIPE,
+    epochs=10,
+    batch_size=16,
+    mixup=0.8,
+    cutmix=1.0,
+    clip_norm=0.5,
+    ema_momentum=0.9,
+    weight_decay=0.05,
+)
