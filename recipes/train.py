@@ -84,7 +84,7 @@ def main(argv):
     path = Path(FLAGS.recipe)
     if path.suffix != ".py":
         path = Path(__file__).parent / f"{FLAGS.recipe}.py"
-    expected = (ValueError, TrainingDivergedError, ProcessLostError)
+    expected = (ValueError, TrainingDivergedError, ProcessLostError, OSError, ImportError)
     distribution = None
     try:
         recipe = override(load_recipe(path, FLAGS.variant), argv[1:])

@@ -99,7 +99,13 @@ def _from_catalogue(recipe, builder, tag):
 
 def _from_applications(recipe, name):
     build = getattr(keras.applications, name)
-    model = build(weights="imagenet", classifier_activation=None)
+    try:
+        model = build(weights="imagenet", classifier_activation=None)
+    except Exception as error:  # Keras raises no narrower one where a download fails
+        raise ValueError(
+            f"Keras cannot build the teacher with its published weights ({error}). "
+            f"Received: teacher={name!r}"
+        ) from error
     resolution = recipe.teacher_resolution or model.input_shape[1]
     if resolution != model.input_shape[1]:
         published, shape = model, (resolution, resolution, 3)

@@ -290,3 +290,13 @@ def test_two_heads_are_those_of_an_iformer():
     heads = keras_hybrid.training_heads(both)(x)
     for index, head in enumerate(("head", "head_distillation")):
         np.testing.assert_allclose(logits[:, index], heads[head], atol=1e-6)
+
+
+def test_a_teacher_that_cannot_be_downloaded_is_an_error_in_a_line(recipe, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "ConvNeXtTiny", refuse)
+    recipe = dataclasses.replace(recipe, teacher="ConvNeXtTiny")
+    with pytest.raises(ValueError, match="URL fetch failure.*teacher='ConvNeXtTiny'"):
+        open_teacher(recipe, 1000)
