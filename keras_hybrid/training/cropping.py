@@ -91,8 +91,20 @@ def decode_central_crop(encoded, resolution, crop_fraction, interpolation):
 
 def resize(image, size, interpolation):
     """Resizes with antialiasing, and keeps the values within 0 to 255."""
-    image = tf.image.resize(image, size, method=interpolation, antialias=True)
-    return tf.clip_by_value(image, 0.0, 255.0)
+
+    def antialiased():
+        return tf.image.resize(image, size, method=interpolation, antialias=True)
+
+    if interpolation == "bilinear":
+        # Where nothing shrinks, TensorFlow's plain kernel does the same several times faster.
+        resized = tf.cond(
+            tf.reduce_all(size >= tf.shape(image)[:2]),
+            lambda: tf.image.resize(image, size, method=interpolation),
+            antialiased,
+        )
+    else:
+        resized = antialiased()
+    return tf.clip_by_value(resized, 0.0, 255.0)
 
 
 def random_flip(image, probability, seed):

@@ -79,3 +79,13 @@ def test_flips_come_as_often_as_asked():
     flipped = [np.array_equal(flip(tf.constant(seed)), image[:, ::-1]) for seed in range(DRAWS)]
     assert abs(np.mean(flipped) - 0.3) < 0.05
     assert cropping.random_flip(image, 0, [0, 0]) is image
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(7, 9), (13, 8), (20, 30), (5, 31)], ids=str)
+def test_resizing_is_antialiased_whatever_the_size(size, interpolation):
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, (13, 17, 3)).astype("float32"))
+    expected = tf.image.resize(image, size, interpolation, antialias=True)
+    expected = np.clip(expected, 0, 255)
+    found = cropping.resize(image, tf.stack(size), interpolation)
+    np.testing.assert_allclose(found, expected, atol=1e-2)
