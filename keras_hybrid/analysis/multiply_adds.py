@@ -10,7 +10,21 @@ from keras_hybrid.layers import DotProductAttention
 
 
 def multiply_adds_of(call: Call) -> int:
-    """Multiply-adds of a call's convolution or matrix products for one image; else 0."""
+    """Multiply-adds of a call's convolution or matrix products for one image; else 0.
+
+    Raises:
+        ValueError: where they depend on a length that is not known.
+    """
+    try:
+        return _multiply_adds(call)
+    except TypeError as error:  # None times a number
+        raise ValueError(
+            "All lengths but the batch's must be known to count multiply-adds. Received: "
+            f"{call.operation.name} with inputs {[tensor.shape for tensor in call.inputs]}"
+        ) from error
+
+
+def _multiply_adds(call):
     layer, inputs = call.operation, [tensor.shape for tensor in call.inputs]
     output = call.outputs[0].shape if call.outputs else ()
     if isinstance(layer, layers.DepthwiseConv2D):
@@ -45,16 +59,14 @@ def _pixels(layer, shape):
 def _einsum(layer, shape):
     """The product of the lengths of all letters of "abc,cde->abde" but the batch's."""
     operands, _ = layer.equation.replace(" ", "").split("->")
-    left, right = operands.split(",")
-    letters, right = left.replace("...", ""), right.replace("...", "")
-    known = dict(zip(right, layer.kernel.shape, strict=True))
-    # What "..." stands for comes first, and the batch before all.
-    tail = shape[len(shape) - len(letters) :]
-    known |= dict(zip(letters, tail, strict=True))
-    total = math.prod(size for size in known.values() if size is not None)
-    if "..." in left:
-        total *= math.prod(size for size in shape[1 : len(shape) - len(letters)])
-    return total
+    left, right = (operand.replace("...", "") for operand in operands.split(","))
+    shape = (1, *shape[1:])  # one image
+    # What "..." stands for comes first.
+    before, lengths = shape[: len(shape) - len(left)], shape[len(shape) - len(left) :]
+    known = dict(zip(right, layer.kernel.shape, strict=True)) | dict(
+        zip(left, lengths, strict=True)
+    )
+    return math.prod(known.values()) * math.prod(before)
 
 
 def _multi_head_attention(layer, inputs, width):

@@ -73,7 +73,7 @@ def test_other_kinds_of_products_are_counted_too():
     x = layers.SeparableConv2D(5, 3, padding="same", name="separable")(x)
     x = layers.Reshape((192, 5))(x)
     x = layers.Conv1D(6, 3, strides=2, padding="same", name="line")(x)  # (96, 6)
-    x = layers.EinsumDense("abc,cd->abd", (None, 7), name="einsum")(x)
+    x = layers.EinsumDense("abc,cd->abd", (96, 7), name="einsum")(x)
     x = layers.EinsumDense("...c,cd->...d", 7, name="ellipsis")(x)
     y = layers.MultiHeadAttention(2, 4, value_dim=3, name="attention")(x, x)
     scores = keras.ops.matmul(y, keras.ops.transpose(y, (0, 2, 1)))  # (96, 96)
@@ -86,3 +86,10 @@ def test_other_kinds_of_products_are_counted_too():
     projections = 96 * (7 * 8 + 7 * 8 + 7 * 6 + 6 * 7)
     assert costs["attention"] == projections + 96 * 96 * (8 + 6)
     assert costs["matmul"] == 96 * 96 * 7
+
+
+def test_a_length_that_is_not_known_is_named():
+    sequence = keras.Input((None, 4))
+    model = keras.Model(sequence, layers.Dense(3, name="words")(sequence))
+    with pytest.raises(ValueError, match=r"Received: words with inputs \[\(None, None, 4\)\]"):
+        layer_costs(model)
