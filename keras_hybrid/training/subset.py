@@ -50,9 +50,11 @@ def subset(
     def open_split(split):
         mask, labels = tf.constant(kept[split]), tf.constant(new_label)
         examples = source.split(split).enumerate().filter(lambda index, _: mask[index])
-        return examples.map(
+        examples = examples.map(
             lambda _, example: {**example, "label": tf.gather(labels, example["label"])}
         )
+        # Keras warns where it does not know how many there are.
+        return examples.apply(tf.data.experimental.assert_cardinality(sizes[split]))
 
     name = f"{source.name}, classes {' '.join(classes)}"
     if images_per_class is not None:
