@@ -43,17 +43,16 @@ def affine(image, matrix, fill=FILL):
         matrix: six numbers a b c d e f of x' = a x + b y + c, y' = d x + e y + f.
         fill: colour of what comes from outside.
     """
-    # An extra channel of ones tells what comes from outside, softly at the border.
-    padded = tf.concat([image - tf.constant(fill), tf.ones_like(image[..., :1])], -1)
+    # Outside, the difference to the fill is 0: the border is blended softly.
     moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=padded[None],
+        images=(image - tf.constant(fill))[None],
         transforms=tf.concat([tf.reshape(matrix, [1, 6]), tf.zeros([1, 2])], -1),
         output_shape=tf.shape(image)[:2],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.0,
     )[0]
-    return moved[..., :3] + tf.constant(fill)
+    return moved + tf.constant(fill)
 
 
 def rotate(image, degrees):
