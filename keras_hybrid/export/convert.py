@@ -11,7 +11,7 @@ import numpy as np
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.marks import remove_marks
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
-from keras_hybrid.quantization.calibration import batches, calibrate
+from keras_hybrid.quantization.calibration import batches, calibrate, check_calibrated
 from keras_hybrid.quantization.rewrite import is_quantized, quantize
 from keras_hybrid.quantization.surgery.editing import EditableModel
 from keras_hybrid.quantization.surgery.fuse import formulated
@@ -61,7 +61,7 @@ def export_tflite(
             point in the file say.
         output: type of the outputs: "float32", or of a file in int8 also "int8" and "uint8".
         representative_data: images, or batches of them, to calibrate a float model with for
-            "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.quantization.calibrate`.
+            "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.calibrate`.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
         labels: names of the classes, in order, for the file's metadata.
@@ -149,6 +149,10 @@ def _prepare(model, precision, data, types):
             f"Integers at input and output are for precision in {INTEGER}. "
             f"Received: precision={precision!r}, input={types[0]!r}, output={types[1]!r}"
         )
+    if quantized:
+        if data is not None:
+            calibrate(model, data)
+        check_calibrated(model)
     if quantized or precision not in INTEGER:
         return model, None
     if data is None:

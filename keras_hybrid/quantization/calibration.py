@@ -9,6 +9,7 @@ from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizer
 from keras_hybrid.quantization.kernels import QuantizedKernel
 
 METHODS = ("min_max", "moving_average", "percentile")
+INITIAL_RANGE = (-6.0, 6.0)  # TFMOT's
 KERNEL_RANGES = ("max", "mse")
 CLIPPINGS = tuple(np.linspace(0.6, 1.0, 21))  # of a channel's greatest value
 
@@ -130,6 +131,16 @@ def calibrate(
             if isinstance(layer, QuantizedKernel):
                 layer.clip_range(CLIPPINGS)
     return model
+
+
+def check_calibrated(model: keras.Model):
+    """Raises a ValueError where no calibration or training has given a model its ranges."""
+    learned = [x for x in fake_quantizers(model) if x.has_range and x.fixed_range is None]
+    if learned and all(x.seen_range is None and x.range == INITIAL_RANGE for x in learned):
+        raise ValueError(
+            "The model's ranges were never calibrated or trained: run representative images "
+            f"through `keras_hybrid.calibrate`. Received: model {model.name!r}"
+        )
 
 
 class observing:

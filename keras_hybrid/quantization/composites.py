@@ -187,28 +187,25 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
-    """`TwoSlopeReLU` in int8, as second * x + relu((first - second) * x).
+    """`TwoSlopeReLU` in int8: both products on one grid, so that their maximum is exact.
 
-    max(a, b) = b + relu(a - b): products and sums have fast int8 kernels, MAXIMUM has none.
-    `first_scale` is expected to be 1: a range does what clipping and scaling did.
+    `first_scale` is expected to be 1: a range does what clipping and scaling did. The output is
+    rounded already.
     """
 
     def build(self, input_shape):
         super().build(input_shape)
         if self.first_scale != 1:
             self.rescaled = self._learned("rescaled")
-        self.difference = self._learned("difference")
-        self.line = self._learned("line")
-        self.bend = self._learned("bend")
+        self.lines = self._learned("lines")
 
     def call(self, inputs, training=None):
         features, first, second = inputs
         if self.first_scale != 1:
             first = self.rescaled(first * self.first_scale, training=training)
-        difference = self.difference(first - second, training=training)
         if features.shape[0] != 1:  # a single image's slopes broadcast as they are
             shape = (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
-            difference, second = ops.reshape(difference, shape), ops.reshape(second, shape)
-        line = self.line(features * second, training=training)
-        bend = self.bend(ops.relu(features * difference), training=training)
-        return line + bend
+            first, second = ops.reshape(first, shape), ops.reshape(second, shape)
+        first = self.lines(features * first, training=training)
+        second = self.lines(features * second, training=training)
+        return ops.maximum(first, second)

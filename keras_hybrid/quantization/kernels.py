@@ -35,7 +35,7 @@ class QuantizedKernel:
     def quantized_kernel(self, training=False):
         """The kernel as it is computed with, in the kernel's shape."""
         if self.exact:  # set for comparisons, in eager calls only
-            return ops.convert_to_tensor(self.kernel)
+            return self._back(self._with_channels_last(self.kernel))
         return self._back(self._rounded(update=bool(training) and not self.frozen))
 
     def _rounded(self, update):

@@ -18,7 +18,7 @@ from keras_hybrid.quantization.preparation import (
 from keras_hybrid.quantization.stay_float import Requantize, StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
-from keras_hybrid.quantization.table import FUSES_INTO, PROFILES, SAME, fusable, rule_of
+from keras_hybrid.quantization.table import FUSES_INTO, INSIDE, PROFILES, SAME, fusable, rule_of
 
 
 def quantize(
@@ -166,6 +166,9 @@ class _Rewriting:
                     together.append([origins[value] for value in step.inputs])
         for value, step in self.producers.items():
             if origins[value] is not value or self._fused_with_next(value):
+                continue
+            inside = step in self.rules and self.rules[step].output == INSIDE
+            if inside and self.int8[step]:
                 continue
             if self.int8[step] or any(self.int8[x] for x in self.model.consumers(value)):
                 self._round(value, step, value in symmetric)

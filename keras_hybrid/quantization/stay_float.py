@@ -12,7 +12,8 @@ ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplifie
 class StayFloat(keras.layers.Layer):
     """Keeps the converter from computing what follows in int8; nothing else.
 
-    Between two roundings, the converter makes all it can int8. `export_tflite` removes the product from the file.
+    Between two roundings, the converter makes all it can int8. `export_tflite` removes the product
+    from the file.
 
     Input and output: any shape.
     """

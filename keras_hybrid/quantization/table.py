@@ -16,6 +16,7 @@ PROFILES = ("int8", "int8_cpu")
 
 LEARNED = "learned"
 SAME = "same"
+INSIDE = "inside"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Rule:
         twin: the layer class that takes its place, with the same configuration and weights; None
             where the layer itself will do.
         output: "learned" for a range of its own; "same" where values are only moved about, so that
-            input and output share a range; a pair for TFLite's fixed range of this operator.
+            input and output share a range; "inside" where the twin has rounded it; a pair for
+            TFLite's fixed range of this operator.
         symmetric: numbers of the inputs that are to be quantised around 0.
         one_range: whether all inputs must share a range.
         int8_cpu: whether it is computed in int8 in the profile of that name too, not in float; or
@@ -61,7 +63,12 @@ LAYERS = {
         int8_cpu=False,
         why_float=f"reciprocal square root: {NO_KERNEL}",
     ),
-    hybrid.TwoSlopeReLU: Rule(composites.QuantizedTwoSlopeReLU),
+    hybrid.TwoSlopeReLU: Rule(
+        composites.QuantizedTwoSlopeReLU,
+        output=INSIDE,
+        int8_cpu=False,
+        why_float=f"maximum: {NO_KERNEL}",
+    ),
     hybrid.GlobalTokens: ARITHMETIC,
     layers.Add: ARITHMETIC,
     layers.Multiply: ARITHMETIC,

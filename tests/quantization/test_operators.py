@@ -1,0 +1,122 @@
+"""Each kind of layer alone through int8: the file has no float, and computes what Keras does."""
+
+import pytest
+from keras import layers as L
+
+from keras_hybrid import layers as hybrid
+
+
+def conv(x, filters=16, kernel=3, **options):
+    return L.Conv2D(filters, kernel, padding="same", **options)(x)
+
+
+def attention(x, **options):
+    projections = [conv(x, kernel=1) for _ in range(3)]
+    return conv(hybrid.DotProductAttention(**options)(projections))
+
+
+def patches(x):
+    tokens = hybrid.UnfoldPatches(2)(x)
+    projections = [L.Dense(16)(tokens) for _ in range(3)]
+    attended = hybrid.DotProductAttention(4, separate_positions=True)(projections)
+    return conv(hybrid.FoldPatches(2)([attended, x]))
+
+
+def to_tokens(x):
+    tokens = L.Reshape((3, 16))(L.Dense(48)(L.GlobalAveragePooling2D()(x)))
+    return conv(hybrid.DotProductAttention(2)([x, L.Dense(16)(tokens), L.Dense(16)(tokens)]), 4)
+
+
+def dynamic_relu(x):
+    slopes = L.Dense(32)(L.GlobalAveragePooling2D()(x))
+    return conv(hybrid.DynamicReLU()([conv(x), slopes]))
+
+
+def sigmoid_values(x):
+    values = L.Activation("sigmoid")(conv(x, kernel=1))
+    return conv(hybrid.DotProductAttention()([conv(x, kernel=1), conv(x, kernel=1), values]))
+
+
+# Behind a convolution of stride 2: 8 x 8 pixels of 16 channels.
+CASES = {
+    "relu": lambda x: L.Dense(5)(L.GlobalAveragePooling2D()(conv(x, activation="relu"))),
+    "gelu": lambda x: conv(L.Activation("gelu")(x)),
+    "silu": lambda x: conv(L.Activation("silu")(x)),
+    "hard_silu": lambda x: conv(L.Activation("hard_silu")(x)),
+    "hard_sigmoid": lambda x: conv(L.Activation("hard_sigmoid")(x)),
+    "gate": lambda x: L.Multiply()([conv(x, activation="sigmoid"), conv(x, activation="tanh")]),
+    "depthwise": lambda x: conv(L.DepthwiseConv2D(3, depth_multiplier=3, strides=2)(x)),
+    "large_kernel": lambda x: conv(L.DepthwiseConv2D(7, padding="same")(x)),
+    "lonely_norm": lambda x: conv(L.BatchNormalization()(L.MaxPooling2D()(x))),
+    "layer_norm": lambda x: conv(L.LayerNormalization()(x)),
+    "three": lambda x: conv(L.Add()([x, conv(x), conv(x)])),
+    "concatenate": lambda x: conv(L.Concatenate()([conv(x, 8), conv(x, 4)])),
+    "attention": lambda x: attention(x),
+    "heads": lambda x: attention(x, num_heads=4),
+    "windows": lambda x: attention(x, num_heads=2, window_size=4),
+    "patches": patches,
+    "from_tokens": lambda x: L.Dense(4)(
+        hybrid.DotProductAttention(2)([L.Dense(16)(hybrid.GlobalTokens(3, 16)(x)), x, x])
+    ),
+    "to_tokens": to_tokens,
+    "dynamic_relu": dynamic_relu,
+    "sigmoid_values": sigmoid_values,
+}
+# Outside of XNNPACK's int8: look-up tables and rows of softmax.
+UNDELEGATED = {"GELU", "SOFTMAX", "HARD_SWISH", "EXP", "LOG", "MAXIMUM"}
+
+
+def network(small_network, case):
+    return small_network(lambda image: CASES[case](conv(image, strides=2)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_int8, case):
+    result = through_int8(network(small_network, case))
+    assert result.inspection.integer_offenders == ()
+    assert result.from_float >= 28
+    assert result.from_keras >= 35
+    assert set(result.inspection.undelegated) <= UNDELEGATED
+
+
+@pytest.mark.parametrize("case", ["heads", "layer_norm", "silu"])
+def test_int8_cpu_is_one_partition(small_network, through_int8, case):
+    result = through_int8(network(small_network, case), "int8_cpu")
+    assert result.inspection.partitions == 1
+    assert result.inspection.undelegated == {}
+    assert result.from_float >= 30
+    assert result.from_keras >= 35
+
+
+def test_kept_float_is_float_in_the_file(small_network, through_int8):
+    def function(image):
+        x = L.Conv2D(16, 3, activation="silu", name="first")(image)
+        x = L.Activation("gelu", name="curve")(L.Conv2D(16, 3, name="second")(x))
+        return L.Conv2D(8, 3, name="third")(x)
+
+    model = small_network(function)
+    result = through_int8(model, keep_float=("second", "curve"))
+    tensors = {tensor.producer for tensor in result.inspection.float_tensors}
+    assert tensors == {"DEQUANTIZE", "CONV_2D", "GELU"}
+    assert "MUL" not in tensors, "no mark is left in the file"
+    assert result.from_keras >= 40
+
+
+def test_equal_operators_share_a_range(small_network):
+    import keras_hybrid
+    from keras_hybrid.quantization.fake_quantize import FakeQuantize
+
+    model = keras_hybrid.quantize(network(small_network, "concatenate"))
+    inputs = next(x for x in model.layers if type(x) is L.Concatenate).input
+    rounders = {value._keras_history.operation for value in inputs}
+    assert len(rounders) == 1 and type(rounders.pop()) is FakeQuantize
+
+
+def test_keys_and_values_are_symmetric(small_network):
+    import keras_hybrid
+    from keras_hybrid.quantization.composites import QuantizedDotProductAttention
+
+    model = keras_hybrid.quantize(network(small_network, "sigmoid_values"))
+    layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))
+    _, key, value = (x._keras_history.operation for x in layer.input)
+    assert key.quantizer.symmetric and value.quantizer.symmetric
