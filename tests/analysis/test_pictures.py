@@ -59,8 +59,12 @@ def test_the_bridge_is_drawn_block_by_head_by_token(bridge, image, tmp_path):
     drawn = overlays(figure)
     # Three tokens of two heads: three blocks over pixels, two of them over tokens, too.
     assert len(drawn) == 3 * 2 * 3 + 2 * 2 * 3
-    np.testing.assert_array_equal(drawn[0], bridge[0].weights[1, 0, 0])
-    np.testing.assert_array_equal(drawn[3], bridge[1].weights[1, 0, ..., 0])
+    to_former, to_mobile = bridge[0].weights[1], bridge[1].weights[1]
+    for head in range(2):
+        for token in range(3):
+            np.testing.assert_array_equal(drawn[6 * head + token], to_former[head, token])
+            right = drawn[6 * head + 3 + token]
+            np.testing.assert_array_equal(right, to_mobile[head, ..., token])
     titles = [axes.get_title() for axes in figure.axes]
     assert titles.count("token 3") == 2
     labels = " ".join(axes.get_ylabel() for axes in figure.axes)
