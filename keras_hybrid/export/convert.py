@@ -238,7 +238,9 @@ def _servable(model, shape, input_type, preprocessing, top_k):
     constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
 
     class Servable(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec(shape, input_type, name="image")])
+        @tf.function(
+            input_signature=[tf.TensorSpec(shape, input_type, name="image")], autograph=False
+        )
         def serve(self, image):
             x = tf.cast(image, "float32")
             if preprocessing is not None:
