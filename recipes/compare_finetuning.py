@@ -4,10 +4,11 @@
 
 Three runs, each resumed where it was interrupted: recipes/digits.py on the digits 0 to 4; its trunk
 with a new head by the family's recipe of recipes/finetune/ on the digits 5 to 9 with 20 images of
-each; and the same images from scratch by recipes/digits.py, in as many steps. Prints both side by
-side, on all test images of the digits 5 to 9, and draws them epoch by epoch.
-Arguments after the flags replace numbers of the two runs on the new digits. Takes 5 to 8 minutes
-on two cores.
+each; and the same images from scratch by recipes/digits.py, in as many steps: eight epochs, 40
+steps. Prints both side by side, on all test images of the digits 5 to 9, and draws them epoch by
+epoch. Arguments after the flags replace numbers of the two runs on the new digits. With time enough
+the smallest network learns these small images as well from scratch: MobileViTXXS with epochs=40
+warmup_epochs=2 had 92.66 % either way. Takes 3 to 5 minutes on two cores.
 """
 
 import dataclasses
@@ -30,9 +31,9 @@ FAMILIES = {"MobileFormer": "mobile_former", "MobileViT": "mobilevit", "IFormer"
 # What 100 small images of digits need, fine-tuned or not.
 SMALL = (
     "resolution=64",
-    "epochs=40",
+    "epochs=8",
     "batch_size=20",
-    "warmup_epochs=2",
+    "warmup_epochs=1",
     "flip_probability=0",
     "crop_area=0.7,1",
     "crop_aspect=0.85,1.18",
