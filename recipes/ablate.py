@@ -191,8 +191,8 @@ def write_table(folder, ablation, recipe, source, rows):
     timed = ""
     if latencies:
         timed = (
-            "Latency: float32 .tflite of the first seed, one thread of this machine, CPU time, "
-            "all rows timed in turns. "
+            " Latency: float32 .tflite of the first seed, one thread of this machine, CPU time, "
+            "all rows timed in turns."
         )
     text = f"""# {ablation.title}: {recipe.model} on {source.name}
 
@@ -201,7 +201,7 @@ comparable with the paper's, which stand beside them for the order of the rows. 
 {len(rows)} runs of {recipe.epochs} epochs; accuracy on the {images} images of the split \
 "{source.evaluation_split}" after the last epoch (one image is {100 / images:.2f} %). \
 Parameters and multiply-adds are those of the networks trained here; the paper's are of \
-{ablation.model} at its size. {timed}
+{ablation.model} at its size.{timed}
 
 {ablation_table(ablation, rows, latencies)}
 

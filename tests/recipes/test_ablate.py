@@ -156,3 +156,20 @@ def test_the_order_says_what_the_spread_does_not_tell_apart():
         "Order here: + DY-ReLU in Mobile > + Former and Bridge ~ Mobile (using ReLU)."
     )
     assert "Order in the paper: + DY-ReLU in Mobile > + Former and Bridge > Mobile" in text
+
+
+def test_committed_tables_are_those_of_their_rows(root):
+    folders = [path.parent for path in (root / "recipes" / "ablations").glob("*/table.md")]
+    assert folders
+    for folder in folders:
+        text = (folder / "table.md").read_text()
+        claim = json.loads((folder / "ablation.json").read_text())
+        runs = lines_of(folder)
+        ablation = ABLATIONS[claim["table"]]
+        assert order_of_rows(ablation, runs) in text
+        for line in ablation_table(ablation, runs).splitlines()[2:]:
+            measured = line.split("|")[1:8]
+            assert "|".join(measured) in text
+        assert f"**{claim['data']}**" in text and "**not on ImageNet**" in text
+        assert {run["epochs"] for run in runs} == {claim["recipe"]["epochs"]}
+        assert not re.search(r"/(home|tmp|work|root)/", text)
