@@ -54,3 +54,8 @@ def same_random_numbers():
     """Each test draws the same random weights whenever and wherever it runs."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first: at the end of a run in parallel, short tests fill both workers."""
+    items.sort(key=lambda item: "notebooks" not in item.path.parts)
