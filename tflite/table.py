@@ -132,6 +132,7 @@ def prepare(name, folder):
 
     import keras_hybrid
     from keras_hybrid.export.bare_graph import export_bare_graph
+    from keras_hybrid.export.random_weights import randomise_norms
 
     path, bare = folder / f"{name}.tflite", folder / f"{name}_bare.tflite"
     facts = folder / f"{name}.json"
@@ -145,7 +146,7 @@ def prepare(name, folder):
         keras_hybrid.export_tflite(model, path, fused=False)  # as Keras gives it
     else:
         model = keras_hybrid.build_model(name, weights=None)
-        randomise(model)
+        randomise_norms(model)
         keras_hybrid.export_tflite(model, path)
         if FLAGS.efficiency:
             row["bare"] = str(bare)
@@ -153,18 +154,6 @@ def prepare(name, folder):
         row["multiply_adds"] = keras_hybrid.count_multiply_adds(model)
     facts.write_text(json.dumps(row))
     return row
-
-
-def randomise(model):
-    """Gives norms and biases values, as training does: fresh ones would vanish from the file."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    for variable in model.variables:
-        if variable.path.endswith(("gamma", "moving_variance")):
-            variable.assign(random.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith(("beta", "moving_mean", "bias")):
-            variable.assign(random.normal(0, 0.1, variable.shape))
 
 
 def show(rows, earlier):
