@@ -18,6 +18,7 @@ from keras_hybrid.quantization.preparation import (
 from keras_hybrid.quantization.stay_float import Requantize, StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
+from keras_hybrid.quantization.surgery.scaling import edit_products_and_sums
 from keras_hybrid.quantization.table import FUSES_INTO, INSIDE, PROFILES, SAME, fusable, rule_of
 
 
@@ -66,6 +67,7 @@ def quantize(
     edit_activations(editable)
     edit_long_sums(editable)
     edit_batch_norms(editable)
+    edit_products_and_sums(editable)
     floats = _kept_float(model, editable, keep_float)
     rewriting = _Rewriting(editable, profile, floats, rules or {}, activation_quantizer)
     rewriting.run(weight_quantizer)

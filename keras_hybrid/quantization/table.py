@@ -89,6 +89,7 @@ LAYERS = {
     hybrid.ChannelShuffle: MOVES,
     hybrid.CropToReference: MOVES,
     hybrid.FoldPatches: MOVES,
+    layers.Rescaling: ARITHMETIC,
     hybrid.PadToMultiple: MOVES,
     hybrid.SelectToken: MOVES,
     hybrid.SplitChannels: MOVES,

@@ -47,6 +47,7 @@ CASES = {
     "gate": lambda x: L.Multiply()([conv(x, activation="sigmoid"), conv(x, activation="tanh")]),
     "depthwise": lambda x: conv(L.DepthwiseConv2D(3, depth_multiplier=3, strides=2)(x)),
     "large_kernel": lambda x: conv(L.DepthwiseConv2D(7, padding="same")(x)),
+    "scaling": lambda x: conv(L.MaxPooling2D()(L.Rescaling(0.5, offset=0.25)(x))),
     "lonely_norm": lambda x: conv(L.BatchNormalization()(L.MaxPooling2D()(x))),
     "layer_norm": lambda x: conv(L.LayerNormalization()(x)),
     "three": lambda x: conv(L.Add()([x, conv(x), conv(x)])),

@@ -19,6 +19,7 @@ from keras_hybrid.quantization.surgery.hard_sigmoid import fold_dynamic_relus, f
 from keras_hybrid.quantization.surgery.layer_norm import fold_layer_norms
 from keras_hybrid.quantization.surgery.position_encoding import fold_depthwise_residuals
 from keras_hybrid.quantization.surgery.regularisers import remove_regularisers
+from keras_hybrid.quantization.surgery.scaling import fold_scalings
 
 
 def count(model, *classes):
@@ -83,6 +84,45 @@ def test_regularisers_go(check_pass):
     y = layers.Dropout(0.5)(own.DropPath(0.5)(layers.Dense(3)(x)))
     result = check_pass(remove_regularisers, model_of(x, y))
     assert count(result, layers.Dropout, own.DropPath) == 0
+
+
+def normalization(**options):
+    return layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 0.6, 0.7], **options)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_factors_of_image_scaling_go_into_the_convolutions_after(check_pass, padded):
+    x = image(channels=3)
+    y = normalization()(layers.Rescaling(1 / 255, offset=0.1)(x))
+    y = layers.ZeroPadding2D()(y) if padded else y
+    y = layers.Add()([layers.Conv2D(5, 3)(y), layers.Conv2D(5, 3, use_bias=False)(y)])
+    result = check_pass(fold_scalings, model_of(x, y))
+    assert count(result, layers.Normalization) == 0
+    (scaling,) = (layer for layer in result.layers if isinstance(layer, layers.Rescaling))
+    assert scaling.scale == 1, "only the offset is left: zeros are padded behind it"
+
+
+def test_image_scaling_goes_whole_where_nothing_is_padded(check_pass):
+    x = image(channels=3)
+    y = layers.Dense(4)(normalization(invert=True)(layers.Rescaling([1.0, 2.0, 3.0], 0.5)(x)))
+    result = check_pass(fold_scalings, model_of(x, y))
+    assert count(result, layers.Normalization, layers.Rescaling) == 0
+
+
+def test_image_scaling_stays_where_others_see_it(check_pass):
+    x = image(channels=3)
+    y = normalization()(x)
+    y = layers.Concatenate()([layers.Conv2D(5, 1)(y), layers.DepthwiseConv2D(1)(y)])
+    result = check_pass(fold_scalings, model_of(x, y))
+    assert count(result, layers.Rescaling) == 1
+
+
+def test_adapted_statistics_are_those_that_are_folded(check_pass):
+    x = image(channels=3)
+    layer = layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3)))
+    result = check_pass(fold_scalings, model_of(x, layers.Conv2D(5, 1)(layer(x))))
+    assert count(result, layers.Normalization) == 0
 
 
 @pytest.mark.parametrize("order", [1, -1])

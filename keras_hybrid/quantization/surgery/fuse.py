@@ -19,10 +19,12 @@ from keras_hybrid.quantization.surgery.hard_sigmoid import edit_dynamic_relus, e
 from keras_hybrid.quantization.surgery.layer_norm import edit_layer_norms
 from keras_hybrid.quantization.surgery.position_encoding import edit_position_encodings
 from keras_hybrid.quantization.surgery.regularisers import edit_regularisers
+from keras_hybrid.quantization.surgery.scaling import edit_scalings
 
 # In this order: a later edit finds what an earlier one brought side by side.
 FUSIONS = (
     edit_regularisers,
+    edit_scalings,
     edit_batch_norms,
     edit_position_encodings,
     edit_averaged_heads,
@@ -39,11 +41,11 @@ FORMULATIONS = (edit_large_kernels, edit_depth_multipliers)
 def fuse(model: keras.Model) -> keras.Model:
     """Folds what inference can compute once and for all into the weights.
 
-    Batch norm and layer scale go into the convolutions beside them, RepCPE's residual into its
-    kernel, two distillation heads into one, the attention scale into a projection, layer norm's
-    scale and offset into what follows and its mean into what comes before, hard sigmoids into
-    clipped dense layers, image-independent work on tokens into constants, channel shuffles into
-    the order of weights; drop path and dropout go.
+    Image scaling, batch norm and layer scale go into the convolutions beside them, RepCPE's
+    residual into its kernel, two distillation heads into one, the attention scale into a
+    projection, layer norm's scale and offset into what follows and its mean into what comes
+    before, hard sigmoids into clipped dense layers, image-independent work on tokens into
+    constants, channel shuffles into the order of weights; drop path and dropout go.
 
     Args:
         model: a functional model, of this package or of standard layers; it is left as it is.
