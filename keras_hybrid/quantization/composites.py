@@ -56,19 +56,22 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
 
     Args:
         float_softmax: whether the softmax between the int8 products is computed in float.
+        float_scores: whether the scores are, too; implies `float_softmax`.
     """
 
-    def __init__(self, *args, float_softmax: bool = False, **kwargs):
+    def __init__(self, *args, float_softmax: bool = False, float_scores: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.float_softmax = float_softmax
+        self.float_softmax = float_softmax or float_scores
+        self.float_scores = float_scores
 
     def build(self, input_shape):
         super().build(input_shape)
         query, key, _ = input_shape
-        self.scores = self._learned("scores")
+        self.scores = None if self.float_scores else self._learned("scores")
         self.weights_ = fixed_quantizer("weights", PROBABILITY)
         self.attended = self._learned("attended")
-        self.scaled = self._learned("scaled") if self._scale_of(query) != 1 else None
+        scaled = self._scale_of(query) != 1 and not self.float_scores
+        self.scaled = self._learned("scaled") if scaled else None
         if self._heads_by_zeros_shape(query):
             self.masked_query = self._learned("masked_query")
             self.selected = self._learned("selected")
@@ -82,9 +85,9 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             return self._from_tokens(query, key, value, training)
         if self._heads_by_zeros(key):
             return self._to_tokens(query, key, value, training)
-        query_heads, key_heads = self._to_heads(query), self._to_heads(key)
-        scores = ops.matmul(query_heads, ops.transpose(key_heads, (0, 1, 3, 2)))
-        weights = self._softmax(scores, query, training)
+        weights = self._softmax(
+            self._product(self._to_heads(query), self._to_heads(key)), query, training
+        )
         attended = self.attended(ops.matmul(weights, self._to_heads(value)), training=training)
         return self._from_heads(attended, query)
 
@@ -92,7 +95,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         num_tokens, channels = query.shape[1], value.shape[-1]
         masked = self.masked_query(self._zeros_between_heads(query), training=training)
         key, value = self._flat(key), self._flat(value)
-        scores = ops.matmul(masked, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
+        scores = self._product(masked, key)  # (batch, heads * M, N)
         weights = self._softmax(scores, query, training)
         x = self.attended(ops.matmul(weights, value), training=training)
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
@@ -105,7 +108,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         keys = self.masked_key(self._zeros_between_heads(key), training=training)
         values = self.masked_value(self._zeros_between_heads(value), training=training)
         flat = self._flat(query)
-        scores = ops.matmul(flat, ops.transpose(keys, (0, 2, 1)))  # (batch, N, heads * M)
+        scores = self._product(flat, keys)  # (batch, N, heads * M)
         length = ops.shape(flat)[1]
         scores = ops.reshape(scores, (-1, length, heads, num_tokens))
         weights = self._softmax(scores, query, training)
@@ -113,11 +116,21 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         x = self.attended(ops.matmul(weights, values), training=training)
         return ops.reshape(x, (-1, *axes, value.shape[-1]))
 
+    def _product(self, query, key):
+        """query key^T."""
+        if self.float_scores:
+            query, key = query * MARK, key * MARK
+        return ops.matmul(query, ops.swapaxes(key, -1, -2))
+
     def _softmax(self, scores, query, training):
-        scores = self.scores(scores, training=training)
-        if self.scaled is not None:
-            scores = self.scaled(scores * self._scale_of(query.shape), training=training)
-        if self.float_softmax:
+        scale = self._scale_of(query.shape)
+        if not self.float_scores:
+            scores = self.scores(scores, training=training)
+        if scale != 1:
+            scores = scores * scale
+            if self.scaled is not None:
+                scores = self.scaled(scores, training=training)
+        if self.float_softmax and not self.float_scores:
             scores = scores * MARK
         return self.weights_(ops.softmax(scores, axis=-1), training=training)
 
@@ -128,7 +141,11 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         return self._heads_by_zeros(keras.KerasTensor(shape))
 
     def get_config(self):
-        return {**super().get_config(), "float_softmax": self.float_softmax}
+        return {
+            **super().get_config(),
+            "float_softmax": self.float_softmax,
+            "float_scores": self.float_scores,
+        }
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -189,6 +206,7 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
 class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
     """`TwoSlopeReLU` in int8: both products on one grid, so that their maximum is exact.
 
+    The grid is that of the maximum: what it clips of either product is never the greater one.
     `first_scale` is expected to be 1: a range does what clipping and scaling did. The output is
     rounded already.
     """
@@ -206,6 +224,7 @@ class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
         if features.shape[0] != 1:  # a single image's slopes broadcast as they are
             shape = (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
             first, second = ops.reshape(first, shape), ops.reshape(second, shape)
-        first = self.lines(features * first, training=training)
-        second = self.lines(features * second, training=training)
-        return ops.maximum(first, second)
+        first, second = features * first, features * second
+        if training or self.lines.observer is not None:
+            return self.lines(ops.maximum(first, second), training=training)
+        return ops.maximum(self.lines(first), self.lines(second))

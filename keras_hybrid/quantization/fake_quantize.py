@@ -17,6 +17,8 @@ class FakeQuantize(keras.layers.Layer):
     Args:
         quantizer: a TFMOT `Quantizer`, or its serialized form.
         frozen: whether the range stays as it is in training.
+        limits: None, or values that a learned range lies within, so that it clips as an operator
+            before it would.
 
     Attributes:
         observer: None, or a function of (layer, tensor) that sees every tensor; the layer then
@@ -27,10 +29,17 @@ class FakeQuantize(keras.layers.Layer):
     Input and output: any shape.
     """
 
-    def __init__(self, quantizer, frozen: bool = False, **kwargs):
+    def __init__(
+        self,
+        quantizer,
+        frozen: bool = False,
+        limits: tuple[float, float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.quantizer = tfmot.deserialize(quantizer)
         self.frozen = frozen
+        self.limits = None if limits is None else tuple(limits)
         self.observer = None
         self.exact = False
         self.supports_masking = True
@@ -46,13 +55,15 @@ class FakeQuantize(keras.layers.Layer):
         )
 
     def call(self, inputs, training=None):
+        limits = self.fixed_range or self.limits  # it clips, as the operator before it would
         if self.observer is not None:
-            if self.fixed_range is not None:  # it clips, as the operator before it would
-                inputs = ops.clip(inputs, *self.fixed_range)
+            inputs = inputs if limits is None else ops.clip(inputs, *limits)
             self.observer(self, inputs)
             return inputs
         if self.exact:
-            return inputs if self.fixed_range is None else ops.clip(inputs, *self.fixed_range)
+            return inputs if limits is None else ops.clip(inputs, *limits)
+        if training and self.limits:
+            inputs = ops.clip(inputs, *self.limits)
         update = bool(training) and not self.frozen
         return tfmot.apply(self.quantizer, inputs, self._range, update)
 
@@ -104,6 +115,7 @@ class FakeQuantize(keras.layers.Layer):
             **super().get_config(),
             "quantizer": tfmot.serialize(self.quantizer),
             "frozen": self.frozen,
+            "limits": self.limits,
         }
 
 

@@ -71,9 +71,9 @@ def edit_slopes(model: EditableModel, is_int8) -> dict:
         model: to be edited.
         is_int8: whether a step is computed in int8.
 
-    Returns: fixed ranges by value.
+    Returns: limits of ranges by value.
     """
-    ranges = {}
+    limits = {}
     for step in model.steps:
         if not step.is_a(TwoSlopeReLU) or not is_int8(step):
             continue
@@ -85,9 +85,9 @@ def edit_slopes(model: EditableModel, is_int8) -> dict:
             first.weights[name] = first.weights[name] * scale
         first.config["activation"] = second.edit().config["activation"] = "linear"
         step.edit().config["first_scale"] = 1.0
-        ranges[first.output] = (0.0, 6.0 * scale)
-        ranges[second.output] = (-1.0, 127 / 128)
-    return ranges
+        limits[first.output] = (0.0, 6.0 * scale)
+        limits[second.output] = (-1.0, 1.0)
+    return limits
 
 
 def _is_slope(model, step, activation):

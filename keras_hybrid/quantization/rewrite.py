@@ -139,18 +139,24 @@ class _Rewriting:
     def __init__(self, model: EditableModel, profile, floats, rules, activation_quantizer):
         self.model = model
         self.profile, self.activation_quantizer = profile, activation_quantizer
-        self.rules, self.int8 = {}, {}
+        self.rules, self.int8, self.settings = {}, {}, {}
         for step in model.steps:
             if step.is_a(keras.layers.InputLayer):
                 self.int8[step] = profile == "int8"
             elif step in floats:
                 self.int8[step] = False
             else:
-                self.rules[step] = rule_of(step, rules)
-                self.int8[step] = profile == "int8" or bool(self.rules[step].int8_cpu)
+                self.rules[step] = rule = rule_of(step, rules)
+                choice = True if profile == "int8" else rule.on_cpu(step)
+                self.settings[step] = choice if isinstance(choice, dict) else {}
+                self.int8[step] = bool(choice)
         self.producers = {value: step for step in model.steps for value in step.outputs}
+        self._follow_kernels()
         self._place_moves(floats)
-        self.fixed = edit_slopes(model, lambda step: self.int8[step])
+        if profile == "int8_cpu":
+            self._leave_islands()
+            self._place_moves(floats)
+        self.limits = edit_slopes(model, lambda step: self.int8[step])
 
     def run(self, weight_quantizer):
         """Puts the roundings in, then the twins."""
@@ -192,6 +198,50 @@ class _Rewriting:
                 if not any(self.model.is_output(value) for value in step.outputs):
                     self.int8[step] = all(self.int8[x] for x in after)
 
+    def _follow_kernels(self):
+        """An activation that a kernel computes on the way out is float where the kernel is."""
+        for step in self.rules:
+            if step.inputs and fusable(step):
+                kernel = self.producers[step.inputs[0]]
+                if kernel.layer_class in FUSES_INTO and not self.int8[kernel]:
+                    self.int8[step] = False
+
+    def _leave_islands(self):
+        """Leaves in float what lies between layers in float, unless it is worth conversions."""
+        islands = [
+            step
+            for step, rule in self.rules.items()
+            if self.int8[step] and not rule.island and not self._moves(step)
+        ]
+        while islands:
+            group, pending, worth = [], [islands[0]], False
+            while pending:
+                step = pending.pop()
+                if step in islands:
+                    islands.remove(step)
+                    group.append(step)
+                    pending += [self._origin(value) for value in step.inputs]
+                    pending += [x for value in step.outputs for x in self._readers(value)]
+                elif step not in group:
+                    worth = worth or self.int8[step]
+            if not worth:
+                self.int8.update(dict.fromkeys(group, False))
+
+    def _origin(self, value):
+        """The step that computes a value that is only moved about since."""
+        step = self.producers[value]
+        return self._origin(step.inputs[0]) if self._moves(step) else step
+
+    def _readers(self, value):
+        """The steps that compute with a value that is only moved about before."""
+        found = []
+        for step in self.model.consumers(value):
+            if self._moves(step):
+                found += [x for output in step.outputs for x in self._readers(output)]
+            else:
+                found.append(step)
+        return found
+
     def _moves(self, step):
         rule = self.rules.get(step)
         return rule is not None and rule.output == SAME and bool(step.inputs)
@@ -210,12 +260,13 @@ class _Rewriting:
 
     def _round(self, value, step, symmetric):
         """Puts a `FakeQuantize` behind a value."""
-        rule, bounds = self.rules.get(step), self.fixed.get(value)
-        if bounds is None and self.int8[step] and rule and isinstance(rule.output, tuple):
+        rule, bounds = self.rules.get(step), None
+        if self.int8[step] and rule and isinstance(rule.output, tuple):
             bounds = rule.output
         number = "" if len(step.outputs) == 1 else str(step.outputs.index(value))
         layer = FakeQuantize(
             tfmot.fixed(*bounds) if bounds else tfmot.learned(self.activation_quantizer, symmetric),
+            limits=self.limits.get(value),
             name=f"{step.name}_rounded{number}",
         )
         new = new_step(layer, [value], value.shape)
@@ -289,9 +340,7 @@ class _Rewriting:
             return
         step.edit()
         step.layer_class, step.partial = twin, True
-        special = self.rules[step].int8_cpu
-        if self.profile == "int8_cpu" and isinstance(special, dict):
-            step.config.update(special)
+        step.config.update(self.settings[step])
         if issubclass(twin, QuantizedKernel) and weight_quantizer is not None:
             step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
         elif issubclass(twin, Composite) and self.activation_quantizer is not None:

@@ -4,13 +4,14 @@ All that the rewrite knows about layers stands here. A layer class of your own i
 `quantize(model, rules={MyLayer: Rule(...)})`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 from keras import layers
 
 from keras_hybrid import layers as hybrid
-from keras_hybrid.quantization import activations, composites, kernels
+from keras_hybrid.quantization import activations, composites, cpu_choices, kernels
 
 PROFILES = ("int8", "int8_cpu")
 
@@ -32,7 +33,10 @@ class Rule:
         symmetric: numbers of the inputs that are to be quantised around 0.
         one_range: whether all inputs must share a range.
         int8_cpu: whether it is computed in int8 in the profile of that name too, not in float; or
-            more of the twin's configuration for that profile, where a part of it is.
+            more of the twin's configuration for that profile, where a part of it is; or a function
+            that says so of a `Step` (those of `cpu_choices`).
+        island: whether that profile computes it in int8 even between layers in float, as is worth
+            two conversions where int8 saves most; else it is float where all its neighbours are.
         why_float: for the report, why it or a part of it is not.
     """
 
@@ -40,8 +44,13 @@ class Rule:
     output: str | tuple[float, float] = LEARNED
     symmetric: tuple[int, ...] = ()
     one_range: bool = False
-    int8_cpu: bool | dict = True
+    int8_cpu: bool | dict | Callable = True
+    island: bool = False
     why_float: str = ""
+
+    def on_cpu(self, step) -> bool | dict:
+        """`int8_cpu` for one step."""
+        return self.int8_cpu(step) if callable(self.int8_cpu) else self.int8_cpu
 
 
 MOVES = Rule(output=SAME)
@@ -49,14 +58,24 @@ ARITHMETIC = Rule()
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
 
 LAYERS = {
-    layers.Conv2D: Rule(kernels.QuantizedConv2D),
-    layers.DepthwiseConv2D: Rule(kernels.QuantizedDepthwiseConv2D),
-    layers.Dense: Rule(kernels.QuantizedDense),
+    layers.Conv2D: Rule(
+        kernels.QuantizedConv2D,
+        int8_cpu=cpu_choices.convolution,
+        island=True,
+        why_float="so few input channels are slower in int8",
+    ),
+    layers.DepthwiseConv2D: Rule(
+        kernels.QuantizedDepthwiseConv2D,
+        int8_cpu=cpu_choices.depthwise,
+        why_float="between layers in float, or several outputs a channel: slower in int8",
+    ),
+    layers.Dense: Rule(kernels.QuantizedDense, island=True),
     hybrid.DotProductAttention: Rule(
         composites.QuantizedDotProductAttention,
         symmetric=(1, 2),
-        int8_cpu={"float_softmax": True},
-        why_float=f"softmax: {NO_KERNEL}",
+        int8_cpu=cpu_choices.attention,
+        island=True,
+        why_float=f"few tokens; else its softmax: {NO_KERNEL}",
     ),
     hybrid.LeanLayerNormalization: Rule(
         composites.QuantizedLayerNormalization,
@@ -70,6 +89,7 @@ LAYERS = {
         why_float=f"maximum: {NO_KERNEL}",
     ),
     hybrid.GlobalTokens: ARITHMETIC,
+    layers.Rescaling: ARITHMETIC,
     layers.Add: ARITHMETIC,
     layers.Multiply: ARITHMETIC,
     layers.Subtract: ARITHMETIC,
@@ -89,7 +109,6 @@ LAYERS = {
     hybrid.ChannelShuffle: MOVES,
     hybrid.CropToReference: MOVES,
     hybrid.FoldPatches: MOVES,
-    layers.Rescaling: ARITHMETIC,
     hybrid.PadToMultiple: MOVES,
     hybrid.SelectToken: MOVES,
     hybrid.SplitChannels: MOVES,

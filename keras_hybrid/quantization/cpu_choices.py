@@ -1,0 +1,53 @@
+"""What the profile "int8_cpu" leaves in float by a layer's shape, and why.
+
+Measured with XNNPACK on one x86 core, single operators, int8 over float32. On ARM the reasons are
+the same ones, the ratios are not; int8 depthwise convolutions are slower than float ones on x86
+only, and stay in int8 between layers in int8.
+"""
+
+import math
+
+# A first convolution reads 3 channels, which int8 kernels pad to 8: 3x3, stride 2, from 224 x 224
+# pixels takes 2.9 times as long as in float, 5x5 3.7 times.
+FEW_CHANNELS = 4
+# With fewer tokens on either side, packing what stands on the right of a product takes longer than
+# int8 saves: 1.2 to 1.9 times as long as in float for 6 by 3136 and 64 by 64 tokens, 0.4 to 0.6 for
+# 196 by 196 and 256 by 256.
+FEW_TOKENS = 128
+# A score is a sum of as many products as a head has channels. Of 16, scores take longer in int8
+# (1.3 times, and as long again to be float for the softmax), of 36 they do not (0.43 times).
+NARROW_HEAD = 32
+
+
+def convolution(step) -> bool:
+    """Whether a convolution is computed in int8."""
+    return step.inputs[0].shape[-1] > FEW_CHANNELS
+
+
+def depthwise(step) -> bool:
+    """Whether a depthwise convolution is computed in int8.
+
+    With several outputs a channel, it runs as a grouped convolution: 5 times as long as in float.
+    """
+    return step.setting("depth_multiplier") == 1
+
+
+def attention(step) -> bool | dict:
+    """Which parts of an attention are computed in int8."""
+    query, key = (value.shape for value in step.inputs[:2])
+    if step.setting("separate_positions"):
+        queries, keys = query[1], key[1]
+    elif step.setting("window_size"):
+        queries = keys = step.setting("window_size") ** 2
+    else:
+        queries, keys = (_size(shape) for shape in (query, key))
+    if min(queries, keys) < FEW_TOKENS:
+        return False
+    narrow = query[-1] // step.setting("num_heads") < NARROW_HEAD
+    return {"float_softmax": True, "float_scores": narrow}
+
+
+def _size(shape):
+    """Number of tokens or pixels; a map of any size counts as large."""
+    axes = shape[1:-1]
+    return math.inf if None in axes else math.prod(axes)
