@@ -48,6 +48,7 @@ def both(require):
     import tensorflow_model_optimization
     import tf_keras
 
+    keras.utils.clear_session()  # layers without a name are counted from here in both
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
     options = dict(input_shape=(64, 64, 3), alpha=0.35, weights=None, classes=10)
