@@ -16,6 +16,7 @@ EXTRAS = {
         "tensorflow-datasets>=4.9.7,<5",
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "scikit-learn>=1.4",
+        "tqdm>=4.60",
         "keras-cv>=0.9,<0.10",
         "matplotlib>=3.8",
         "pillow>=10",

@@ -87,8 +87,9 @@ def ablate(overrides):
 def claim(folder, recipe):
     """Writes what the folder's runs are, or checks that they are the same."""
     from keras_hybrid.training.files import write_text
+    from keras_hybrid.training.recipe import as_plain
 
-    wanted = {"table": FLAGS.table, "data": FLAGS.data, "recipe": recipe.as_dict()}
+    wanted = {"table": FLAGS.table, "data": FLAGS.data, "recipe": as_plain(recipe)}
     path = folder / "ablation.json"
     if not path.exists():
         write_text(path, json.dumps(wanted, indent=1) + "\n")

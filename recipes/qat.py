@@ -22,19 +22,19 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Folder of a finished run of recipes/train.py.")
 flags.DEFINE_string("out", None, "Folder of the new run.")
 flags.DEFINE_string("recipe", None, "Of recipes/qat/, or a .py file; the family's if not set.")
+flags.DEFINE_string("variant", None, "Of the recipe: digits, unless it is imagenet.")
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_integer("worst", 15, "How many layers the report lists.", lower_bound=1)
 flags.mark_flags_as_required(["run", "out"])
 
 
 def main(argv):
-    from keras_hybrid.export.quantized_report import quantized_report
-    from keras_hybrid.export.quantized_training import (
-        load_quantized_training,
-        override,
-        train_quantized,
-    )
+    from keras_hybrid.models.catalogue import builder_family
+    from keras_hybrid.qat.recipe import QuantizedRecipe
+    from keras_hybrid.qat.report import quantized_report
+    from keras_hybrid.qat.run import train_quantized
     from keras_hybrid.training.callbacks import TrainingDivergedError
+    from keras_hybrid.training.recipe import load_recipe, override
     from keras_hybrid.training.run_folder import load_run
     from keras_hybrid.training.sources import open_source
     from keras_hybrid.training.startup import prepare_process
@@ -42,25 +42,17 @@ def main(argv):
     prepare_process()
     try:
         run = load_run(FLAGS.run)
-        path = Path(FLAGS.recipe or family(run.recipe.model))
+        path = Path(FLAGS.recipe or builder_family(run.recipe.model))
         if path.suffix != ".py":
             path = Path(__file__).parent / "qat" / f"{path}.py"
-        numbers = override(load_quantized_training(path), argv[1:])
+        recipe = override(load_recipe(path, FLAGS.variant, QuantizedRecipe), argv[1:])
         source = open_source(run.data, FLAGS.data_dir)
-        quantized = train_quantized(run, numbers, FLAGS.out, source=source)
+        quantized = train_quantized(run, recipe, FLAGS.out, source=source)
         report = quantized_report(run, quantized, source, worst=FLAGS.worst)
-    except (ValueError, TrainingDivergedError) as error:
+    except (ValueError, OSError, TrainingDivergedError) as error:
         sys.exit(f"qat.py: {error}")
     print(report.table())
     print(report.path)
-
-
-def family(name):
-    """Which file of recipes/qat/ is for a builder."""
-    for start, file in (("MobileFormer", "mobile_former"), ("MobileViT", "mobilevit")):
-        if name.startswith(start):
-            return file
-    return "iformer"
 
 
 if __name__ == "__main__":

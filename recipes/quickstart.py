@@ -4,9 +4,10 @@
     python recipes/quickstart.py --model=MobileViTXXS --name=my_run epochs=10
 
 Trains on scikit-learn's handwritten digits, evaluates, converts to a float32 .tflite, compares it
-with the Keras model on every test image, times it on this machine, and writes
-runs/<name>/report.md with pictures. An interrupted run goes on where it ended.
-Arguments after the flags replace numbers of recipes/digits.py.
+with the Keras model on every test image, times it on this machine, quantises to int8, calibrated
+alone and trained on, and writes runs/<name>/report.md with pictures. An interrupted run goes on
+where it ended. Arguments after the flags replace numbers of recipes/digits.py; those of int8 are
+in recipes/qat/.
 """
 
 import os
@@ -26,13 +27,32 @@ flags.DEFINE_string("name", None, "Name of the run's folder in runs/; quickstart
 flags.DEFINE_string("runs", "runs", "Folder of runs.")
 flags.DEFINE_bool("preprocessing", False, "The .tflite takes RGB from 0 to 255.")
 flags.DEFINE_integer("threads", 1, "Threads that the .tflite is timed with.", lower_bound=1)
+flags.DEFINE_bool("int8", True, "Quantise to int8, too.")
+flags.DEFINE_integer(
+    "int8_epochs", None, "Of training in int8, 0 for none; the recipe's if unset.", lower_bound=0
+)
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 
-STEPS = ("train", "evaluate", "convert", "verify", "time", "report")
+STEPS = ("train", "evaluate", "convert", "verify", "time", "quantise", "report")
 
 
 def say(step):
     print(f"[{STEPS.index(step) + 1}/{len(STEPS)}] {step}", file=sys.stderr)
+
+
+def quantise(run, source, folder):
+    """The report of the run's model in int8, by its family's recipe."""
+    from keras_hybrid.models.catalogue import builder_family
+    from keras_hybrid.qat.recipe import QuantizedRecipe
+    from keras_hybrid.qat.report import quantized_report
+    from keras_hybrid.qat.run import train_quantized
+    from keras_hybrid.training.recipe import load_recipe, override
+
+    file = f"{builder_family(run.recipe.model)}.py"
+    recipe = load_recipe(Path(__file__).parent / "qat" / file, "digits", QuantizedRecipe)
+    if FLAGS.int8_epochs is not None:
+        recipe = override(recipe, [f"epochs={FLAGS.int8_epochs}"])
+    return quantized_report(run, train_quantized(run, recipe, folder, source=source), source)
 
 
 def main(argv):
@@ -87,6 +107,11 @@ def main(argv):
     if row.status != "ok":
         sys.exit(f"quickstart.py: timing failed: {'; '.join(row.notes)}")
 
+    int8 = None
+    if FLAGS.int8:
+        say("quantise")
+        int8 = quantise(run, source, folder / "int8")
+
     say("report")
     plot_history(run.history, folder / "curves.png")
     plot_predictions(
@@ -130,7 +155,7 @@ Command: `python {shlex.join(sys.argv)}`
 {table(numbers)}
 
 {differing or "Keras and the file agree on every test image."}
-
+{int8_section(int8, folder)}
 ![Training curves](curves.png)
 
 ![Predictions on test images](predictions.png)
@@ -149,7 +174,22 @@ Recipe:
     width = max(map(len, numbers))
     for name, value in numbers.items():
         print(f"{name:<{width}}  {value}")
+    if int8 is not None:
+        print(int8.table())
     print(f"{folder / 'report.md'}")
+
+
+def int8_section(report, folder):
+    if report is None:
+        return ""
+    return f"""
+## In int8
+
+{report.table()}
+
+Post-training is calibrated alone, trained is calibrated and trained on; latencies were measured in
+turns. [Layer by layer]({report.path.relative_to(folder).as_posix()})
+"""
 
 
 def table(rows):

@@ -133,8 +133,10 @@ def assignments(recipe, base):
             return ",".join(map(text, value))
         return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
-    old = base.as_dict()
-    return [f"{name}={text(new)}" for name, new in recipe.as_dict().items() if old[name] != new]
+    from keras_hybrid.training.recipe import as_plain
+
+    old = as_plain(base)
+    return [f"{name}={text(new)}" for name, new in as_plain(recipe).items() if old[name] != new]
 
 
 def described_run(folder, name, variant):

@@ -1,5 +1,6 @@
 """Shared by all tests: where things are, and what a missing optional dependency means."""
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -23,10 +24,12 @@ def root():
 
 @pytest.fixture(scope="session")
 def require():
-    """Skips where an optional package or program is missing; in CI, where all are, fails."""
+    """Skips where an optional package, program or backend is missing; in CI, with all, fails."""
 
-    def check(*, module=None, program=None):
-        if module and importlib.util.find_spec(module) is None:
+    def check(*, module=None, program=None, backend=None):
+        if backend and importlib.import_module("keras").backend.backend() != backend:
+            missing = f"the backend `{backend}`"
+        elif module and importlib.util.find_spec(module) is None:
             missing = f"the package `{module}`"
         elif program and shutil.which(program) is None:
             missing = f"the program `{program}`"
@@ -34,7 +37,7 @@ def require():
             return
         if IN_CI:
             pytest.fail(f"CI must have {missing}")
-        pytest.skip(f"needs {missing}, which is not installed")
+        pytest.skip(f"needs {missing}, which is not installed or not in use")
 
     return check
 
@@ -47,6 +50,32 @@ def fresh_process():
     process = FreshProcess()
     yield process
     process.close()
+
+
+@pytest.fixture
+def recipe():
+    """A recipe of seconds, for the data of `source` and the network of `tiny_network`."""
+    import small_training
+
+    return small_training.RECIPE
+
+
+@pytest.fixture(scope="session")
+def source():
+    """Forty images of four classes."""
+    import small_training
+
+    return small_training.make_source()
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Puts a small network in place of the recipe's."""
+    import small_training
+
+    import keras_hybrid.training.run as run
+
+    monkeypatch.setattr(run, "make_model", small_training.make_tiny_network)
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,20 @@ class FreshProcess:
             self._process.wait(timeout=30)
 
 
+def randomise(model, seed=0):
+    """The model with no weight at a special value, batch norm's statistics included.
+
+    So that nothing is right by accident.
+    """
+    random = np.random.default_rng(seed)
+    for variable in model.variables:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(random.normal(0, 0.3, variable.shape))
+    return model
+
+
 def check_layer(layer, inputs, *, tolerance, tmp_path, fresh_process, gradient=True):
     """Config round trip, eager and symbolic call, gradients, reload in a fresh process.
 

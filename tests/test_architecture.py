@@ -20,6 +20,7 @@ RANKS = {
     "quantization": 4,
     "export": 5,
     "benchmark": 5,
+    "qat": 6,
 }
 
 

@@ -32,6 +32,15 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
+def builder_family(name: str) -> str:
+    """ "mobile_former", "mobilevit" or "iformer", of a builder's name.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return _builder(name).__module__.rpartition(".")[2]
+
+
 def build_model(name: str, **options) -> keras.Model:
     """Builds a model by its builder's name.
 
@@ -42,9 +51,13 @@ def build_model(name: str, **options) -> keras.Model:
     Raises:
         ValueError: for an unknown name, with the nearest known one, or an impossible option.
     """
+    return _builder(name)(**options)
+
+
+def _builder(name):
     if name not in MODELS:
         raise ValueError(
             f"There is no model of that name.{suggestion(str(name), MODELS)} "
             f"`keras_hybrid.list_models()` lists all. Received: name={name!r}"
         )
-    return MODELS[name](**options)
+    return MODELS[name]

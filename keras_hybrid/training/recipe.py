@@ -11,6 +11,8 @@ from pathlib import Path
 
 from keras_hybrid.training.recipe_checks import check_recipe
 
+Numbers = typing.TypeVar("Numbers")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -148,13 +150,6 @@ class Recipe:
         pixels = self.batch_size * self.resolution**2
         return {scale: max(1, round(pixels / scale**2)) for scale in self.scales}
 
-    def as_dict(self) -> dict:
-        """The fields as plain types, with tuples as lists: what a JSON file holds."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
     def describe(self) -> str:
         """The fields, one a line."""
         fields = dataclasses.asdict(self)
@@ -162,11 +157,19 @@ class Recipe:
         return "\n".join(f"{name:<{width}} = {value!r}" for name, value in fields.items())
 
 
-def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+def as_plain(recipe) -> dict:
+    """A recipe's fields as plain types, with tuples as lists: what a JSON file holds."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+
+
+def override(recipe: Numbers, assignments: Sequence[str]) -> Numbers:
     """The recipe with fields replaced, as the command line gives them.
 
     Args:
-        recipe: where the other fields come from.
+        recipe: a `Recipe` or another dataclass, where the other fields come from.
         assignments: "name=value" each; a value is read as its field's type, so "none", "true" and
             "0.1,1.0" work where the field takes None, a truth value or a pair, and
             "model_options=num_tokens=3,former=true" where it takes a dictionary.
@@ -174,7 +177,7 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     Raises:
         ValueError: for an unknown field, with the nearest known one, or a value of another type.
     """
-    hints = typing.get_type_hints(Recipe)
+    hints = typing.get_type_hints(type(recipe))
     changes = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -237,15 +240,17 @@ def _type_name(kind):
     return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
 
 
-def load_recipe(path, variant: str | None = None) -> Recipe:
+def load_recipe(path, variant: str | None = None, kind: type[Numbers] = Recipe) -> Numbers:
     """Runs a recipe file and returns its `get_recipe(variant)`.
 
     Args:
         path: a Python file with a function `get_recipe`.
         variant: the paper's name of the model's size; None for the file's default.
+        kind: the dataclass that the recipe is to be of.
 
     Raises:
-        ValueError: for a missing file, one without `get_recipe`, or an unknown variant.
+        ValueError: for a missing file, one without `get_recipe` or with a recipe of another kind,
+            or an unknown variant.
     """
     path = Path(path)
     if not path.is_file():
@@ -253,4 +258,10 @@ def load_recipe(path, variant: str | None = None) -> Recipe:
     get_recipe = runpy.run_path(str(path)).get("get_recipe")
     if get_recipe is None:
         raise ValueError(f"A recipe file has a `get_recipe`. Received: path={str(path)!r}")
-    return get_recipe() if variant is None else get_recipe(variant)
+    recipe = get_recipe() if variant is None else get_recipe(variant)
+    if not isinstance(recipe, kind):
+        raise ValueError(
+            f"`get_recipe` must return a `{kind.__name__}` here. "
+            f"Received: path={str(path)!r}, which gives a `{type(recipe).__name__}`"
+        )
+    return recipe

@@ -19,8 +19,14 @@ from keras_hybrid.training.finetuning import load_initial_weights
 from keras_hybrid.training.fused_norms import fuse_norms
 from keras_hybrid.training.optimization import make_optimizer
 from keras_hybrid.training.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
-from keras_hybrid.training.recipe import Recipe
-from keras_hybrid.training.run_folder import Run, check_folder, claim_folder, load_run
+from keras_hybrid.training.recipe import Recipe, as_plain
+from keras_hybrid.training.run_folder import (
+    Run,
+    check_folder,
+    claim_folder,
+    data_facts,
+    load_run,
+)
 from keras_hybrid.training.sources import ImageSource, open_source
 from keras_hybrid.training.teacher import Teacher, open_teacher
 from keras_hybrid.training.teacher_cache import cached_logits
@@ -118,9 +124,9 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     share, is_main = distribution.share, distribution.is_main
     distribution.check(recipe)
     steps = steps_per_epoch(source, recipe, share)
-    distribution.agree("recipe and data", json.dumps([source.name, recipe.as_dict()]))
+    distribution.agree("recipe and data", json.dumps([source.name, as_plain(recipe)]))
     if is_main:
-        check_folder(folder, recipe, source)
+        check_folder(folder, recipe, data_facts(source), (STATE_FILE, MODEL_FILE))
     if distribution.decide((folder / MODEL_FILE).exists()):
         if not is_main:
             return None
@@ -148,7 +154,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     training_data = training_dataset(source, recipe, len(history), share, cached)
     validation_data = evaluation_dataset(source, recipe, share=share)
     if is_main:
-        claim_folder(folder, recipe, source)  # whatever can be refused has been
+        claim_folder(folder, recipe, data_facts(source))  # whatever can be refused has been
     if resumed and is_main:
         print(f"resuming {folder} after epoch {len(history)}", file=stream)
 

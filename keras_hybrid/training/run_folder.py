@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.training.files import MODEL_FILE, RUN_FILE, STATE_FILE, write_text
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe import Recipe, as_plain
 from keras_hybrid.training.sources import ImageSource
 
 
@@ -34,27 +34,36 @@ class Run:
     model: keras.Model
 
 
-def check_folder(folder: Path, recipe: Recipe, source: ImageSource):
-    """Checks that a folder is this run's, or holds none of which an epoch is finished.
+def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]):
+    """Checks that a folder is this run's, or holds none that has begun.
+
+    Args:
+        folder: of the run.
+        recipe: a dataclass; fields that an older run did not have count as their defaults.
+        facts: what else makes a run what it is, by name.
+        begun: names of files of which one is there when there is something to lose.
 
     Raises:
         ValueError: it says what differs.
     """
     path = folder / RUN_FILE
-    if not path.exists() or not ((folder / STATE_FILE).exists() or (folder / MODEL_FILE).exists()):
+    if not path.exists() or not any((folder / name).exists() for name in begun):
         return
     found = json.loads(path.read_text(encoding="utf-8"))
-    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    defaults = {field.name: field.default for field in dataclasses.fields(recipe)}
     there = {name: found["recipe"].get(name, defaults[name]) for name in defaults}
     different = [
         f"{name}={there[name]!r} there, {value!r} now"
-        for name, value in recipe.as_dict().items()
+        for name, value in as_plain(recipe).items()
         if there[name] != value and there[name] is not dataclasses.MISSING
     ]
-    if found["data"] != source.name:
-        different.append(f"data={found['data']!r} there, {source.name!r} now")
-    if found["class_names"] != list(source.class_names):
-        different.append("other classes")
+    different += [
+        f"other {name}"
+        if isinstance(value, list)
+        else f"{name}={found.get(name)!r} there, {value!r} now"
+        for name, value in facts.items()
+        if found.get(name) != value
+    ]
     if different:
         raise ValueError(
             "The folder holds another run: choose another, or remove it. "
@@ -62,14 +71,15 @@ def check_folder(folder: Path, recipe: Recipe, source: ImageSource):
         )
 
 
-def claim_folder(folder: Path, recipe: Recipe, source: ImageSource):
+def claim_folder(folder: Path, recipe, facts: dict):
     """Writes whose the folder is."""
-    described = {
-        "recipe": recipe.as_dict(),
-        "data": source.name,
-        "class_names": list(source.class_names),
-    }
+    described = {"recipe": as_plain(recipe), **facts}
     write_text(folder / RUN_FILE, json.dumps(described, indent=1) + "\n")
+
+
+def data_facts(source: ImageSource) -> dict:
+    """What a run's folder says of its data."""
+    return {"data": source.name, "class_names": list(source.class_names)}
 
 
 def load_run(folder) -> Run:

@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
+from harness import randomise
 
 pytest.importorskip("tensorflow")
 
 SIZE = 96  # the smallest map then has 3 x 3 pixels: no dimension is 1 by chance
 CLASSES = 10
-
-
-def randomised(model):
-    """The model with no weight at a special value."""
-    random = np.random.default_rng(0)
-    for variable in model.variables:
-        if variable.path.endswith(("gamma", "moving_variance")):
-            variable.assign(random.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith(("beta", "moving_mean", "bias")):
-            variable.assign(random.normal(0, 0.3, variable.shape))
-    return model
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +17,7 @@ def network():
 
     def build(name, size=SIZE, classes=CLASSES, **options):
         shape = (size, size, 3)
-        return randomised(
+        return randomise(
             keras_hybrid.build_model(
                 name, weights=None, input_shape=shape, classes=classes, **options
             )
@@ -66,7 +56,7 @@ def classifier():
     x = layers.BatchNormalization()(x)
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
     x = layers.Dense(5, activation="softmax", name="classes")(x)
-    return randomised(keras.Model(image, x, name="classifier"))
+    return randomise(keras.Model(image, x, name="classifier"))
 
 
 @pytest.fixture

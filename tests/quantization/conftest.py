@@ -4,8 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from harness import randomise
 
-pytest.importorskip("tensorflow_model_optimization")
+
+@pytest.fixture(autouse=True)
+def quantisers(require):
+    """Every test here needs TFMOT's."""
+    require(module="tensorflow_model_optimization")
 
 
 def decibels(signal, other):
@@ -32,15 +37,8 @@ def small_network():
 
     def build(function, size=16):
         keras.utils.set_random_seed(0)
-        random = np.random.default_rng(0)
         image = keras.Input((size, size, 3), name="image")
-        model = keras.Model(image, function(image), name="small")
-        for variable in model.variables:
-            if variable.path.endswith(("gamma", "moving_variance")):
-                variable.assign(random.uniform(0.5, 1.5, variable.shape))
-            elif variable.path.endswith(("beta", "moving_mean", "bias")):
-                variable.assign(random.normal(0, 0.3, variable.shape))
-        return model
+        return randomise(keras.Model(image, function(image), name="small"))
 
     return build
 

@@ -62,8 +62,7 @@ def ablate(root, tmp_path, require):
                 f"--out={tmp_path / 'out'}",
                 *arguments,
             ],
-            env=os.environ
-            | {"PYTHONPATH": str(root / "tests" / "training"), "KILL_AFTER": str(kill_after)},
+            env=os.environ | {"PYTHONPATH": str(root / "tests"), "KILL_AFTER": str(kill_after)},
             capture_output=True,
             text=True,
             timeout=300,

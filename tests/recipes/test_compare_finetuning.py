@@ -29,7 +29,7 @@ def test_both_runs_are_printed_side_by_side(root, tmp_path, require):
     require(module="sklearn")
     folder = tmp_path / "out"
 
-    paths = [str(root / "tests" / "training"), *filter(None, sys.path)]
+    paths = [str(root / "tests"), str(root / "tests" / "training"), *filter(None, sys.path)]
     done = subprocess.run(
         [
             *(sys.executable, "-c", PROGRAM, root / "recipes" / "compare_finetuning.py"),

@@ -61,11 +61,12 @@ def test_quickstart_goes_from_images_to_a_report(program, tmp_path, require):
     folder = tmp_path / "runs" / "first"
     done = program(
         "quickstart.py",
-        "--model=MobileViTXXS",
+        "--model=IFormerT",
         "--name=first",
         f"--runs={tmp_path / 'runs'}",
         f"--data_dir={tmp_path / 'tfds'}",
         "--preprocessing",
+        "--int8_epochs=1",
         "epochs=2",
         "warmup_epochs=0.5",
     )
@@ -76,11 +77,15 @@ def test_quickstart_goes_from_images_to_a_report(program, tmp_path, require):
     assert float(rows["largest relative difference"]) < 1e-4
     assert rows["input of the .tflite"] == "(1, 64, 64, 3) float32, RGB from 0 to 255"
     assert re.fullmatch(r"\d+\.\d+ ms", rows["latency, median"])
-    assert rows["parameters"] == "958,346"
+    assert rows["parameters"] == "2,658,362"
     assert re.search("^epochs +2$", report.replace(" = ", " "), re.M) and "--name=first" in report
     for picture in re.findall(r"!\[.*?\]\((.+?)\)", report):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
-    assert (folder / "model.tflite").stat().st_size > 3e6
+    assert (folder / "model.tflite").stat().st_size > 8e6
+    int8 = re.findall(r"^\| (float|post-training|trained) \| (\S+)% \| (\S+)% \|", report, re.M)
+    assert [name for name, _, _ in int8] == ["float", "post-training", "trained"]
+    assert min(float(agreement) for _, _, agreement in int8) > 97
+    assert (folder / re.search(r"\[Layer by layer\]\((.+?)\)", report).group(1)).exists()
 
     # The trained run is read by the other program, which finds the same accuracy.
     evaluated = program("evaluate.py", f"--run={folder}", f"--data_dir={tmp_path / 'tfds'}")

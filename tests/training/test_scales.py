@@ -21,13 +21,12 @@ def test_published_batches_hold_as_many_pixels_as_1024_of_256(root):
         assert images * size**2 == pytest.approx(1024 * 256**2, rel=1e-3), size
 
 
-def test_all_scales_share_one_trace(source, recipe):
+def test_all_scales_share_one_trace(source, recipe, require):
     """A graph for each size would cost its tracing; there is one, of any size.
 
     With layers as in MobileViT, which resize maps to whole patches: 96 px leave a map of 3 x 3.
     """
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("only TensorFlow traces one graph for any size")
+    require(backend="tensorflow")
     recipe = dataclasses.replace(recipe, scales=(64, 96, 128), resolution=96, epochs=4)
     traces = []
 
@@ -54,9 +53,8 @@ def test_all_scales_share_one_trace(source, recipe):
 
 
 @pytest.mark.parametrize("size", [(6, 6), (7, 9)])
-def test_maps_of_unknown_size_are_unfolded_as_those_of_known_size(size):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("sizes are always known on other backends")
+def test_maps_of_unknown_size_are_unfolded_as_those_of_known_size(size, require):
+    require(backend="tensorflow")  # elsewhere sizes are always known
     import tensorflow as tf
 
     unfold, fold = UnfoldPatches(2), FoldPatches(2)

@@ -71,11 +71,6 @@ def tfds_sets(require):
     require(module="tensorflow_datasets")
     import tensorflow_datasets as tfds
 
-    def generate(self, count):
-        for index in range(count):
-            image = np.full((10, 12, 3), 20 * index, "uint8")
-            yield index, {self.IMAGE: image, self.LABEL: index % 3, "more": [index]}
-
     class SmallSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
         IMAGE, LABEL, SPLITS = "image", "label", {"train": 10}
@@ -93,10 +88,12 @@ def tfds_sets(require):
             )
 
         def _split_generators(self, dl_manager):
-            return {name: generate(self, count) for name, count in self.SPLITS.items()}
+            return {name: self._generate_examples(count) for name, count in self.SPLITS.items()}
 
-        def _generate_examples(self):
-            raise NotImplementedError
+        def _generate_examples(self, count):
+            for index in range(count):
+                image = np.full((10, 12, 3), 20 * index, "uint8")
+                yield index, {self.IMAGE: image, self.LABEL: index % 3, "more": [index]}
 
     class OneSplitOnly(SmallSet):
         pass

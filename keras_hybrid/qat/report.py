@@ -8,8 +8,8 @@ import numpy as np
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
 from keras_hybrid.export.interleaved import Timing, time_interleaved
-from keras_hybrid.export.quantized_training import QuantizedRun
 from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.qat.run import QuantizedRun
 from keras_hybrid.quantization.report import (
     LayerError,
     float_layers,
@@ -90,7 +90,7 @@ def quantized_report(
 
     Returns: the report; `report.md` in the quantised run's folder says the same.
     """
-    folder, profile = quantized.folder, quantized.numbers.profile
+    folder, profile = quantized.folder, quantized.recipe.profile
     batches = list(evaluation_dataset(source, run.recipe, source.evaluation_split))
     images = np.concatenate([np.asarray(batch) for batch, _ in batches])
     labels = np.concatenate([np.asarray(label) for _, label in batches]).argmax(-1)
@@ -136,7 +136,7 @@ def _text(run, quantized, report, worst):
         for error in report.errors[:worst]
     )
     floats = "\n".join(f"- `{name}`: {why}" for name, why in report.float_layers.items())
-    return f"""# {run.recipe.model} in {quantized.numbers.profile}
+    return f"""# {run.recipe.model} in {quantized.recipe.profile}
 
 {report.table()}
 

@@ -1,0 +1,66 @@
+"""qat.py from end to end, with a network that trains in milliseconds."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Puts small data in place of the run's, and runs the program.
+PROGRAM = """
+import runpy
+import sys
+
+import small_training
+from keras_hybrid.training import sources
+
+sources.open_source = lambda *_: small_training.make_source()
+sys.argv[0] = sys.argv.pop(1)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def program(root, require):
+    require(module="tensorflow_model_optimization")
+
+    def call(*arguments):
+        paths = [str(root / "tests"), *filter(None, sys.path)]
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM, root / "recipes" / "qat.py", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+    return call
+
+
+@pytest.mark.large
+def test_a_float_run_becomes_files_and_a_report(
+    program, recipe, source, tmp_path, tiny_network, require
+):
+    require(module="ai_edge_litert")
+    from keras_hybrid.training.run import train
+
+    train(recipe, source, tmp_path / "float")
+    arguments = (f"--run={tmp_path / 'float'}", f"--out={tmp_path / 'int8'}", "epochs=1")
+
+    refused = program(*arguments, "keep_float=nothing")
+    assert refused.returncode == 1 and "qat.py: `keep_float` must name layers" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "int8").exists()
+
+    done = program(*arguments, "calibration_images=20")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("float", "post_training", "trained"):
+        assert (tmp_path / "int8" / f"{name}.tflite").stat().st_size > 1000
+    report = (tmp_path / "int8" / "report.md").read_text()
+    table = done.stdout.split("\n\n")[0]
+    assert table.startswith("| model | accuracy |") and "| trained | " in table
+    assert table.splitlines()[-2] in report and "in int8" in report
+
+
+def test_bad_input_is_answered_in_a_line(program, tmp_path):
+    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "qat.py: A finished run's folder holds `model.keras`" in done.stderr
