@@ -1,0 +1,99 @@
+"""compare_quantizers.py from end to end, with a stand-in for the Python of the other quantiser."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+# Puts small data in place of the run's, and runs the program.
+PROGRAM = """
+import runpy
+import sys
+
+import small_training
+from keras_hybrid.training import sources
+
+sources.open_source = lambda *_: small_training.make_source()
+sys.argv[0] = sys.argv.pop(1)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# Says what it was given, and gives the float file back as its own.
+STAND_IN = """#!{python}
+import json, shutil, sys
+from pathlib import Path
+folder = Path(sys.argv[0]).parent
+(folder / "given.json").write_text(json.dumps(sys.argv[1:]))
+if (folder / "broken").exists():
+    sys.exit("no such operator")
+shutil.copy(sys.argv[2], sys.argv[4])
+"""
+
+
+@pytest.fixture
+def program(root, tmp_path, require):
+    require(module="tensorflow_model_optimization")
+    require(module="ai_edge_litert")
+    stand_in = tmp_path / "python"
+    stand_in.write_text(STAND_IN.format(python=sys.executable))
+    stand_in.chmod(0o755)
+
+    def call(*arguments, python=stand_in):
+        paths = [str(root / "tests"), *filter(None, sys.path)]
+        path = root / "recipes" / "compare_quantizers.py"
+        arguments = (f"--ai_edge_quantizer={python}", "--rounds=1", *arguments)
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM, path, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+    return call
+
+
+@pytest.mark.large
+def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tiny_network, root):
+    from keras_hybrid.training.run import train
+
+    train(recipe, source, tmp_path / "run")
+    out = tmp_path / "out"
+    arguments = (f"--run={tmp_path / 'run'}", f"--out={out}", "--images=20")
+    (tmp_path / "broken").touch()
+    refused = program(*arguments)
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "float32.tflite: no such operator" in refused.stderr
+    (tmp_path / "broken").unlink()
+
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    given = json.loads((tmp_path / "given.json").read_text())
+    assert given[0] == str(root / "recipes" / "quantize_peer.py")
+    assert given[1] == str(out / "float32.tflite")
+    assert np.load(given[2]).shape == (20, 64, 64, 3)
+
+    assert done.stdout == (out / "quantizers.md").read_text()
+    heading, _, header, _, *rows = done.stdout.splitlines()
+    assert heading == "MobileFormer26M, greys, 64 x 64, 8 test images, 20 to calibrate with"
+    names = [cell.strip() for cell in header.strip("| ").split("|")]
+    rows = [
+        dict(zip(names, map(str.strip, row.strip("| ").split("|")), strict=True)) for row in rows
+    ]
+    floats, theirs, int8, int8_cpu = rows
+    assert [row["file"] for row in rows] == [
+        "float32",
+        "ai-edge-quantizer int8",
+        "ours int8",
+        "ours int8_cpu",
+    ]
+    assert theirs["accuracy"] == floats["accuracy"] and theirs["MB"] == floats["MB"]
+    assert floats["of float"] == theirs["of theirs"] == "1.00"
+    assert int8["float tensors"] == "0" and int(theirs["float tensors"]) > 0
+    assert (out / "int8.tflite").read_bytes() != (out / "int8_cpu.tflite").read_bytes()
+
+
+def test_what_is_no_python_is_named(program, tmp_path):
+    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", python="missing")
+    assert done.returncode == 1 and "--ai_edge_quantizer=missing" in done.stderr
