@@ -76,8 +76,8 @@ def calibrate(
     Returns: the model.
 
     Raises:
-        ValueError: for a model that is not quantised, an unknown method, no images, or values
-            that are not finite, with the first layer that has them.
+        ValueError: for a model that is not quantised, an unknown method, no images or such of
+            another shape, or values that are not finite, with the first layer that has them.
     """
     layers = fake_quantizers(model)
     if not layers:
@@ -106,6 +106,7 @@ def calibrate(
     count = 0
     with observing(layers, observe):
         for batch in batches(images, batch_size):
+            _check_shape(batch, model)
             if not np.isfinite(batch).all():
                 raise ValueError(
                     "Representative images must be finite. "
@@ -131,6 +132,17 @@ def calibrate(
             if isinstance(layer, QuantizedKernel):
                 layer.clip_range(CLIPPINGS)
     return model
+
+
+def _check_shape(batch, model):
+    wanted = model.input_shape[1:]
+    if len(batch.shape) != len(wanted) + 1 or any(
+        size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)
+    ):
+        raise ValueError(
+            f"Representative images must have the model's input shape {(None, *wanted)}. "
+            f"Received: a batch of shape {batch.shape}"
+        )
 
 
 def check_calibrated(model: keras.Model):
@@ -159,7 +171,16 @@ class observing:
 
 
 def batches(images, batch_size):
-    """Float32 batches of an array, or of an iterable of batches with or without labels."""
+    """Float32 batches of an array, or of an iterable of batches with or without labels.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not hasattr(images, "shape") and not hasattr(images, "__iter__"):
+        raise ValueError(
+            "Representative images are to be an array (n, H, W, 3), or batches of such. "
+            f"Received: images={images!r}"
+        )
     if hasattr(images, "shape"):
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
     for batch in images:

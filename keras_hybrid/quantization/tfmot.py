@@ -133,7 +133,16 @@ class WeightsOf:
 
 
 def build(quantizer, layer: keras.layers.Layer, name: str, shape) -> dict:
-    """Creates the quantiser's variables in a Keras 3 layer; returns them by its names for them."""
+    """Creates the quantiser's variables in a Keras 3 layer; returns them by its names for them.
+
+    Raises:
+        ValueError: for another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Quantised layers need the TensorFlow backend: set KERAS_BACKEND=tensorflow. "
+            f"Received: backend {keras.backend.backend()!r}, layer {layer.name!r}"
+        )
     import tensorflow as tf
 
     owner = WeightsOf(layer)
