@@ -2,7 +2,8 @@
 
     PYTHON quantize_peer.py float.tflite images.npy theirs.tflite
 
-`images.npy` holds calibration images (n, H, W, 3) of what the file takes. Runs in an environment of
+`images.npy` holds calibration images (n, H, W, 3) of what the file takes. Input and output stay
+float, as in our files: a QUANTIZE first, a DEQUANTIZE last. Runs in an environment of
 its own: `python3 -m venv peer; peer/bin/pip install ai-edge-quantizer`.
 `recipes/compare_quantizers.py --ai_edge_quantizer=peer/bin/python` calls it.
 """
@@ -14,7 +15,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_quantizer import quantizer, recipe
+from ai_edge_quantizer import qtyping, quantizer, recipe
 
 
 def unique_names(source):
@@ -42,6 +43,8 @@ def main(source, images, path):
     (name,) = ends["inputs"]
     batches = [{name: image[None]} for image in np.load(images)]
     static = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+    for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):  # stay float
+        static.update_quantization_recipe(".*", end, algorithm_key="no_quantize")
     ranges = static.calibrate({signature: batches})
     static.quantize(ranges).export_model(path)
 
