@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_hybrid.export.compact import compact
+from keras_hybrid.export.fully_connected import merge_dense
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.marks import remove_marks
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
@@ -278,7 +280,8 @@ def _convert(servable, precision, input_type, output_type, samples):
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             ]
-        return remove_marks(converter.convert())
+        content = remove_marks(converter.convert())
+        return compact(merge_dense(content)) if precision in INTEGER else content
 
 
 @contextlib.contextmanager

@@ -3,10 +3,9 @@
 import keras
 from keras import ops
 
-from keras_hybrid.layers import DotProductAttention, LeanLayerNormalization, TwoSlopeReLU
+from keras_hybrid.layers import LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.stay_float import MARK
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
@@ -26,8 +25,8 @@ class Composite:
             None if activation_quantizer is None else tfmot.deserialize(activation_quantizer)
         )
 
-    def _learned(self, name, symmetric=False):
-        return _built(tfmot.learned(self.activation_quantizer, symmetric), name)
+    def _learned(self, name, symmetric=False, limits=None):
+        return _built(tfmot.learned(self.activation_quantizer, symmetric), name, limits)
 
     def get_config(self):
         quantizer = self.activation_quantizer
@@ -42,110 +41,10 @@ def fixed_quantizer(name, bounds):
     return _built(tfmot.fixed(*bounds), name)
 
 
-def _built(quantizer, name):
-    layer = FakeQuantize(quantizer, name=name)
+def _built(quantizer, name, limits=None):
+    layer = FakeQuantize(quantizer, limits=limits, name=name)
     layer.build(None)  # in the layer that it is in, so that weights are there when they are loaded
     return layer
-
-
-@keras.saving.register_keras_serializable("keras_hybrid")
-class QuantizedDotProductAttention(Composite, DotProductAttention):
-    """`DotProductAttention` in int8: scores, softmax with its fixed range, attended values.
-
-    Keys and values are to be quantised around 0: what stands on the right of a matrix product.
-
-    Args:
-        float_softmax: whether the softmax between the int8 products is computed in float.
-        float_scores: whether the scores are, too; implies `float_softmax`.
-    """
-
-    def __init__(self, *args, float_softmax: bool = False, float_scores: bool = False, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.float_softmax = float_softmax or float_scores
-        self.float_scores = float_scores
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        query, key, _ = input_shape
-        self.scores = None if self.float_scores else self._learned("scores")
-        self.weights_ = fixed_quantizer("weights", PROBABILITY)
-        self.attended = self._learned("attended")
-        scaled = self._scale_of(query) != 1 and not self.float_scores
-        self.scaled = self._learned("scaled") if scaled else None
-        if self._heads_by_zeros_shape(query):
-            self.masked_query = self._learned("masked_query")
-            self.selected = self._learned("selected")
-        elif self._heads_by_zeros_shape(key):
-            self.masked_key = self._learned("masked_key", symmetric=True)
-            self.masked_value = self._learned("masked_value", symmetric=True)
-
-    def call(self, inputs, training=None):
-        query, key, value = inputs
-        if self._heads_by_zeros(query):
-            return self._from_tokens(query, key, value, training)
-        if self._heads_by_zeros(key):
-            return self._to_tokens(query, key, value, training)
-        weights = self._softmax(
-            self._product(self._to_heads(query), self._to_heads(key)), query, training
-        )
-        attended = self.attended(ops.matmul(weights, self._to_heads(value)), training=training)
-        return self._from_heads(attended, query)
-
-    def _from_tokens(self, query, key, value, training):
-        num_tokens, channels = query.shape[1], value.shape[-1]
-        masked = self.masked_query(self._zeros_between_heads(query), training=training)
-        key, value = self._flat(key), self._flat(value)
-        scores = self._product(masked, key)  # (batch, heads * M, N)
-        weights = self._softmax(scores, query, training)
-        x = self.attended(ops.matmul(weights, value), training=training)
-        x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
-        x = self.selected(x * self._head_mask(x), training=training)
-        return ops.sum(x, axis=1)  # (batch, M, D)
-
-    def _to_tokens(self, query, key, value, training):
-        heads, num_tokens = self.num_heads, key.shape[1]
-        axes = tuple(ops.shape(query)[1:-1])
-        keys = self.masked_key(self._zeros_between_heads(key), training=training)
-        values = self.masked_value(self._zeros_between_heads(value), training=training)
-        flat = self._flat(query)
-        scores = self._product(flat, keys)  # (batch, N, heads * M)
-        length = ops.shape(flat)[1]
-        scores = ops.reshape(scores, (-1, length, heads, num_tokens))
-        weights = self._softmax(scores, query, training)
-        weights = ops.reshape(weights, (-1, length, heads * num_tokens))
-        x = self.attended(ops.matmul(weights, values), training=training)
-        return ops.reshape(x, (-1, *axes, value.shape[-1]))
-
-    def _product(self, query, key):
-        """query key^T."""
-        if self.float_scores:
-            query, key = query * MARK, key * MARK
-        return ops.matmul(query, ops.swapaxes(key, -1, -2))
-
-    def _softmax(self, scores, query, training):
-        scale = self._scale_of(query.shape)
-        if not self.float_scores:
-            scores = self.scores(scores, training=training)
-        if scale != 1:
-            scores = scores * scale
-            if self.scaled is not None:
-                scores = self.scaled(scores, training=training)
-        if self.float_softmax and not self.float_scores:
-            scores = scores * MARK
-        return self.weights_(ops.softmax(scores, axis=-1), training=training)
-
-    def _scale_of(self, query_shape):
-        return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
-
-    def _heads_by_zeros_shape(self, shape):
-        return self._heads_by_zeros(keras.KerasTensor(shape))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "float_softmax": self.float_softmax,
-            "float_scores": self.float_scores,
-        }
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

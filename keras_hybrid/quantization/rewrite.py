@@ -154,6 +154,7 @@ class _Rewriting:
         self._follow_kernels()
         self._place_moves(floats)
         if profile == "int8_cpu":
+            self._follow_readers()
             self._leave_islands()
             self._place_moves(floats)
         self.limits = edit_slopes(model, lambda step: self.int8[step])
@@ -205,6 +206,13 @@ class _Rewriting:
                 kernel = self.producers[step.inputs[0]]
                 if kernel.layer_class in FUSES_INTO and not self.int8[kernel]:
                     self.int8[step] = False
+
+    def _follow_readers(self):
+        """Leaves sums in float that layers in float read."""
+        for step in reversed(self.rules):
+            if self.rules[step].as_readers:
+                after = [x for value in step.outputs for x in self._readers(value)]
+                self.int8[step] = self.int8[step] and all(self.int8[x] for x in after)
 
     def _leave_islands(self):
         """Leaves in float what lies between layers in float, unless it is worth conversions."""

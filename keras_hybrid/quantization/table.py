@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from keras_hybrid import layers as hybrid
-from keras_hybrid.quantization import activations, composites, cpu_choices, kernels
+from keras_hybrid.quantization import activations, attention, composites, cpu_choices, kernels
 
 PROFILES = ("int8", "int8_cpu")
 
@@ -37,6 +37,8 @@ class Rule:
             that says so of a `Step` (those of `cpu_choices`).
         island: whether that profile computes it in int8 even between layers in float, as is worth
             two conversions where int8 saves most; else it is float where all its neighbours are.
+        as_readers: whether that profile computes it in float where a layer that reads it is in
+            float: sums that layer norms read stay as exact as they are, at no further conversion.
         why_float: for the report, why it or a part of it is not.
     """
 
@@ -46,6 +48,7 @@ class Rule:
     one_range: bool = False
     int8_cpu: bool | dict | Callable = True
     island: bool = False
+    as_readers: bool = False
     why_float: str = ""
 
     def on_cpu(self, step) -> bool | dict:
@@ -55,6 +58,7 @@ class Rule:
 
 MOVES = Rule(output=SAME)
 ARITHMETIC = Rule()
+SUM = Rule(as_readers=True, why_float="read by a layer in float")
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
 
 LAYERS = {
@@ -71,7 +75,7 @@ LAYERS = {
     ),
     layers.Dense: Rule(kernels.QuantizedDense, island=True),
     hybrid.DotProductAttention: Rule(
-        composites.QuantizedDotProductAttention,
+        attention.QuantizedDotProductAttention,
         symmetric=(1, 2),
         int8_cpu=cpu_choices.attention,
         island=True,
@@ -90,7 +94,7 @@ LAYERS = {
     ),
     hybrid.GlobalTokens: ARITHMETIC,
     layers.Rescaling: ARITHMETIC,
-    layers.Add: ARITHMETIC,
+    layers.Add: SUM,
     layers.Multiply: ARITHMETIC,
     layers.Subtract: ARITHMETIC,
     layers.ReLU: ARITHMETIC,
@@ -134,7 +138,7 @@ ACTIVATIONS = {
 
 # Of `keras.ops`, by the operation's name.
 OPERATIONS = {
-    "Add": ARITHMETIC,
+    "Add": SUM,
     "Multiply": ARITHMETIC,
     "Subtract": ARITHMETIC,
     "Relu": ARITHMETIC,

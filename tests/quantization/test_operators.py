@@ -89,6 +89,51 @@ def test_int8_cpu_is_one_partition(small_network, through_int8, case):
     assert result.from_keras >= 35
 
 
+@pytest.mark.parametrize("strength", [0.1, 4.0])
+def test_long_rows_of_weights_survive_int8(small_network, through_int8, strength):
+    """A thousand nearly equal weights are nothing on softmax's grid of 1/256; nor may few large
+    ones be lost beside them."""
+
+    def function(image):
+        x = conv(image, strides=2)
+        query, key, value = (conv(x, kernel=1) for _ in range(3))
+        x = hybrid.DotProductAttention(scale=strength)([query, key, value])
+        return conv(x, kernel=1)
+
+    result = through_int8(small_network(function, size=64))
+    assert result.from_float >= 25
+    assert result.from_keras >= 30
+    assert result.inspection.ops["SOFTMAX"] == 0
+    assert result.inspection.integer_offenders == ()
+
+
+def test_int8_cpu_leaves_in_float_what_is_slower_in_int8(small_network, through_int8):
+    def function(image):
+        x = conv(image, name="stem", strides=2)
+        x = conv(x, name="first", kernel=1)
+        x = L.DepthwiseConv2D(3, depth_multiplier=2, strides=2, name="multiplied")(x)
+        x = conv(x, name="second", kernel=1)
+        x = L.DepthwiseConv2D(3, padding="same", name="plain")(x)
+        x = conv(x, name="third", kernel=1)
+        few = attention(x)  # 9 pixels
+        return L.LayerNormalization(name="norm")(L.Add(name="sum")([x, few]))
+
+    from keras_hybrid.quantization.kernels import QuantizedKernel
+    from keras_hybrid.quantization.report import float_layers
+
+    result = through_int8(small_network(function), "int8_cpu")
+    int8 = {layer.name for layer in result.model.layers if isinstance(layer, QuantizedKernel)}
+    assert {"first", "second", "plain", "third"} <= int8
+    assert not {"stem", "multiplied"} & int8, int8
+    reasons = float_layers(result.model)
+    assert {"stem", "multiplied", "sum", "dot_product_attention"} <= {
+        name.rstrip("_0123456789") for name in reasons
+    }
+    kinds = {op: result.inspection.undelegated[op] for op in result.inspection.undelegated}
+    assert kinds == {} and result.inspection.partitions == 1
+    assert result.from_float >= 30
+
+
 def test_kept_float_is_float_in_the_file(small_network, through_int8):
     def function(image):
         x = L.Conv2D(16, 3, activation="silu", name="first")(image)
@@ -115,7 +160,7 @@ def test_equal_operators_share_a_range(small_network):
 
 def test_keys_and_values_are_symmetric(small_network):
     import keras_hybrid
-    from keras_hybrid.quantization.composites import QuantizedDotProductAttention
+    from keras_hybrid.quantization.attention import QuantizedDotProductAttention
 
     model = keras_hybrid.quantize(network(small_network, "sigmoid_values"))
     layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))
