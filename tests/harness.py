@@ -159,5 +159,11 @@ def relative_error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
+def decibels(signal, other):
+    """Signal to noise of `other` against `signal`."""
+    noise = np.sum((np.asarray(signal, "float64") - other) ** 2)
+    return 10 * np.log10(np.sum(np.asarray(signal, "float64") ** 2) / max(noise, 1e-30))
+
+
 def _takes_training(layer):
     return getattr(layer, "_call_has_training_arg", False) or isinstance(layer, keras.Model)

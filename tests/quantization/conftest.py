@@ -4,19 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from harness import randomise
+from harness import decibels, randomise
 
 
 @pytest.fixture(autouse=True)
 def quantisers(require):
     """Every test here needs TFMOT's."""
     require(module="tensorflow_model_optimization")
-
-
-def decibels(signal, other):
-    """Signal to noise of `other` against `signal`."""
-    noise = np.sum((np.asarray(signal, "float64") - other) ** 2)
-    return 10 * np.log10(np.sum(np.asarray(signal, "float64") ** 2) / max(noise, 1e-30))
 
 
 @pytest.fixture(scope="session")

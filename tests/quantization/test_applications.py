@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import randomise
+from harness import decibels, randomise
 
 import keras_hybrid
 from keras_hybrid.export.inspect import inspect_tflite
@@ -20,12 +20,6 @@ FLOORS = {
     "EfficientNetB0": (25, 25),
     "EfficientNetV2B0": (10, 9),
 }
-
-
-def decibels(signal, other):
-    """Signal to noise of `other` against `signal`."""
-    signal = np.asarray(signal, "float64")
-    return 10 * np.log10(np.sum(signal**2) / np.sum((signal - other) ** 2))
 
 
 @pytest.mark.large

@@ -1,0 +1,128 @@
+"""Which ranges calibration finds, to the number; when training stops moving them; the report."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from harness import decibels
+from keras import layers as L
+
+import keras_hybrid
+from keras_hybrid.quantization.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.freezing import FreezeRanges
+from keras_hybrid.quantization.report import layer_errors
+
+
+def network(image):
+    x = L.Conv2D(8, 3, strides=2, name="stem")(image)
+    x = L.Multiply(name="gated")([x, L.Activation("sigmoid", name="gate")(x)])
+    return L.Dense(5, name="classes")(L.GlobalAveragePooling2D(name="pool")(x))
+
+
+@pytest.fixture
+def quantized(small_network):
+    return keras_hybrid.quantize(small_network(network))
+
+
+@pytest.fixture
+def images(make_images):
+    """24 images whose lower tail is not their upper one, and whose batches of 8 differ."""
+    return np.exp(make_images(24) * np.linspace(0.5, 1.0, 24)[:, None, None, None]) - 2
+
+
+def by_name(model):
+    return {layer.name.removesuffix("_rounded"): layer for layer in fake_quantizers(model)}
+
+
+def expected_range(method, batches):
+    extremes = [(batch.min(), batch.max()) for batch in batches]
+    if method == "min_max":
+        return min(low for low, _ in extremes), max(high for _, high in extremes)
+    if method == "percentile":
+        return np.mean([np.percentile(batch, [10, 90]) for batch in batches], axis=0)
+    average = np.array(extremes[0])
+    for extreme in extremes[1:]:
+        average = 0.8 * average + 0.2 * np.array(extreme)
+    return average
+
+
+@pytest.mark.parametrize("method", ["min_max", "percentile", "moving_average"])
+def test_each_method_to_the_number(quantized, images, method):
+    batches = [images[start : start + 8] for start in (0, 8, 16)]
+    labelled = [(batch, None) for batch in batches]
+    options = {"method": method, "percentile": 90.0, "decay": 0.8, "stream": None}
+    found = []
+    for data in (images, labelled, iter(batches)):
+        keras_hybrid.calibrate(quantized, data, batch_size=8, **options)
+        found.append(fake_quantizers(quantized)[0].range)
+    np.testing.assert_allclose(found, [expected_range(method, batches)] * 3, rtol=1e-5)
+    np.testing.assert_allclose(
+        fake_quantizers(quantized)[0].seen_range, (images.min(), images.max()), rtol=1e-6
+    )
+
+
+def test_values_are_seen_without_rounding(quantized, images, small_network):
+    model = small_network(network)
+    stem = keras.Model(model.input, model.get_layer("stem").output)
+    fake_quantizers(quantized)[0].set_range(0.0, 1e-3)  # as rounded, the images would be nothing
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    expected = np.asarray(stem(images))
+    np.testing.assert_allclose(  # with the rounded kernel
+        by_name(quantized)["stem"].range, (expected.min(), expected.max()), rtol=1e-2
+    )
+
+
+def test_fixed_ranges_stay_and_ranges_hold_zero(quantized, images):
+    keras_hybrid.calibrate(quantized, images + 10, stream=None)
+    layers = by_name(quantized)
+    assert layers["gate"].range == (0.0, 255 / 256)
+    low, high = fake_quantizers(quantized)[0].range
+    assert low == 0.0 and high == pytest.approx(images.max() + 10)
+
+
+def test_progress_is_printed(quantized, images, capsys):
+    keras_hybrid.calibrate(quantized, images, batch_size=10, stream=sys.stdout)
+    assert capsys.readouterr().out.endswith("\rcalibration: 24 images\n")
+
+
+def test_ranges_move_until_the_step_that_was_asked_for(quantized, images):
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    quantized.compile(keras.optimizers.SGD(0.01), "mse")
+    ranges = [fake_quantizers(quantized)[0].range]
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            ranges.append(fake_quantizers(quantized)[0].range)
+
+    labels = np.zeros((24, 5), "float32")
+    callbacks = [FreezeRanges(2), Record()]
+    quantized.fit(images * 3, labels, batch_size=6, verbose=0, callbacks=callbacks)
+    moved = [before != after for before, after in zip(ranges, ranges[1:], strict=False)]
+    assert moved == [True, True, False, False]
+
+
+def test_freezing_is_for_quantised_models(small_network, images):
+    model = small_network(network)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="not quantised"):
+        model.fit(images, np.zeros((24, 5)), verbose=0, callbacks=[FreezeRanges(1)])
+    with pytest.raises(ValueError, match="after_steps=-1"):
+        FreezeRanges(-1)
+
+
+def test_the_report_tells_a_roundings_own_noise_from_all(quantized, images):
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    fake_quantizers(quantized)[0].set_range(-2.0, 3.0)  # clips: noise for all behind
+    errors = layer_errors(quantized, images, batch_size=7)
+    assert [error.signal_to_noise for error in errors] == sorted(
+        error.signal_to_noise for error in errors
+    )
+    found = {error.name: error for error in errors}
+    first = fake_quantizers(quantized)[0]
+    expected = decibels(images, np.clip(images, -2, 3))
+    image = found[first.name.removesuffix("_rounded")]
+    assert image.own == pytest.approx(expected, abs=0.1)
+    assert image.signal_to_noise == pytest.approx(expected, abs=0.1)
+    assert (image.low, image.high) == first.range
+    assert found["stem"].own > 30 > found["stem"].signal_to_noise
