@@ -56,10 +56,15 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 def _register_layers(_keras):
     """Makes the package's layers known to Keras, so that it can load models that hold them."""
     importlib.import_module("keras_hybrid.layers")
-    importlib.import_module("keras_hybrid.quantization.table")  # and all quantised twins
+
+
+def _register_twins(_layers):
+    """The same for their quantised twins, once all layers are there."""
+    importlib.import_module("keras_hybrid.quantization.table")
 
 
 wrapt.register_post_import_hook(_register_layers, "keras")
+wrapt.register_post_import_hook(_register_twins, "keras_hybrid.layers")
 
 
 def __getattr__(name):
