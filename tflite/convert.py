@@ -8,7 +8,8 @@
 --model is a builder's name or a .keras file. The file takes one image and has static shapes and
 builtin operators only; batch norm and the like are folded into the weights. With --preprocessing
 --input=uint8 it takes RGB camera frames as they come. Printed are the operators by kind, the
-partitions of the XNNPACK delegate, what a GPU delegate would refuse, size and multiply-adds.
+partitions of the XNNPACK delegate, what a GPU delegate would refuse, size, multiply-adds, and how
+long the conversion took and how much memory this process needed at its peak.
 """
 
 import os
@@ -83,11 +84,11 @@ def run():
             preset=FLAGS.weights or "",
         ),
     )
-    seconds = time.monotonic() - start
+    seconds, memory = time.monotonic() - start, peak_memory()
     found = inspect_tflite(path)
     gpu = check_gpu_delegate(path)
     multiply_adds = keras_hybrid.count_multiply_adds(model, FLAGS.input_size)
-    print(f"{path}: {found.size_bytes / 1e6:.2f} MB, made in {seconds:.0f} s")
+    print(f"{path}: {found.size_bytes / 1e6:.2f} MB, made in {seconds:.0f} s{memory}")
     print(f"multiply-adds: {multiply_adds / 1e6:.1f} M")
     print(f"operators: {found.num_ops}")
     for name, count in found.ops.most_common():
@@ -99,6 +100,17 @@ def run():
     refused = [f"{count} {name}" for name, count in gpu.unsupported_ops.items()]
     refused += [f"{tensor.name} {tensor.shape}" for tensor in gpu.unsupported_shapes]
     print("GPU delegate: " + ("takes all" if gpu.ready else "refuses " + ", ".join(refused)))
+
+
+def peak_memory():
+    """The most memory that this process has had so far, in words; empty where nobody counts it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024  # kilobytes everywhere else
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f", memory at its peak {peak / 2**30:.2f} GiB"
 
 
 def open_model(name, weights, head):

@@ -1,15 +1,20 @@
 """Layer norm in the spelling that converts to the fewest operators."""
 
+import math
+
 import keras
 from keras import ops
+
+# Up to so many rows an operator costs what it costs to call it: there, fewer are better.
+FEW_ROWS = 16
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class LeanLayerNormalization(keras.layers.LayerNormalization):
     """Layer norm over the last axis, its weights and configuration those of Keras' layer.
 
-    Keras' own spelling converts to up to nine operators, this one to six, and two more for scale
-    and offset where they could not be folded into what follows.
+    Keras' own spelling converts to up to nine operators, this one to five or six, and two more for
+    scale and offset where they could not be folded into what follows.
 
     Args:
         zero_mean: whether the input is known to have mean 0 along its last axis, so that no mean
@@ -40,13 +45,21 @@ class LeanLayerNormalization(keras.layers.LayerNormalization):
         x = ops.cast(inputs, "float32")
         if not self.zero_mean:
             x = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(x * x, axis=-1, keepdims=True)
-        x = x * ops.rsqrt(variance + self.epsilon)
+        x = x * ops.rsqrt(self._variance_and_epsilon(x))
         if self.scale:
             x = x * ops.cast(self.gamma, "float32")
         if self.center:
             x = x + ops.cast(self.beta, "float32")
         return ops.cast(x, self.compute_dtype)
+
+    def _variance_and_epsilon(self, x):
+        """The variance of values of mean 0, plus epsilon: (batch, ..., 1)."""
+        rows = x.shape[1:-1]
+        if None not in rows and math.prod(rows) <= FEW_ROWS:
+            # Squares around sqrt(epsilon) rather than 0, as the mean is 0: one operator less. On
+            # a map, XNNPACK takes 1.4 times as long for squared differences as for x * x and a sum.
+            return ops.mean(ops.square(x - math.sqrt(self.epsilon)), axis=-1, keepdims=True)
+        return ops.mean(x * x, axis=-1, keepdims=True) + self.epsilon
 
     def get_config(self):
         return {**super().get_config(), "zero_mean": self.zero_mean}

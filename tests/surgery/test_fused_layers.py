@@ -14,8 +14,10 @@ def random():
 
 @pytest.mark.parametrize("zero_mean", [False, True])
 @pytest.mark.parametrize("affine", [False, True])
-def test_lean_layer_norm(random, tmp_path, fresh_process, zero_mean, affine):
-    x = random.normal(size=(2, 5, 8)).astype("float32")
+@pytest.mark.parametrize("rows", [5, 20])
+def test_lean_layer_norm(random, tmp_path, fresh_process, zero_mean, affine, rows):
+    # Values so small that epsilon counts.
+    x = 0.01 * random.normal(size=(2, rows, 8)).astype("float32")
     if zero_mean:
         x -= x.mean(-1, keepdims=True)
     layer = layers.LeanLayerNormalization(

@@ -188,6 +188,37 @@ def test_layer_norm_keeps_its_mean_where_somebody_else_sees_it(check_pass):
     assert not norm.zero_mean and len(norm.weights) == 2
 
 
+def test_layer_norm_between_residuals_loses_its_offset(check_pass):
+    x = image()
+    tokens = own.GlobalTokens(3, 4)(x)
+    for _ in range(2):
+        tokens = layers.LayerNormalization()(tokens)
+        attention = own.DotProductAttention(2)([layers.Dense(4)(tokens), tokens, tokens])
+        tokens = layers.Add()([tokens, layers.Dense(4)(attention)])
+    tokens = layers.LayerNormalization()(tokens)
+    token = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), own.SelectToken(0)(tokens)])
+    y = own.DotProductAttention(2)([x, layers.Dense(4)(tokens), layers.Dense(4)(tokens)])
+    outputs = [layers.Dense(5)(token), layers.Conv2D(3, 1)(y)]
+    result = check_pass(fold_layer_norms, model_of(x, outputs))
+    norms = [item for item in result.layers if isinstance(item, own.LeanLayerNormalization)]
+    assert [norm.center for norm in norms] == [False] * 3
+
+
+@pytest.mark.parametrize("reader", ["query", "output", "sum", "convolution"])
+def test_layer_norm_keeps_an_offset_that_somebody_needs(check_pass, reader):
+    x = image()
+    y = layers.LayerNormalization()(x)
+    outputs = {
+        "query": lambda: own.DotProductAttention(2)([y, x, layers.Dense(4)(y)]),
+        "output": lambda: [layers.Dense(4)(y), y],
+        "sum": lambda: layers.Add()([layers.Conv2D(4, 1)(y), layers.Activation("relu")(y)]),
+        "convolution": lambda: layers.Conv2D(4, 3, padding="same")(y),
+    }[reader]()
+    result = check_pass(fold_layer_norms, model_of(x, outputs))
+    (norm,) = (item for item in result.layers if isinstance(item, own.LeanLayerNormalization))
+    assert norm.center
+
+
 def test_a_gate_becomes_a_clipped_dense_layer(check_pass):
     x = image()
     gate = layers.Activation("hard_sigmoid")(layers.Dense(4)(x))

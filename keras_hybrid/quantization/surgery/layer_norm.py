@@ -1,4 +1,7 @@
-"""Layer norm: scale and offset into what follows, the mean into what comes before."""
+"""Layer norm: scale and offset into what follows, the mean into what comes before.
+
+Where a residual or attention reads the norm, its scale stays and its offset goes (`offsets`).
+"""
 
 import keras
 
@@ -16,6 +19,7 @@ from keras_hybrid.quantization.surgery.affine import (
     takes_every_channel,
 )
 from keras_hybrid.quantization.surgery.editing import EditableModel, Step, Value, as_pass
+from keras_hybrid.quantization.surgery.offsets import move_offset
 
 # They move or interpolate pixels, and leave every channel to itself.
 PIXEL_MOVERS = (FoldPatches, UnfoldPatches)
@@ -31,6 +35,7 @@ def edit_layer_norms(model: EditableModel):
         if not _last_axis(step):
             continue
         _fold_scale_and_offset(model, step)
+        _fold_offset(model, step)
         zero_mean = step.setting("zero_mean") or _center_stream(model, step)
         step.edit()
         step.layer_class = LeanLayerNormalization
@@ -57,6 +62,13 @@ def _fold_scale_and_offset(model, step):
             shift_inputs(reader, offset)
         if scale is not None:
             scale_inputs(reader, scale)
+
+
+def _fold_offset(model, step):
+    """Folds the offset alone, where everything that follows can add it."""
+    if step.setting("center") and move_offset(model, step.output, step.weight("beta")):
+        del step.edit().weights["beta"]
+        step.config["center"] = False
 
 
 def _readers(model: EditableModel, value: Value) -> list[Step] | None:
