@@ -54,6 +54,8 @@ python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/
     --out=runs/pictures
 python recipes/evaluate.py --run=runs/a
 python recipes/compare_finetuning.py --model=MobileViTXXS --out=runs/comparison
+python recipes/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
+    --ai_edge_quantizer=peer/bin/python
 ```
 
 Data: `digits`, any classification set of TFDS by its name, or `folder:/path` with a folder of
