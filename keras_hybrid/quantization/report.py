@@ -10,7 +10,9 @@ from keras_hybrid.quantization.calibration import batches
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
 from keras_hybrid.quantization.kernels import QuantizedKernel
 from keras_hybrid.quantization.rewrite import is_quantized
+from keras_hybrid.quantization.stay_float import StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel
+from keras_hybrid.quantization.table import NO_KERNEL, SAME, rule_of
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,21 @@ def float_layers(model: keras.Model) -> dict[str, str]:
         ValueError: for a model that is not quantised.
     """
     _check(model)
-    from keras_hybrid.quantization.table import SAME, rule_of
-
-    reasons = {}
+    reasons, in_float = {}, set()
     for step in EditableModel(model).steps:
         if getattr(step.operation, "float_softmax", False):
-            reasons[step.name] = "its softmax: XNNPACK has no int8 kernel for it"
+            reasons[step.name] = f"its softmax: {NO_KERNEL}"
+        if step.is_a(StayFloat):
+            in_float.update(step.outputs)
         try:
             rule = rule_of(step, {})
         except ValueError:
             continue  # a quantised twin, a rounding or a mark
-        if rule.twin is not None:
-            reasons[step.name] = rule.why_float or "kept in float by name"
-        elif rule.why_float and rule.output != SAME:
-            reasons.setdefault(step.name, rule.why_float)
+        if rule.twin is None and not in_float.intersection(step.inputs):
+            continue
+        in_float.update(step.outputs)
+        if rule.output != SAME:
+            reasons[step.name] = rule.why_float or "between layers in float, or kept so by name"
     return reasons
 
 
