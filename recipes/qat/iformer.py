@@ -3,8 +3,8 @@
     python recipes/qat.py --run=runs/digits --out=runs/digits_int8
     python recipes/qat.py --run=runs/imagenet --variant=imagenet --out=runs/int8
 
-Cost to expect: a step takes 1.3 times as long as in float (IFormerT, 64 px, batch 32, processor time
-on two cores), for 3 epochs on the digits and a tenth of the published ones on ImageNet.
+Cost to expect: a step takes 1.3 times as long as in float (IFormerT, 64 px, batch 32,
+processor time), for 3 epochs on the digits and a tenth of the published ones on ImageNet.
 Published result: none in int8.
 
 Reference: for ImageNet, a tenth of the epochs and a hundredth of the learning rate in float, down
