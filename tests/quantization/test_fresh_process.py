@@ -32,7 +32,8 @@ def test_a_trained_model_goes_on(small_network, make_images, tmp_path, root):
     model = keras_hybrid.quantize(small_network(network))
     keras_hybrid.calibrate(model, images, stream=None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss)
+    # Eagerly: tracing the step takes longer than the few steps; the other process does likewise.
+    model.compile(keras.optimizers.Adam(0.01), loss, run_eagerly=True)
     model.fit(images, labels, batch_size=32, epochs=1, verbose=0)
     model.save(tmp_path / "q.keras")
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
