@@ -147,6 +147,40 @@ def test_kept_float_is_float_in_the_file(small_network, through_int8):
     assert result.from_keras >= 40
 
 
+def test_operators_without_weights_stay_float_when_they_shall(small_network, through_int8):
+    """Between two roundings, the converter would make them int8 again."""
+
+    def function(image):
+        x = L.Activation("gelu", name="curve")(L.Conv2D(16, 3, name="first")(image))
+        y = L.Conv2D(16, 1, name="second")(x)
+        return L.Conv2D(8, 3, name="third")(L.Add(name="sum")([x, y]))
+
+    result = through_int8(small_network(function), keep_float=("curve", "sum"))
+    tensors = [tensor.producer for tensor in result.inspection.float_tensors]
+    assert {"GELU", "ADD"} <= set(tensors) <= {"GELU", "ADD", "DEQUANTIZE"}
+    assert result.from_keras >= 40
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: L.Conv2D(16, 3, padding="same", name="kept"),
+        lambda: L.DepthwiseConv2D(3, name="kept"),
+        lambda: L.Dense(16, activation="relu", name="kept"),
+    ],
+)
+def test_a_kernel_kept_float_between_int8_is_float_in_the_file(small_network, through_int8, layer):
+    model = small_network(lambda image: conv(layer()(conv(image))))
+    result = through_int8(model, keep_float="kept")
+    assert {tensor.producer for tensor in result.inspection.float_tensors} & {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "FULLY_CONNECTED",
+    }
+    assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
+    assert result.from_keras >= 40
+
+
 def test_equal_operators_share_a_range(small_network):
     import keras_hybrid
     from keras_hybrid.quantization.fake_quantize import FakeQuantize
