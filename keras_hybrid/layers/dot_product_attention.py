@@ -75,9 +75,14 @@ class DotProductAttention(keras.layers.Layer):
         query, key, value = inputs
         # Between a map and a handful of tokens, heads are told apart by zeros in the tokens:
         # that multiplies a small product by `num_heads`, and saves transposing the map.
-        if self._heads_by_zeros(query):
+        few_queries, few_keys = self._heads_by_zeros(query), self._heads_by_zeros(key)
+        if few_queries and few_keys:
+            if query.shape[1] == key.shape[1]:
+                return self._attend_among_tokens(query, key, value)
+            few_queries = query.shape[1] < key.shape[1]
+        if few_queries:
             return self._attend_from_tokens(query, key, value)
-        if self._heads_by_zeros(key):
+        if few_keys:
             return self._attend_to_tokens(query, key, value)
         weights = self.attention_weights(query, key)
         attended = ops.matmul(weights, self._to_heads(value))
@@ -105,6 +110,18 @@ class DotProductAttention(keras.layers.Layer):
         """x times the factor on the scores, where it is not 1."""
         scale = self.scale or (query.shape[-1] // self.num_heads) ** -0.5
         return x if scale == 1 else x * scale
+
+    def _attend_among_tokens(self, query, key, value):
+        """Few queries and keys: (batch, M, C) each -> (batch, M, D)."""
+        heads, num_tokens = self.num_heads, query.shape[1]
+        # Zeros in keys and values, which in Mobile-Former are the same tokens: with zeros in the
+        # queries there would be more to compute and to sum up (1.1 to 1.2 times as long).
+        keys = self._zeros_between_heads(key)  # (batch, heads * M, C)
+        values = keys if value is key else self._zeros_between_heads(value)
+        scores = ops.matmul(self._scaled(query, query), ops.transpose(keys, (0, 2, 1)))
+        x = ops.cast(ops.reshape(scores, (-1, num_tokens, heads, num_tokens)), "float32")
+        x = ops.reshape(ops.softmax(x, axis=-1), (-1, num_tokens, heads * num_tokens))
+        return ops.matmul(ops.cast(x, scores.dtype), values)  # (batch, M, D)
 
     def _attend_from_tokens(self, query, key, value):
         """Few queries: (batch, M, C), over keys and values of any axes -> (batch, M, D)."""
@@ -134,6 +151,8 @@ class DotProductAttention(keras.layers.Layer):
 
     def _flat(self, x):
         """(batch, ..., C) -> (batch, N, C)."""
+        if len(x.shape) == 3:
+            return x
         return ops.reshape(x, (-1, math.prod(ops.shape(x)[1:-1]), x.shape[-1]))
 
     def _head_mask(self, x):

@@ -15,6 +15,7 @@ from keras_hybrid.quantization.surgery.depthwise import (
     edit_large_kernels,
 )
 from keras_hybrid.quantization.surgery.editing import EditableModel
+from keras_hybrid.quantization.surgery.flat_residuals import edit_flat_residuals
 from keras_hybrid.quantization.surgery.hard_sigmoid import edit_dynamic_relus, edit_gates
 from keras_hybrid.quantization.surgery.layer_norm import edit_layer_norms
 from keras_hybrid.quantization.surgery.position_encoding import edit_position_encodings
@@ -35,7 +36,7 @@ FUSIONS = (
     edit_constant_tokens,
     edit_split_projections,
 )
-FORMULATIONS = (edit_large_kernels, edit_depth_multipliers)
+FORMULATIONS = (edit_large_kernels, edit_depth_multipliers, edit_flat_residuals)
 
 
 def fuse(model: keras.Model) -> keras.Model:
@@ -63,8 +64,9 @@ def formulate(model: keras.Model) -> keras.Model:
     """Fuses a model, and writes what phones' kernels are slow at in terms of what they are fast at.
 
     Beside `fuse`, depthwise kernels over 25 taps and depthwise convolutions with several outputs
-    per channel become sums and concatenations of small ones. What is computed stays the same; the
-    weights become more by zeros. `export_tflite` does this.
+    per channel become sums and concatenations of small ones, and residuals around attention are
+    added on flat sequences. What is computed stays the same; the weights become more by zeros.
+    `export_tflite` does this.
 
     Args:
         model: a functional model; it is left as it is.
