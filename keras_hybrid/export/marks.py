@@ -7,7 +7,8 @@ from keras_hybrid.quantization.stay_float import MARK
 
 
 def remove_marks(content: bytes) -> bytes:
-    """A `.tflite` without products by `MARK`: their readers take what was marked.
+    """A `.tflite` without products by `MARK` and leaky ReLUs of that slope: their readers take what
+    was marked.
 
     Args:
         content: of the file.
@@ -47,6 +48,9 @@ def remove_marks(content: bytes) -> bytes:
 
 def _marked(operator, codes, graph, marks, schema):
     """What the operator multiplies by the mark, or None."""
+    if codes[operator.opcodeIndex] == schema.BuiltinOperator.LEAKY_RELU:
+        slope = np.float32(operator.builtinOptions.alpha)
+        return int(operator.inputs[0]) if slope == np.float32(MARK) else None
     if codes[operator.opcodeIndex] != schema.BuiltinOperator.MUL:
         return None
     tensors = [int(index) for index in operator.inputs]

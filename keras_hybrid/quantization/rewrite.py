@@ -179,7 +179,8 @@ class _Rewriting:
             inside = step in self.rules and self.rules[step].output == INSIDE
             if inside and self.int8[step]:
                 continue
-            if self.int8[step] or any(self.int8[x] for x in self.model.consumers(value)):
+            after = self.model.consumers(value)
+            if self._rounds_for_all(step) or any(self.int8[x] for x in after):
                 self._round(value, step, value in symmetric)
         self._share(together)
         self._center()
@@ -279,7 +280,7 @@ class _Rewriting:
         )
         new = new_step(layer, [value], value.shape)
         new.partial = True
-        if self.int8[step]:
+        if self._rounds_for_all(step):
             insert_after(self.model, step, new)
             return
         # Who computes in float goes on with the float value.
@@ -287,6 +288,11 @@ class _Rewriting:
             if self.int8[consumer]:
                 consumer.replace_input(value, new.output)
         self.model.steps.insert(self.model.steps.index(step) + 1, new)
+
+    def _rounds_for_all(self, step):
+        """Whether layers in float take the rounded value, too: an int8 layer's, and the image's,
+        which the file may take in integers."""
+        return self.int8[step] or step.is_a(keras.layers.InputLayer)
 
     def _split_sums(self):
         """Parts of one convolution: one range spares their sum a rescaling."""
@@ -333,7 +339,7 @@ class _Rewriting:
     def _mark_floats(self):
         """Keeps the converter from making int8 what lies between roundings."""
         for step in list(self.model.steps):
-            if self.int8.get(step, True) or self._moves(step):
+            if self.int8.get(step, True):
                 continue
             for value in set(step.inputs):
                 producer = self.model.producer(value)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 # The product with it marks the place; a file without the product is as exact as one with it.
 MARK = float(np.float32(1 + 2**-20))
@@ -12,14 +13,15 @@ ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplifie
 class StayFloat(keras.layers.Layer):
     """Keeps the converter from computing what follows in int8; nothing else.
 
-    Between two roundings, the converter makes all it can int8. `export_tflite` removes the product
-    from the file.
+    Between two roundings, the converter makes all it can int8, kernels that nothing rounds
+    included. A leaky ReLU of a slope that is all but 1 keeps it from that, and unlike a product it
+    cannot be made part of a kernel. `export_tflite` removes it from the file.
 
     Input and output: any shape.
     """
 
     def call(self, inputs):
-        return inputs * MARK
+        return ops.leaky_relu(inputs, negative_slope=MARK)
 
     def compute_output_shape(self, input_shape):
         return input_shape

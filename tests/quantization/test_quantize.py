@@ -214,18 +214,21 @@ def test_the_report_finds_the_layer_that_hurts(calibrated, make_images):
     assert np.isfinite(errors[0].low)
 
 
-def test_types_at_both_ends(calibrated, tmp_path):
+@pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
+def test_types_at_both_ends(model, profile, make_images, tmp_path):
     from keras_hybrid.export.inspect import inspect_tflite
 
+    quantized = keras_hybrid.quantize(model, profile)
+    keras_hybrid.calibrate(quantized, make_images(), stream=None)
     for kind in ("int8", "uint8"):
         path = keras_hybrid.export_tflite(
-            calibrated, tmp_path / "io.tflite", precision="int8", input=kind, output=kind
+            quantized, tmp_path / "io.tflite", precision=profile, input=kind, output=kind
         )
         inspection = inspect_tflite(path)
         assert inspection.activations[0].dtype == kind.upper()
         outputs = [tensor for tensor in inspection.activations if tensor.is_output]
         assert [tensor.dtype for tensor in outputs] == [kind.upper()]
-        assert inspection.integer_offenders == ()
+        assert (inspection.integer_offenders == ()) == (profile == "int8")
 
 
 def test_16_bit_activations(model, make_images, tmp_path):
