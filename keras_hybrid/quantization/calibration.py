@@ -127,9 +127,10 @@ def calibrate(
         layer.seen.assign((found.low, found.high))
         if layer.has_range and layer.fixed_range is None:
             layer.set_range(*found.range())
-    if weights == "mse":
-        for layer in model.layers:
-            if isinstance(layer, QuantizedKernel):
+    for layer in model.layers:
+        if isinstance(layer, QuantizedKernel):
+            layer.reset_range()
+            if weights == "mse":
                 layer.clip_range(CLIPPINGS)
     return model
 

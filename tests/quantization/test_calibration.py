@@ -15,7 +15,7 @@ from keras_hybrid.quantization.report import layer_errors
 
 
 def network(image):
-    x = L.Conv2D(8, 3, strides=2, name="stem")(image)
+    x = L.Conv2D(8, 5, strides=2, name="stem")(image)
     x = L.Multiply(name="gated")([x, L.Activation("sigmoid", name="gate")(x)])
     return L.Dense(5, name="classes")(L.GlobalAveragePooling2D(name="pool")(x))
 
@@ -79,6 +79,31 @@ def test_fixed_ranges_stay_and_ranges_hold_zero(quantized, images):
     assert layers["gate"].range == (0.0, 255 / 256)
     low, high = fake_quantizers(quantized)[0].range
     assert low == 0.0 and high == pytest.approx(images.max() + 10)
+
+
+def test_pixels_of_equal_channels_pass_through_layer_norm(small_network):
+    """Their variance is 0, of which int8 takes the logarithm."""
+    model = small_network(lambda image: L.Conv2D(4, 1)(L.LayerNormalization(name="norm")(image)))
+    quantized = keras_hybrid.quantize(model)
+    grey = np.ones((2, 16, 16, 3), "float32")
+    keras_hybrid.calibrate(quantized, grey, stream=None)
+    assert np.isfinite(np.asarray(quantized(grey))).all()
+    assert np.isfinite(np.asarray(quantized(grey, training=True))).all()
+
+
+def test_kernels_are_clipped_where_that_errs_less_and_not_for_ever(quantized, images):
+    stem = quantized.get_layer("stem")
+    # Between two steps of the outlier's range, and on a step of 98 % of it.
+    kernel = np.full(stem.kernel.shape, 24.5 / 127, "float32")
+    kernel[0, 0, 0] = 1.0
+    stem.kernel.assign(kernel)
+    found = []
+    for weights in ("mse", "max"):
+        keras_hybrid.calibrate(quantized, images[:2], weights=weights, stream=None)
+        found.append(np.array(stem.kernel_range["max_var"]))
+    clipped, greatest = found
+    np.testing.assert_allclose(greatest, 1.0)
+    np.testing.assert_allclose(clipped, 0.98, rtol=1e-6)
 
 
 def test_progress_is_printed(quantized, images, capsys):
