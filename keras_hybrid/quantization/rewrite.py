@@ -16,6 +16,7 @@ from keras_hybrid.quantization.preparation import (
     insert_after,
 )
 from keras_hybrid.quantization.stay_float import Requantize, StayFloat
+from keras_hybrid.quantization.surgery.depthwise import edit_depth_multipliers
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.surgery.scaling import edit_products_and_sums
@@ -64,6 +65,8 @@ def quantize(
     """
     _check(model, profile)
     editable = formulated(model)
+    if profile == "int8":
+        edit_depth_multipliers(editable, strided=True)
     edit_activations(editable)
     edit_long_sums(editable)
     edit_batch_norms(editable)

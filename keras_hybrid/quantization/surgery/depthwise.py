@@ -65,13 +65,18 @@ def _rows_at_distance(step: Step, distance: int) -> Step:
     return new_step(layer, step.args, step.output.shape, weights)
 
 
-def edit_depth_multipliers(model: EditableModel):
-    """The edit of `split_depth_multipliers`."""
+def edit_depth_multipliers(model: EditableModel, strided: bool = False):
+    """The edit of `split_depth_multipliers`.
+
+    Args:
+        model: to be edited.
+        strided: whether strided convolutions are split, too, as is worth while in int8 only.
+    """
     for step in list(model.steps):
-        if not _is_plain(model, step) or step.setting("depth_multiplier") == 1:
+        if not _is_plain(model, step, strided) or step.setting("depth_multiplier") == 1:
             continue
         step.edit()
-        if step.inputs[0].shape[-1] < NARROW:
+        if step.inputs[0].shape[-1] < NARROW and set(step.setting("strides")) == {1}:
             model.replace(step, *_repeat_channels(step))
         else:
             model.replace(step, *_one_per_multiple(step))
@@ -126,12 +131,12 @@ def _like(step, name):
     return step.layer_class.from_config({**step.config, "depth_multiplier": 1, "name": name})
 
 
-def _is_plain(model, step):
-    """Whether the step is a depthwise convolution of stride 1 that can be changed."""
+def _is_plain(model, step, strided=False):
+    """Whether the step is a depthwise convolution, of stride 1 or any, that can be changed."""
     return (
         is_affine(model, step)
         and step.is_a(keras.layers.DepthwiseConv2D)
-        and all(stride == 1 for stride in step.setting("strides"))
+        and (strided or all(stride == 1 for stride in step.setting("strides")))
     )
 
 
