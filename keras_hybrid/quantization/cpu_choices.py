@@ -7,15 +7,15 @@ only, and stay in int8 between layers in int8.
 
 import math
 
-# A first convolution reads 3 channels, which int8 kernels pad to 8: 3x3, stride 2, from 224 x 224
-# pixels takes 2.9 times as long as in float, 5x5 3.7 times.
+# A first convolution reads 3 channels, which int8 kernels pad to 8: 3x3 and 5x5, stride 2, from
+# 224 x 224 pixels take three to four times as long as in float.
 FEW_CHANNELS = 4
 # With fewer tokens on either side, packing what stands on the right of a product takes longer than
 # int8 saves: 1.2 to 1.9 times as long as in float for 6 by 3136 and 64 by 64 tokens, 0.4 to 0.6 for
 # 196 by 196 and 256 by 256.
 FEW_TOKENS = 128
 # A score is a sum of as many products as a head has channels. Of 16, scores take longer in int8
-# (1.3 times, and as long again to be float for the softmax), of 36 they do not (0.43 times).
+# (1.3 times, and 0.5 more to be float for the softmax), of 36 they do not (0.43 times).
 NARROW_HEAD = 32
 
 
