@@ -47,20 +47,17 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         self.attended = self._learned("attended")
         scaled = self._scale_of(query) != 1 and not self.float_scores
         self.scaled = self._learned("scaled") if scaled else None
-        if self._heads_by_zeros_shape(query):
+        zeros = self._zeros(query, key)
+        if zeros == "query":
             self.masked_query = self._learned("masked_query")
             self.selected = self._learned("selected")
-        elif self._heads_by_zeros_shape(key):
+        elif zeros == "key":
             self.masked_key = self._learned("masked_key", symmetric=True)
             self.masked_value = self._learned("masked_value", symmetric=True)
 
     def _is_long(self, query, key):
         """Whether softmax is spelled out."""
-        if (
-            self.float_softmax
-            or not self._heads_by_zeros_shape(query)
-            and (self._heads_by_zeros_shape(key))
-        ):
+        if self.float_softmax or self._zeros(query, key) == "key":
             return False
         if self.window_size:
             return self.window_size**2 >= LONG_ROW
@@ -79,9 +76,10 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
 
     def call(self, inputs, training=None):
         query, key, value = inputs
-        if self._heads_by_zeros(query):
+        zeros = self._zeros(query.shape, key.shape)
+        if zeros == "query":
             return self._from_tokens(query, key, value, training)
-        if self._heads_by_zeros(key):
+        if zeros == "key":
             return self._to_tokens(query, key, value, training)
         scores = self._product(self._to_heads(query), self._to_heads(key))
         attended = self._attend(scores, self._to_heads(value), inputs, training)
@@ -161,8 +159,12 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     def _scale_of(self, query_shape):
         return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
 
-    def _heads_by_zeros_shape(self, shape):
-        return self._heads_by_zeros(keras.KerasTensor(shape))
+    def _zeros(self, query_shape, key_shape):
+        """Where zeros tell heads apart, "query" or "key"; None where heads are transposed."""
+        query, key = (self._heads_by_zeros(keras.KerasTensor(x)) for x in (query_shape, key_shape))
+        if query and key:
+            return "query" if query_shape[1] < key_shape[1] else "key"
+        return "query" if query else "key" if key else None
 
     def get_config(self):
         return {

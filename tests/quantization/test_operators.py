@@ -27,6 +27,17 @@ def to_tokens(x):
     return conv(hybrid.DotProductAttention(2)([x, L.Dense(16)(tokens), L.Dense(16)(tokens)]), 4)
 
 
+def among_tokens(x):
+    tokens = L.Reshape((3, 16))(L.Dense(48)(L.GlobalAveragePooling2D()(x)))
+    return hybrid.DotProductAttention(2)([L.Dense(16)(tokens) for _ in range(3)])
+
+
+def residual_to_tokens(x):
+    tokens = L.Reshape((3, 16))(L.Dense(48)(L.GlobalAveragePooling2D()(x)))
+    attention = hybrid.DotProductAttention(2)
+    return conv(L.Add()([x, attention([x, L.Dense(16)(tokens), L.Dense(16)(tokens)])]), 4)
+
+
 def dynamic_relu(x):
     slopes = L.Dense(32)(L.GlobalAveragePooling2D()(x))
     return conv(hybrid.DynamicReLU()([conv(x), slopes]))
@@ -60,6 +71,8 @@ CASES = {
         hybrid.DotProductAttention(2)([L.Dense(16)(hybrid.GlobalTokens(3, 16)(x)), x, x])
     ),
     "to_tokens": to_tokens,
+    "among_tokens": among_tokens,
+    "residual_to_tokens": residual_to_tokens,
     "dynamic_relu": dynamic_relu,
     "sigmoid_values": sigmoid_values,
 }
@@ -78,6 +91,16 @@ def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_i
     assert result.from_float >= 28
     assert result.from_keras >= 35
     assert set(result.inspection.undelegated) <= UNDELEGATED
+
+
+@pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
+def test_zeros_are_in_the_few_keys(small_network, case):
+    import keras_hybrid
+    from keras_hybrid.quantization.attention import QuantizedDotProductAttention
+
+    model = keras_hybrid.quantize(network(small_network, case))
+    layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))
+    assert layer.masked_key.built and not hasattr(layer, "masked_query")
 
 
 @pytest.mark.parametrize("case", ["heads", "layer_norm", "silu"])
