@@ -1,0 +1,64 @@
+"""The three families' networks in int8, at small sizes with random weights.
+
+All sixteen, at the size they were published for:
+`python tflite/benchmark_int8.py --models=...` lists what in "int8" would be in float.
+"""
+
+import numpy as np
+import pytest
+from harness import randomise
+
+SIZE = 64
+SMALLEST = ("MobileFormer26M", "MobileViTXXS", "IFormerT")
+LARGEST = ("MobileFormer508M", "MobileViTS", "IFormerH")
+
+
+@pytest.fixture
+def quantized():
+    import keras_hybrid
+
+    def build(name, profile):
+        shape = (SIZE, SIZE, 3)
+        model = randomise(keras_hybrid.build_model(name, weights=None, input_shape=shape))
+        return keras_hybrid.quantize(model, profile)
+
+    return build
+
+
+@pytest.fixture
+def inspected(quantized, tmp_path, require):
+    """What is in a network's file; ranges as a single image gives them."""
+    require(module="ai_edge_litert")
+    import keras_hybrid
+    from keras_hybrid.export.inspect import inspect_tflite
+
+    def inspect(name, profile):
+        image = np.random.default_rng(0).normal(size=(1, SIZE, SIZE, 3)).astype("float32")
+        model = keras_hybrid.calibrate(quantized(name, profile), image, stream=None)
+        path = tmp_path / f"{name}.tflite"
+        return inspect_tflite(keras_hybrid.export_tflite(model, path, precision=profile))
+
+    return inspect
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", SMALLEST)
+def test_int8_is_int8_throughout(inspected, name):
+    found = inspected(name, "int8")
+    assert found.integer_offenders == ()
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= set(found.ops)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", LARGEST)
+def test_every_layer_has_a_twin(quantized, name):
+    from keras_hybrid.quantization.report import float_layers
+
+    assert float_layers(quantized(name, "int8")) == {}
+
+
+@pytest.mark.large
+def test_int8_cpu_of_mobilevit_is_one_partition(inspected):
+    found = inspected("MobileViTXXS", "int8_cpu")
+    assert found.partitions == 1 and not found.undelegated
+    assert not found.custom_ops and not found.flex_ops
