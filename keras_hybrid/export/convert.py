@@ -1,6 +1,7 @@
 """Keras model -> `.tflite`: static shapes, batch 1, builtin operators only, checked by running."""
 
 import contextlib
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -99,19 +100,14 @@ def export_tflite(
     shape = _input_shape(model, input_size)
     _check_classes(model, labels, top_k)
     known = _preprocessing(model, preprocessing)
-    remaining = known
     model, samples = _prepare(model, precision, representative_data, (input, output))
-    inference = model
-    if is_quantized(model):
-        inference = EditableModel(model).to_model(shape)
-    elif fused:
-        editable = formulated(model)
-        if known and edit_preprocessing(editable, known.mean, known.std, known.channel_order):
-            remaining = None
-        inference = editable.to_model(shape)
-    integer = precision in INTEGER
-    servable = _servable(inference, shape, "float32" if integer else input, remaining, top_k)
-    content = _convert(servable, precision, input, output, samples)
+    with tempfile.TemporaryDirectory() as folder:
+        # What is made for the SavedModel is gone before the converter makes copies of its own.
+        _save(
+            model, shape, "float32" if precision in INTEGER else input, known, fused, top_k, folder
+        )
+        gc.collect()
+        content = _convert(folder, precision, input, output, samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
         temporary.write_bytes(content)
@@ -232,6 +228,22 @@ def _normalization(model, known):
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
+def _save(model, shape, input_type, preprocessing, fused, top_k, folder):
+    """Writes the function of one image that is to be converted as a SavedModel."""
+    import tensorflow as tf
+
+    if is_quantized(model):
+        model = EditableModel(model).to_model(shape)
+    elif fused:
+        editable = formulated(model)
+        known = preprocessing
+        if known and edit_preprocessing(editable, known.mean, known.std, known.channel_order):
+            preprocessing = None
+        model = editable.to_model(shape)
+    servable = _servable(model, shape, input_type, preprocessing, top_k)
+    tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
+
+
 def _servable(model, shape, input_type, preprocessing, top_k):
     """The model as a TensorFlow module with a function of one image."""
     import tensorflow as tf
@@ -259,29 +271,27 @@ def _servable(model, shape, input_type, preprocessing, top_k):
     return Servable()
 
 
-def _convert(servable, precision, input_type, output_type, samples):
+def _convert(folder, precision, input_type, output_type, samples):
     """The content of the `.tflite`."""
     import tensorflow as tf
 
     # From a SavedModel: there the converter sees constants, so that it can fold and fuse them.
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision in INTEGER:
-            converter.inference_input_type = tf.as_dtype(input_type)
-            converter.inference_output_type = tf.as_dtype(output_type)
-        if samples is not None:
-            converter.representative_dataset = samples
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            ]
-        content = remove_marks(converter.convert())
-        return compact(merge_dense(content)) if precision in INTEGER else content
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in INTEGER:
+        converter.inference_input_type = tf.as_dtype(input_type)
+        converter.inference_output_type = tf.as_dtype(output_type)
+    if samples is not None:
+        converter.representative_dataset = samples
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+    content = remove_marks(converter.convert())
+    return compact(merge_dense(content)) if precision in INTEGER else content
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Writes TFLite's schema objects in few bytes: what is equal is stored once."""
 
+import hashlib
+
 import flatbuffers
 import numpy as np
 
@@ -16,7 +18,7 @@ class _SharingBuilder(flatbuffers.Builder):
         self._written = {}
 
     def CreateNumpyVector(self, x):
-        key = (x.dtype.str, x.tobytes())
+        key = (x.dtype.str, x.shape, _digest(x))
         if key not in self._written:
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]
@@ -39,18 +41,20 @@ def pack(model) -> bytes:
     """The content of a `.tflite` from the schema's `ModelT`, which is used up."""
     _share_buffers(model)
     _share_tables(model)
-    builder = _SharingBuilder(1024)
+    # As large as it will be: a builder that grows copies what it has.
+    sizes = [len(buffer.data) for buffer in model.buffers if buffer.data is not None]
+    builder = _SharingBuilder(sum(sizes) + 1024 * (1 + len(sizes)))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
 def _share_buffers(model):
     """One buffer for equal constants, and the empty first one for all that is computed."""
-    number, kept = {b"": 0}, [model.buffers[0]]
+    number, kept = {_digest(b""): 0}, [model.buffers[0]]
 
     def place_of(old):
         data = model.buffers[old].data
-        content = b"" if data is None else bytes(data)
+        content = _digest(b"" if data is None else data)
         if content not in number:
             number[content] = len(kept)
             kept.append(model.buffers[old])
@@ -62,6 +66,11 @@ def _share_buffers(model):
     for entry in model.metadata or []:
         entry.buffer = place_of(entry.buffer)
     model.buffers = kept
+
+
+def _digest(data):
+    """Stands for data in comparisons: kernels are large, and copies of them would be kept."""
+    return hashlib.blake2b(np.ascontiguousarray(np.frombuffer(data, "uint8"))).digest()
 
 
 def _share_tables(model):
