@@ -1,19 +1,25 @@
 """Short names in a `.tflite`: in a small int8 network, names are a fortieth of the file."""
 
+import re
+
 import numpy as np
 
 from keras_hybrid.export.packing import pack
 
+# What `quantize` puts beside a layer is named after it.
+BESIDE = re.compile(rb"_(rounded|float)\d*(?=(_\d+)?$)")
 
-def compact(content: bytes) -> bytes:
+
+def compact(content: bytes, name_floats: bool = True) -> bytes:
     """A `.tflite` with short names and without tensors that nothing uses.
 
     Names keep what they are read for: what a layer gives has the layer's name, so that costs are
-    told by layer, and tensors in float keep theirs, so that they can be told to a user. Constants,
-    and what is computed in integers inside of a layer, have numbers.
+    told by layer. Constants, and what is computed inside of a layer, have numbers.
 
     Args:
         content: of the file.
+        name_floats: whether what is computed in float inside of a layer keeps its name, too: in a
+            file that is to be int8 throughout, it is what a user has to be told.
 
     Returns: the content of the new file.
     """
@@ -22,7 +28,7 @@ def compact(content: bytes) -> bytes:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     for graph in model.subgraphs:
         _drop_unused(graph, model.signatureDefs or [])
-        _shorten_names(graph, schema.TensorType.FLOAT32)
+        _shorten_names(graph, schema.TensorType.FLOAT32 if name_floats else None)
     return pack(model)
 
 
@@ -46,7 +52,7 @@ def _drop_unused(graph, signatures):
             tensor.tensorIndex = place[tensor.tensorIndex]
 
 
-def _shorten_names(graph, float32):
+def _shorten_names(graph, named_type):
     kept = {int(index) for index in (*graph.inputs, *graph.outputs)}
     computed = [int(index) for operator in graph.operators for index in operator.outputs]
     last = {_layer(graph.tensors[index]): index for index in computed}
@@ -56,7 +62,7 @@ def _shorten_names(graph, float32):
         layer = _layer(tensor)
         if index in computed and last[layer] == index:
             tensor.name = layer
-        elif index in computed and tensor.type == float32:
+        elif index in computed and tensor.type == named_type:
             tensor.name = tensor.name.split(b";")[0]
         else:
             tensor.name = str(index).encode()
@@ -65,4 +71,4 @@ def _shorten_names(graph, float32):
 def _layer(tensor):
     """The layer in "model/layer/operation;model/..."; the name itself where there is none."""
     parts = tensor.name.split(b";")[0].split(b"/")
-    return parts[1] if len(parts) > 1 else tensor.name
+    return BESIDE.sub(b"", parts[1]) if len(parts) > 1 else tensor.name

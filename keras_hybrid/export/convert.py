@@ -291,7 +291,7 @@ def _convert(folder, precision, input_type, output_type, samples):
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
     content = remove_marks(converter.convert())
-    return compact(merge_dense(content)) if precision in INTEGER else content
+    return compact(merge_dense(content), precision == "int8") if precision in INTEGER else content
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from keras_hybrid.quantization.stay_float import MARK
 
 # From this many keys on, the softmax operator's grid of 1/256 is too coarse for equal weights, and
 # the operator takes longer than the others together (3.0 and 1.3 ns a weight, on one x86 core).
-LONG_ROW = 64
+LONG_ROW = 128
 NEGLIGIBLE = -10.0  # of a score less the row's greatest: its exponential is 0 in int8
 
 
