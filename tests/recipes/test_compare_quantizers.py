@@ -29,6 +29,8 @@ folder = Path(sys.argv[0]).parent
 if (folder / "broken").exists():
     sys.exit("no such operator")
 shutil.copy(sys.argv[2], sys.argv[4])
+if (folder / "damaged").exists():
+    Path(sys.argv[4]).write_bytes(b"no such file")
 """
 
 
@@ -92,6 +94,12 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
     assert floats["of float"] == theirs["of theirs"] == "1.00"
     assert int8["float tensors"] == "0" and int(theirs["float tensors"]) > 0
     assert (out / "int8.tflite").read_bytes() != (out / "int8_cpu.tflite").read_bytes()
+
+    (tmp_path / "damaged").touch()
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "| ai-edge-quantizer int8 | LiteRT refuses the file |" in done.stdout
+    assert done.stdout.count("| ours int8") == 2
 
 
 def test_what_is_no_python_is_named(program, tmp_path):
