@@ -53,7 +53,7 @@ python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet201
 python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/my/pictures \\
     --out=runs/pictures
 python recipes/evaluate.py --run=runs/a
-python recipes/compare_finetuning.py --model=MobileViTXXS --out=runs/comparison
+python recipes/compare_finetuning.py --out=runs/comparison
 python recipes/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
     --ai_edge_quantizer=peer/bin/python
 ```

@@ -37,22 +37,26 @@ def plot_history(history: list[dict], path):
     _save(figure, path)
 
 
-def plot_comparison(histories: dict[str, list[dict]], path):
-    """Draws the evaluation accuracy of two runs by epoch.
+def plot_comparison(histories: dict[str, list[list[dict]]], path):
+    """Draws the evaluation accuracy of runs of two kinds by epoch: each run thin, their mean thick.
 
     Args:
-        histories: name -> rows with "epoch" and "val_accuracy", two of them.
+        histories: name -> runs of that kind, each rows with "epoch" and "val_accuracy"; two of
+            them.
         path: of the picture to write.
     """
     figure_class, _ = _matplotlib()
     figure = figure_class(figsize=(5.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    for (name, rows), colour, style in zip(
+    for (name, runs), colour, style in zip(
         histories.items(), (BLUE, ORANGE), ("-s", "--o"), strict=True
     ):
-        epochs = [row["epoch"] for row in rows]
-        values = [100 * row["val_accuracy"] for row in rows]
-        axes.plot(epochs, values, style, color=colour, label=name, markersize=4)
+        epochs = [row["epoch"] for row in runs[0]]
+        values = np.array([[100 * row["val_accuracy"] for row in rows] for rows in runs])
+        if len(runs) > 1:
+            axes.plot(epochs, values.T, color=colour, linewidth=0.7, alpha=0.5)
+            name = f"{name}, mean of {len(runs)}"
+        axes.plot(epochs, values.mean(0), style, color=colour, label=name, markersize=4)
     axes.set_xlabel("epoch")
     axes.set_ylabel("evaluation accuracy, %")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -34,7 +34,7 @@ def test_both_runs_are_printed_side_by_side(root, tmp_path, require):
         [
             *(sys.executable, "-c", PROGRAM, root / "recipes" / "compare_finetuning.py"),
             *("--model=IFormerT", f"--out={folder}", f"--data_dir={tmp_path}"),
-            *("epochs=3", "warmup_epochs=0"),
+            *("--seeds=2", "epochs=3", "warmup_epochs=0"),
         ],
         capture_output=True,
         text=True,
@@ -43,18 +43,21 @@ def test_both_runs_are_printed_side_by_side(root, tmp_path, require):
     assert done.returncode == 0, done.stderr[-3000:]
     printed = done.stdout
     assert "IFormerT, digits, classes 5 6 7 8 9, 20 images a class, 177 test images" in printed
-    accuracies = re.search(r"^test accuracy +(\S+)% +(\S+)%$", printed, re.M)
-    histories = {}
-    for name in ("pretrained", "fine-tuned", "from_scratch"):
-        described = json.loads((folder / name / "run.json").read_text())
-        with np.load(folder / name / "state.npz") as arrays:
-            histories[name] = json.loads(str(arrays["history"])), described["recipe"]
-    for text, name in zip(accuracies.groups(), ("fine-tuned", "from_scratch"), strict=True):
-        rows, recipe = histories[name]
-        assert text == f"{100 * rows[-1]['val_accuracy']:.2f}" and len(rows) == 3
-        assert recipe["batch_size"] == 20
-    assert histories["fine-tuned"][1]["initial_weights"] == str(folder / "pretrained")
-    assert histories["from_scratch"][1]["initial_weights"] is None
+    accuracies = re.search(r"^test accuracy +(\S+) \+- (\S+) +(\S+) \+- (\S+)$", printed, re.M)
+    means = {}
+    for name, start in (("fine-tuned", str(folder / "pretrained")), ("from_scratch", None)):
+        finals = []
+        for seed in (0, 1):
+            run = folder / f"{name}_seed{seed}"
+            recipe = json.loads((run / "run.json").read_text())["recipe"]
+            assert recipe["batch_size"] == 20 and recipe["seed"] == seed
+            assert recipe["initial_weights"] == start
+            with np.load(run / "state.npz") as arrays:
+                rows = json.loads(str(arrays["history"]))
+            assert len(rows) == 3
+            finals.append(100 * rows[-1]["val_accuracy"])
+        means[name] = f"{np.mean(finals):.2f}", f"{np.std(finals, ddof=1):.2f}"
+    assert accuracies.groups() == (*means["fine-tuned"], *means["from_scratch"])
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((folder / "result.json").read_text())
-    assert result["recipe"] == "finetune/iformer" and accuracies[1] in result["what"]
+    assert result["recipe"] == "finetune/iformer" and means["from_scratch"][0] in result["what"]
