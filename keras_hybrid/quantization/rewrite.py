@@ -8,6 +8,7 @@ from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.composites import Composite
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
 from keras_hybrid.quantization.kernels import QuantizedKernel
+from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.preparation import (
     edit_activations,
     edit_batch_norms,
@@ -20,7 +21,7 @@ from keras_hybrid.quantization.surgery.depthwise import edit_depth_multipliers
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.surgery.scaling import edit_products_and_sums
-from keras_hybrid.quantization.table import FUSES_INTO, INSIDE, PROFILES, SAME, fusable, rule_of
+from keras_hybrid.quantization.table import FUSES_INTO, INSIDE, PROFILES, fusable
 
 
 def quantize(
@@ -72,7 +73,8 @@ def quantize(
     edit_batch_norms(editable)
     edit_products_and_sums(editable)
     floats = _kept_float(model, editable, keep_float)
-    rewriting = _Rewriting(editable, profile, floats, rules or {}, activation_quantizer)
+    placement = Placement(editable, profile, floats, rules or {})
+    rewriting = _Rewriting(editable, placement, activation_quantizer)
     rewriting.run(weight_quantizer)
     quantized = editable.to_model()
     for layer in quantized.layers:
@@ -137,29 +139,13 @@ def _unknown_name(model, editable, name):
 
 
 class _Rewriting:
-    """One model's rewriting: who is int8, and which values are rounded on which grid."""
+    """One model's rewriting: which values are rounded on which grid, and the twins."""
 
-    def __init__(self, model: EditableModel, profile, floats, rules, activation_quantizer):
-        self.model = model
-        self.profile, self.activation_quantizer = profile, activation_quantizer
-        self.rules, self.int8, self.settings = {}, {}, {}
-        for step in model.steps:
-            if step.is_a(keras.layers.InputLayer):
-                self.int8[step] = profile == "int8"
-            elif step in floats:
-                self.int8[step] = False
-            else:
-                self.rules[step] = rule = rule_of(step, rules)
-                choice = True if profile == "int8" else rule.on_cpu(step)
-                self.settings[step] = choice if isinstance(choice, dict) else {}
-                self.int8[step] = bool(choice)
-        self.producers = {value: step for step in model.steps for value in step.outputs}
-        self._follow_kernels()
-        self._place_moves(floats)
-        if profile == "int8_cpu":
-            self._follow_readers()
-            self._leave_islands()
-            self._place_moves(floats)
+    def __init__(self, model: EditableModel, placement: Placement, activation_quantizer):
+        self.model, self.placement = model, placement
+        self.activation_quantizer = activation_quantizer
+        self.rules, self.int8 = placement.rules, placement.int8
+        self.producers = placement.producers
         self.limits = edit_slopes(model, lambda step: self.int8[step])
 
     def run(self, weight_quantizer):
@@ -167,7 +153,7 @@ class _Rewriting:
         origins = {}  # where a value that is only moved about was computed
         for step in self.model.steps:
             for value in step.outputs:
-                moved = self._moves(step) and self.int8[step]
+                moved = self.placement.moves(step) and self.int8[step]
                 origins[value] = origins[step.inputs[0]] if moved else value
         symmetric, together = set(), self._split_sums()
         for step in self.rules:
@@ -191,72 +177,6 @@ class _Rewriting:
         for step in self.rules:
             if self.int8[step]:
                 self._twin(step, self.rules[step].twin, weight_quantizer)
-
-    def _place_moves(self, floats):
-        """Values are moved about in the type that they were computed in, or are needed in."""
-        for step in self.rules:
-            if self._moves(step):
-                self.int8[step] = all(self.int8[self.producers[x]] for x in step.inputs)
-        for step in reversed(self.rules):
-            if self._moves(step) and step not in floats and not self.int8[step]:
-                after = [x for value in step.outputs for x in self.model.consumers(value)]
-                if not any(self.model.is_output(value) for value in step.outputs):
-                    self.int8[step] = all(self.int8[x] for x in after)
-
-    def _follow_kernels(self):
-        """An activation that a kernel computes on the way out is float where the kernel is."""
-        for step in self.rules:
-            if step.inputs and fusable(step):
-                kernel = self.producers[step.inputs[0]]
-                if kernel.layer_class in FUSES_INTO and not self.int8[kernel]:
-                    self.int8[step] = False
-
-    def _follow_readers(self):
-        """Leaves sums in float that layers in float read."""
-        for step in reversed(self.rules):
-            if self.rules[step].as_readers:
-                after = [x for value in step.outputs for x in self._readers(value)]
-                self.int8[step] = self.int8[step] and all(self.int8[x] for x in after)
-
-    def _leave_islands(self):
-        """Leaves in float what lies between layers in float, unless it is worth conversions."""
-        islands = [
-            step
-            for step, rule in self.rules.items()
-            if self.int8[step] and not rule.island and not self._moves(step)
-        ]
-        while islands:
-            group, pending, worth = [], [islands[0]], False
-            while pending:
-                step = pending.pop()
-                if step in islands:
-                    islands.remove(step)
-                    group.append(step)
-                    pending += [self._origin(value) for value in step.inputs]
-                    pending += [x for value in step.outputs for x in self._readers(value)]
-                elif step not in group:
-                    worth = worth or self.int8[step]
-            if not worth:
-                self.int8.update(dict.fromkeys(group, False))
-
-    def _origin(self, value):
-        """The step that computes a value that is only moved about since."""
-        step = self.producers[value]
-        return self._origin(step.inputs[0]) if self._moves(step) else step
-
-    def _readers(self, value):
-        """The steps that compute with a value that is only moved about before."""
-        found = []
-        for step in self.model.consumers(value):
-            if self._moves(step):
-                found += [x for output in step.outputs for x in self._readers(output)]
-            else:
-                found.append(step)
-        return found
-
-    def _moves(self, step):
-        rule = self.rules.get(step)
-        return rule is not None and rule.output == SAME and bool(step.inputs)
 
     def _fused_with_next(self, value):
         """Whether an int8 kernel does the activation that alone follows it."""
@@ -357,7 +277,7 @@ class _Rewriting:
             return
         step.edit()
         step.layer_class, step.partial = twin, True
-        step.config.update(self.settings[step])
+        step.config.update(self.placement.settings[step])
         if issubclass(twin, QuantizedKernel) and weight_quantizer is not None:
             step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
         elif issubclass(twin, Composite) and self.activation_quantizer is not None:
