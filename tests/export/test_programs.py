@@ -36,7 +36,7 @@ def test_convert_then_verify(program, classifier, tmp_path):
     assert "CONV_2D" in done.stdout and "partitions: 1" in done.stdout
     assert "GPU delegate: takes all" in done.stdout
     made = re.search(r"made in (\d+) s, memory at its peak (\d+\.\d\d) GiB", done.stdout)
-    assert int(made[1]) < 60 and 0.1 < float(made[2]) < 4
+    assert 0.1 < float(made[2]) < 4
 
     images = np.random.default_rng(0).normal(size=(5, 16, 16, 3)).astype("float32")
     np.save(tmp_path / "images.npy", images)
