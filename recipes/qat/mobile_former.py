@@ -31,7 +31,7 @@ def get_recipe(variant: str = "digits") -> QuantizedRecipe:
             freeze_after=0.5,
             calibration_images=1024,
             calibration_method="min_max",
-            calibration_weights="max",
+            calibration_weights="mse",
         )
     return QuantizedRecipe(
         profile="int8",
@@ -41,5 +41,5 @@ def get_recipe(variant: str = "digits") -> QuantizedRecipe:
         freeze_after=0.5,
         calibration_images=512,
         calibration_method="min_max",
-        calibration_weights="max",
+        calibration_weights="mse",
     )
