@@ -64,6 +64,12 @@ def test_the_check_sees_a_violation():
     assert violations("models", {"layers", "blocks"}) == []
 
 
+def test_test_modules_have_names_of_their_own():
+    """pytest imports them by name alone: a second one of a name is not collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_program_folders_are_not_packages():
     for folder in ("recipes", "tflite"):
         assert not (ROOT / folder / "__init__.py").exists()

@@ -16,9 +16,7 @@ SIZE = 64
 FLOORS = {
     "MobileNetV2": (38, 38),
     "MobileNetV3Small": (36, 36),
-    "MobileNetV3Large": (34, 34),
     "EfficientNetB0": (25, 25),
-    "EfficientNetV2B0": (10, 9),
 }
 
 
