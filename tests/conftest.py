@@ -37,7 +37,7 @@ def require():
             return
         if IN_CI:
             pytest.fail(f"CI must have {missing}")
-        pytest.skip(f"needs {missing}, which is not installed or not in use")
+        pytest.skip(f"needs {missing}")
 
     return check
 

@@ -9,7 +9,7 @@ Published result: none in int8.
 
 Reference: for ImageNet, a tenth of the epochs and a hundredth of the learning rate in float, down
 to a hundredth of that, as NVIDIA's pytorch-quantization advises. In float: 300 epochs from a
-learning rate of 4e-3 at a batch of 4,096 (https://arxiv.org/abs/2501.15369, Table 10). The
+learning rate of 4e-3 at a batch of 4,096 (https://arxiv.org/abs/2501.15369, Section 4.1). The
 digits' numbers are this package's.
 """
 
