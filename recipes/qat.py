@@ -21,8 +21,9 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Folder of a finished run of recipes/train.py.")
 flags.DEFINE_string("out", None, "Folder of the new run.")
-flags.DEFINE_string("recipe", None, "Of recipes/qat/, or a .py file; the family's if not set.")
-flags.DEFINE_string("variant", None, "Of the recipe: digits, unless it is imagenet.")
+flags.DEFINE_string(
+    "recipe", None, "Of recipes/qat/, or a .py file; digits for those, or else the family's."
+)
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_integer("worst", 15, "How many layers the report lists.", lower_bound=1)
 flags.mark_flags_as_required(["run", "out"])
@@ -42,10 +43,11 @@ def main(argv):
     prepare_process()
     try:
         run = load_run(FLAGS.run)
-        path = Path(FLAGS.recipe or builder_family(run.recipe.model))
+        digits = run.data.startswith("digits")
+        path = Path(FLAGS.recipe or ("digits" if digits else builder_family(run.recipe.model)))
         if path.suffix != ".py":
             path = Path(__file__).parent / "qat" / f"{path}.py"
-        recipe = override(load_recipe(path, FLAGS.variant, QuantizedRecipe), argv[1:])
+        recipe = override(load_recipe(path, kind=QuantizedRecipe), argv[1:])
         source = open_source(run.data, FLAGS.data_dir)
         quantized = train_quantized(run, recipe, FLAGS.out, source=source)
         report = quantized_report(run, quantized, source, worst=FLAGS.worst)

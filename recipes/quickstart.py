@@ -7,7 +7,7 @@ Trains on scikit-learn's handwritten digits, evaluates, converts to a float32 .t
 with the Keras model on every test image, times it on this machine, quantises to int8, calibrated
 alone and trained on, and writes runs/<name>/report.md with pictures. An interrupted run goes on
 where it ended. Arguments after the flags replace numbers of recipes/digits.py; those of int8 are
-in recipes/qat/.
+in recipes/qat/digits.py.
 """
 
 import os
@@ -41,15 +41,13 @@ def say(step):
 
 
 def quantise(run, source, folder):
-    """The report of the run's model in int8, by its family's recipe."""
-    from keras_hybrid.models.catalogue import builder_family
+    """The report of the run's model in int8."""
     from keras_hybrid.qat.recipe import QuantizedRecipe
     from keras_hybrid.qat.report import quantized_report
     from keras_hybrid.qat.run import train_quantized
     from keras_hybrid.training.recipe import load_recipe, override
 
-    file = f"{builder_family(run.recipe.model)}.py"
-    recipe = load_recipe(Path(__file__).parent / "qat" / file, "digits", QuantizedRecipe)
+    recipe = load_recipe(Path(__file__).parent / "qat" / "digits.py", kind=QuantizedRecipe)
     if FLAGS.int8_epochs is not None:
         recipe = override(recipe, [f"epochs={FLAGS.int8_epochs}"])
     return quantized_report(run, train_quantized(run, recipe, folder, source=source), source)
