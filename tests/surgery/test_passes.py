@@ -15,7 +15,6 @@ from keras_hybrid.quantization.surgery.depthwise import (
     split_depth_multipliers,
     split_large_kernels,
 )
-from keras_hybrid.quantization.surgery.flat_residuals import flatten_residuals
 from keras_hybrid.quantization.surgery.hard_sigmoid import fold_dynamic_relus, fold_gates
 from keras_hybrid.quantization.surgery.layer_norm import fold_layer_norms
 from keras_hybrid.quantization.surgery.position_encoding import fold_depthwise_residuals
@@ -124,26 +123,6 @@ def test_adapted_statistics_are_those_that_are_folded(check_pass):
     layer.adapt(np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3)))
     result = check_pass(fold_scalings, model_of(x, layers.Conv2D(5, 1)(layer(x))))
     assert count(result, layers.Normalization) == 0
-
-
-@pytest.mark.parametrize("size", [8, 1])  # more and fewer pixels than tokens
-def test_residuals_around_attention_are_added_flat(check_pass, size):
-    x = image(size)
-    tokens = own.GlobalTokens(3, 4)(x)
-    y = layers.Add()([x, own.DotProductAttention(2, name="to")([x, tokens, tokens])])
-    tokens = own.DotProductAttention(2, name="from")([tokens, y, y])
-    result = check_pass(flatten_residuals, model_of(x, [tokens, layers.Conv2D(3, 1)(y)]))
-    assert count(result, layers.Reshape) == 2
-    assert len(result.get_layer("to").output.shape) == 3
-    assert all(len(x.shape) == 3 for x in result.get_layer("from").input)
-
-
-def test_maps_that_an_output_shows_stay_maps(check_pass):
-    x = image()
-    tokens = own.GlobalTokens(3, 4)(x)
-    y = layers.Add()([x, own.DotProductAttention(2)([x, tokens, tokens])])
-    result = check_pass(flatten_residuals, model_of(x, y))
-    assert count(result, layers.Reshape) == 0
 
 
 @pytest.mark.parametrize("order", [1, -1])

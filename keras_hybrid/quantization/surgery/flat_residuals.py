@@ -26,7 +26,10 @@ def edit_flat_residuals(model: EditableModel):
 
 
 def _attends_from_map(model, step):
-    """Whether the step is attention of a map of known size to tokens."""
+    """Whether the step is attention of a map of known size to tokens.
+
+    Neither windows nor positions are apart then: both need keys with a map's axes.
+    """
     if not step.is_a(DotProductAttention) or not model.editable(step):
         return False
     query, key, value = step.inputs
@@ -35,9 +38,6 @@ def _attends_from_map(model, step):
         and len(key.shape) == len(value.shape) == 3
         and None not in (*query.shape[1:], key.shape[1])
         and query.shape == step.output.shape
-        and query not in (key, value)
-        and not step.setting("window_size")
-        and not step.setting("separate_positions")
     )
 
 
