@@ -13,13 +13,13 @@ BESIDE = re.compile(rb"_(rounded|float)\d*(?=(_\d+)?$)")
 def compact(content: bytes, name_floats: bool = True) -> bytes:
     """A `.tflite` with short names and without tensors that nothing uses.
 
-    Names keep what they are read for: what a layer gives has the layer's name, so that costs are
-    told by layer. Constants, and what is computed inside of a layer, have numbers.
+    Names keep what they are read for: what a layer computes has the layer's name, so that costs
+    are told by layer. Constants have none.
 
     Args:
         content: of the file.
-        name_floats: whether what is computed in float inside of a layer keeps its name, too: in a
-            file that is to be int8 throughout, it is what a user has to be told.
+        name_floats: whether what is computed in float inside of a layer keeps a name of its own:
+            in a file that is to be int8 throughout, it is what a user has to be told.
 
     Returns: the content of the new file.
     """
@@ -56,16 +56,17 @@ def _shorten_names(graph, named_type):
     kept = {int(index) for index in (*graph.inputs, *graph.outputs)}
     computed = [int(index) for operator in graph.operators for index in operator.outputs]
     last = {_layer(graph.tensors[index]): index for index in computed}
+    constant = set(range(len(graph.tensors))).difference(computed)
     for index, tensor in enumerate(graph.tensors):
         if index in kept:
             continue
         layer = _layer(tensor)
-        if index in computed and last[layer] == index:
-            tensor.name = layer
-        elif index in computed and tensor.type == named_type:
+        if index in constant:
+            tensor.name = b""
+        elif tensor.type == named_type and last[layer] != index:
             tensor.name = tensor.name.split(b";")[0]
         else:
-            tensor.name = str(index).encode()
+            tensor.name = layer
 
 
 def _layer(tensor):

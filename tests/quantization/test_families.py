@@ -14,15 +14,21 @@ OTHERS = ("MobileViTS", "IFormerM")
 
 
 @pytest.fixture
-def quantized():
+def network():
     import keras_hybrid
 
-    def build(name, profile):
+    def build(name):
         shape = (SIZE, SIZE, 3)
-        model = randomise(keras_hybrid.build_model(name, weights=None, input_shape=shape))
-        return keras_hybrid.quantize(model, profile)
+        return randomise(keras_hybrid.build_model(name, weights=None, input_shape=shape))
 
     return build
+
+
+@pytest.fixture
+def quantized(network):
+    import keras_hybrid
+
+    return lambda name, profile: keras_hybrid.quantize(network(name), profile)
 
 
 @pytest.fixture
@@ -43,10 +49,14 @@ def inspected(quantized, tmp_path, require):
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
-def test_int8_is_int8_throughout(inspected, name):
+def test_int8_is_int8_throughout_and_small(inspected, network, tmp_path, name):
+    import keras_hybrid
+
     found = inspected(name, "int8")
     assert found.integer_offenders == ()
     assert {"CONV_2D", "FULLY_CONNECTED"} <= set(found.ops)
+    full = keras_hybrid.export_tflite(network(name), tmp_path / "float.tflite")
+    assert found.size_bytes <= 0.28 * full.stat().st_size
 
 
 @pytest.mark.large
