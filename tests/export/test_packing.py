@@ -80,7 +80,7 @@ def test_a_packed_file_says_what_a_plain_one_says_in_fewer_bytes(int8_file):
 
 
 def test_numbers_and_texts_that_look_alike_stay_apart():
-    """Equal bytes under other types, and a table beside one with a field less."""
+    """Equal bytes under other types, and equal values in other fields of a table."""
     model = schema.ModelT()
     model.version, model.description = 3, b"\x01\x00\x00\x00"
     model.buffers = [schema.BufferT(), schema.BufferT()]
@@ -93,10 +93,9 @@ def test_numbers_and_texts_that_look_alike_stay_apart():
         tensor.name, tensor.buffer = b"\x01\x00\x00\x00", number
         tensor.shape = np.array([1], "int32")
         tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.quantizedDimension = number
-        tensor.quantization.scale = np.array([1.0], "float32")
-        tensor.quantization.zeroPoint = np.array([number], "int64")
         graph.tensors.append(tensor)
+    graph.tensors[0].quantization.max = np.array([1.0], "float32")
+    graph.tensors[1].quantization.scale = np.array([1.0], "float32")
     model.subgraphs = [graph]
     plain = written(model)
     assert described(pack(unpacked(plain))) == described(plain)
