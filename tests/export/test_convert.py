@@ -37,16 +37,6 @@ def test_larger_networks_at_native_size(network, noise, tmp_path, name):
     assert verify_tflite(path, model, noise(1, size)).relative_error <= 1e-4
 
 
-@pytest.mark.parametrize(
-    "precision, factor, error", [("float16", 0.55, 0.01), ("dynamic", 0.33, 0.1)]
-)
-def test_smaller_precisions_make_smaller_files(exported, noise, tmp_path, precision, factor, error):
-    model, full = exported("MobileViTXXS")
-    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite", precision)
-    assert path.stat().st_size <= factor * full.stat().st_size
-    assert verify_tflite(path, model, noise(8, 96)).relative_error <= error
-
-
 def test_fusing_makes_fewer_operators_and_the_same_scores(classifier, noise, tmp_path):
     plain = keras_hybrid.export_tflite(classifier, tmp_path / "plain.tflite", fused=False)
     fused = keras_hybrid.export_tflite(classifier, tmp_path / "fused.tflite")
