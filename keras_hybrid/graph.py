@@ -43,3 +43,14 @@ def calls(model: keras.Model) -> list[Call]:
         for depth in sorted(nodes_by_depth, reverse=True)
         for node in nodes_by_depth[depth]
     ]
+
+
+def first_input(operation: keras.Operation) -> keras.KerasTensor | None:
+    """The first tensor that a layer or operation takes in its model; None outside of a model."""
+    nodes = operation._inbound_nodes
+    return nodes[0].input_tensors[0] if nodes and nodes[0].input_tensors else None
+
+
+def producer(tensor: keras.KerasTensor) -> keras.Operation:
+    """The layer or operation that computes a tensor of a functional model."""
+    return tensor._keras_history.operation

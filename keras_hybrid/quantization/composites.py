@@ -72,6 +72,10 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         self.inverse = self._learned("inverse")
         if self.scale or self.center:
             self.normalized = self._learned("normalized")
+        if self.scale:
+            self.factors = self._learned("factors")
+        if self.center:
+            self.offsets = self._learned("offsets")
         if self.scale and self.center:
             self.scaled = self._learned("scaled")
 
@@ -88,9 +92,11 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         exponent = self.exponent(logarithm * -0.5, training=training)
         x = x * self.inverse(ops.exp(exponent), training=training)
         if self.scale:
-            x = self.normalized(x, training=training) * self.gamma
+            x = self.normalized(x, training=training)
+            x = x * self.factors(self.gamma, training=training)
         if self.center:
-            x = (self.scaled if self.scale else self.normalized)(x, training=training) + self.beta
+            x = (self.scaled if self.scale else self.normalized)(x, training=training)
+            x = x + self.offsets(self.beta, training=training)
         return x
 
     def _rounded_mean(self, x, learning, training):
@@ -115,6 +121,11 @@ class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
         if self.first_scale != 1:
             self.rescaled = self._learned("rescaled")
         self.lines = self._learned("lines")
+
+    @property
+    def output_rounding(self):
+        """What rounds the output."""
+        return self.lines
 
     def call(self, inputs, training=None):
         features, first, second = inputs

@@ -88,6 +88,15 @@ class FakeQuantize(keras.layers.Layer):
             return None
         return float(self._range["min_var"]), float(self._range["max_var"])
 
+    def step(self):
+        """The distance of two values of the grid, a tensor; None where there is no grid now."""
+        if self.observer is not None or self.exact:
+            return None
+        if not self.fixed_range and not self.has_range:
+            return None
+        low, high = self.fixed_range or tfmot.tensors(self._range, "min_var", "max_var")
+        return (high - low) / tfmot.num_steps(self.quantizer)
+
     @property
     def seen_range(self) -> tuple[float, float] | None:
         """What calibration saw; None before a calibration."""

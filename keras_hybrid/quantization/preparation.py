@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_hybrid.layers import TwoSlopeReLU
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
-from keras_hybrid.quantization.table import FUSED, activation_name
+from keras_hybrid.quantization.table import FUSED, activation_name, fusable
 
 HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -40,6 +40,31 @@ def edit_long_sums(model: EditableModel):
             new.append(new_step(layer, [[total, value]], step.output.shape))
             total = new[-1].output
         model.replace(step, *new)
+
+
+def edit_joined_activations(model: EditableModel):
+    """Has convolutions clip what is then concatenated, where one layer clipped all of it.
+
+    They clip on the way out, for nothing, and their common range is that of what is left.
+    """
+    for step in list(model.steps):
+        if not step.inputs or not fusable(step) or not model.editable(step):
+            continue
+        joint = model.producer(step.inputs[0])
+        if not joint.is_a(keras.layers.Concatenate) or model.only_consumer(joint.output) is None:
+            continue
+        parts = [model.producer(value) for value in joint.inputs]
+        if not all(
+            part.is_a(*HAS_ACTIVATION) and model.only_consumer(part.output) is joint
+            for part in parts
+        ):
+            continue
+        for number, value in enumerate(joint.inputs):
+            config = {**(step.config or step.operation.get_config())}
+            config["name"] = f"{step.name}_of{number}"
+            layer = step.layer_class.from_config(config)
+            insert_after(model, parts[number], new_step(layer, [value], value.shape))
+        model.bypass(step)
 
 
 def edit_batch_norms(model: EditableModel):

@@ -154,9 +154,19 @@ def apply(quantizer, values, weights: dict, update: bool):
     """Rounds values; with `update` the quantiser may change its range first."""
     import tensorflow as tf
 
-    # Values of Keras' variables: constants where a conversion put constants in their place.
-    weights = {
-        key: weight.value if isinstance(weight, keras.Variable) else weight
-        for key, weight in weights.items()
-    }
+    weights = dict(zip(weights, tensors(weights, *weights), strict=True))
     return tf.convert_to_tensor(quantizer(tf.convert_to_tensor(values), update, weights))
+
+
+def tensors(weights: dict, *names) -> list:
+    """Some of a quantiser's variables, by name, as TensorFlow's.
+
+    Values of Keras' variables: constants where a conversion put constants in their place.
+    """
+    found = [weights[name] for name in names]
+    return [x.value if isinstance(x, keras.Variable) else x for x in found]
+
+
+def num_steps(quantizer) -> int:
+    """From one end of a quantiser's range to the other."""
+    return 2**quantizer.num_bits - (2 if quantizer.narrow_range else 1)

@@ -89,8 +89,39 @@ def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_i
     result = through_int8(network(small_network, case))
     assert result.inspection.integer_offenders == ()
     assert result.from_float >= 28
-    assert result.from_keras >= 35
+    assert result.from_keras >= 50
     assert set(result.inspection.undelegated) <= UNDELEGATED
+
+
+def test_factors_and_offsets_of_a_layer_norm_are_rounded_as_in_the_file(
+    small_network, through_int8
+):
+    """Where nothing that follows can take them."""
+
+    def function(image):
+        x = L.LayerNormalization(name="norm")(conv(image, strides=2))
+        return L.Add()([x, conv(x)])
+
+    result = through_int8(small_network(function))
+    norm = result.model.get_layer("norm")
+    assert norm.factors.seen_range and norm.offsets.seen_range
+    assert result.from_keras >= 50
+
+
+def test_what_is_concatenated_is_clipped_before(small_network, through_int8):
+    """Else the common range would be that of the convolutions, most of it clipped away."""
+
+    def function(image):
+        x = conv(image, strides=2) * 8.0
+        x = L.ReLU(6.0, name="relu")(L.DepthwiseConv2D(3, depth_multiplier=3, strides=2)(x))
+        return conv(x, 4, kernel=1)
+
+    result = through_int8(small_network(function))
+    roundings = [x for x in result.model.layers if x.name.startswith("relu_of")]
+    assert roundings and "RELU6" not in result.inspection.ops
+    ranges = [x.range for x in roundings if hasattr(x, "range")]
+    assert ranges == [(0.0, pytest.approx(6.0, rel=1e-3))]
+    assert "TRANSPOSE" not in result.inspection.ops, "the order went into the next kernel"
 
 
 @pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
