@@ -2,13 +2,16 @@
 
     python recipes/compare_quantizers.py --run=runs/digits --out=runs/quantizers \\
         --ai_edge_quantizer=peer/bin/python
+    python recipes/compare_quantizers.py --model=MobileViTXXS --out=runs/quantizers \\
+        --ai_edge_quantizer=peer/bin/python
 
 --run is a folder of recipes/train.py. Its network goes to float32 with our export; that file
 through ai-edge-quantizer's static int8 in the Python of --ai_edge_quantizer
 (see quantize_peer.py), and the network through both of our profiles, all calibrated with the same
 training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images, latency on
 one thread of this machine, in turns, over float and over theirs, size, delegate partitions and
-tensors that are left in float. Nothing is trained.
+tensors that are left in float. Nothing is trained. With --model in its place, a network of that
+name at its native size, with random weights and images: all but the accuracy.
 """
 
 import os
@@ -23,7 +26,9 @@ from absl import app, flags
 
 THEIRS = "ai-edge-quantizer int8"
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run", None, "Folder of a finished run of recipes/train.py.", required=True)
+flags.DEFINE_string("run", None, "Folder of a finished run of recipes/train.py.")
+flags.DEFINE_string("model", None, "Builder's name, in place of --run.")
+flags.mark_flags_as_mutual_exclusive(["run", "model"], required=True)
 flags.DEFINE_string("out", None, "Folder for the files and the table.", required=True)
 flags.DEFINE_string("ai_edge_quantizer", None, "A Python that has it.", required=True)
 flags.DEFINE_integer("images", 200, "How many images to calibrate with.", lower_bound=1)
@@ -56,27 +61,17 @@ def run():
     from keras_hybrid.export.interleaved import time_interleaved
     from keras_hybrid.export.verify import run_tflite
     from keras_hybrid.training.files import write_text
-    from keras_hybrid.training.pipeline import evaluation_dataset
-    from keras_hybrid.training.run_folder import load_run
-    from keras_hybrid.training.sources import open_source
 
-    trained, out = load_run(FLAGS.run), Path(FLAGS.out)
-    source = open_source(trained.data, FLAGS.data_dir)
-    calibration = np.concatenate(
-        [np.asarray(images) for images, _ in evaluation_dataset(source, trained.recipe, "train")]
-    )[: FLAGS.images]
-    tests = list(evaluation_dataset(source, trained.recipe, source.evaluation_split))
-    images = np.concatenate([np.asarray(batch) for batch, _ in tests])
-    labels = np.concatenate([np.asarray(label) for _, label in tests]).argmax(-1)
-
+    out = Path(FLAGS.out)
+    model, title, calibration, images, labels = trained() if FLAGS.run else untrained()
     out.mkdir(parents=True, exist_ok=True)
-    files = {"float32": export_tflite(trained.model, out / "float32.tflite")}
+    files = {"float32": export_tflite(model, out / "float32.tflite")}
     files[THEIRS] = quantize_theirs(files["float32"], calibration, out)
     for profile in ("int8", "int8_cpu"):
         print(f"quantising: {profile}", file=sys.stderr)
         path = out / f"{profile}.tflite"
         files[f"ours {profile}"] = export_tflite(
-            trained.model, path, precision=profile, representative_data=calibration
+            model, path, precision=profile, representative_data=calibration
         )
     rows, refused = [], fault(files[THEIRS])
     if refused:  # as happens; ours are still to be measured
@@ -87,18 +82,21 @@ def run():
     for name, path in files.items():
         timing = timings[name]
         of_theirs = "" if refused else f"{timing.median_ms / timings[THEIRS].median_ms:.2f}"
-        (scores,) = run_tflite(path, images).values()
+        accuracy = ""
+        if labels is not None:
+            (scores,) = run_tflite(path, images).values()
+            accuracy = f"{np.mean(scores.argmax(-1) == labels):.2%}"
         found = inspect_tflite(path)
         rows.append(
-            f"| {name} | {np.mean(scores.argmax(-1) == labels):.2%} | {timing.median_ms:.3f} "
+            f"| {name} | {accuracy} | {timing.median_ms:.3f} "
             f"| {timing.ratio:.2f} | {of_theirs} "
             f"| {found.size_bytes / 1e6:.2f} | {found.partitions} "
             f"| {'all' if name == 'float32' else len(found.float_tensors)} |"
         )
     text = "\n".join(
         [
-            f"{trained.recipe.model}, {trained.data}, {images.shape[1]} x {images.shape[2]}, "
-            f"{len(images)} test images, {len(calibration)} to calibrate with",
+            f"{title}, {calibration.shape[1]} x {calibration.shape[2]}, "
+            f"{len(calibration)} images to calibrate with",
             "",
             "| file | accuracy | ms | of float | of theirs | MB | partitions | float tensors |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -107,6 +105,40 @@ def run():
     )
     write_text(out / "quantizers.md", text + "\n")
     print(text)
+
+
+def trained():
+    """The run's network, a title, images to calibrate with, images to test with and labels."""
+    import numpy as np
+
+    from keras_hybrid.training.pipeline import evaluation_dataset
+    from keras_hybrid.training.run_folder import load_run
+    from keras_hybrid.training.sources import open_source
+
+    run = load_run(FLAGS.run)
+    source = open_source(run.data, FLAGS.data_dir)
+    calibration = np.concatenate(
+        [np.asarray(images) for images, _ in evaluation_dataset(source, run.recipe, "train")]
+    )[: FLAGS.images]
+    tests = list(evaluation_dataset(source, run.recipe, source.evaluation_split))
+    images = np.concatenate([np.asarray(batch) for batch, _ in tests])
+    labels = np.concatenate([np.asarray(label) for _, label in tests]).argmax(-1)
+    title = f"{run.recipe.model}, {run.data}, {len(images)} test images"
+    return run.model, title, calibration, images, labels
+
+
+def untrained():
+    """The same of a network with random weights: no images to test with."""
+    import numpy as np
+
+    import keras_hybrid
+    from keras_hybrid.export.random_weights import randomise_norms
+
+    model = keras_hybrid.build_model(FLAGS.model, weights=None)
+    randomise_norms(model)
+    shape = (FLAGS.images, *model.input_shape[1:])
+    calibration = np.random.default_rng(0).normal(size=shape).astype("float32")
+    return model, f"{FLAGS.model}, random weights", calibration, None, None
 
 
 def fault(path):
