@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from keras_hybrid.quantization.calibration import KERNEL_RANGES, METHODS
+from keras_hybrid.quantization.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.table import PROFILES
 from keras_hybrid.training.recipe import Recipe
 
@@ -15,6 +16,7 @@ class QuantizedRecipe:
     Attributes:
         profile: of `keras_hybrid.quantize`.
         keep_float: names of layers that stay float.
+        batch_norm: of `keras_hybrid.quantize`: "folded", or "frozen" to train its scale and offset.
         epochs: passes over the training split; 0 for post-training quantisation alone.
         learning_rate: its peak, at the float run's reference batch size.
         final_learning_rate: where the cosine ends.
@@ -29,6 +31,7 @@ class QuantizedRecipe:
 
     profile: str = "int8"
     keep_float: tuple[str, ...] = ()
+    batch_norm: str = "folded"
     epochs: int = 3
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-6
@@ -43,6 +46,7 @@ class QuantizedRecipe:
     def __post_init__(self):
         for name, good, expected in (
             ("profile", self.profile in PROFILES, f"one of {PROFILES}"),
+            ("batch_norm", self.batch_norm in BATCH_NORMS, f"one of {BATCH_NORMS}"),
             ("calibration_method", self.calibration_method in METHODS, f"one of {METHODS}"),
             (
                 "calibration_weights",

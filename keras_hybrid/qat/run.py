@@ -81,7 +81,12 @@ def train_quantized(
     facts = {"float_weights": _fingerprint(run.model), **data_facts(source)}
     check_folder(folder, recipe, facts, begun=(CALIBRATED_FILE,))
     if not (folder / CALIBRATED_FILE).exists():
-        model = quantize(run.model, recipe.profile, keep_float=recipe.keep_float)
+        model = quantize(
+            run.model,
+            recipe.profile,
+            keep_float=recipe.keep_float,
+            batch_norm=recipe.batch_norm,
+        )
         calibrate(
             model,
             _calibration_batches(source, training, recipe.calibration_images),

@@ -5,6 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_hybrid.quantization import tfmot
+from keras_hybrid.quantization.biases import rounded_bias
+from keras_hybrid.quantization.frozen_norm import FrozenBatchNormalization
 
 
 class QuantizedKernel:
@@ -14,9 +16,18 @@ class QuantizedKernel:
         weight_quantizer: a TFMOT `Quantizer`, or its serialized form; None for
             `LastValueQuantizer`, per channel, symmetric, narrow range.
         frozen: whether the kernel's range stays as it is in training.
+        batch_norm: a `FrozenBatchNormalization` of the outputs before the activation, or its
+            configuration, for a layer without bias; None for none.
     """
 
-    def __init__(self, *args, weight_quantizer=None, frozen: bool = False, **kwargs):
+    def __init__(
+        self,
+        *args,
+        weight_quantizer=None,
+        frozen: bool = False,
+        batch_norm: FrozenBatchNormalization | dict | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.weight_quantizer = (
             tfmot.per_channel_weights()
@@ -24,6 +35,14 @@ class QuantizedKernel:
             else tfmot.deserialize(weight_quantizer)
         )
         self.frozen = frozen
+        if isinstance(batch_norm, dict):
+            batch_norm = FrozenBatchNormalization.from_config(batch_norm)
+        if batch_norm is not None and self.use_bias:
+            raise ValueError(
+                "Batch norm has an offset: `use_bias` must be False. "
+                f"Received: use_bias=True, batch_norm={batch_norm!r}, layer {self.name!r}"
+            )
+        self.batch_norm = batch_norm
         self.exact = False
 
     def build(self, input_shape):
@@ -31,16 +50,17 @@ class QuantizedKernel:
         self.kernel_range = tfmot.build(
             self.weight_quantizer, self, "kernel", self._with_channels_last(self.kernel).shape
         )
+        if self.batch_norm is not None:
+            self.batch_norm.build(self.compute_output_shape(input_shape))
 
     def quantized_kernel(self, training=False):
         """The kernel as it is computed with, in the kernel's shape."""
         if self.exact:  # set for comparisons, in eager calls only
-            return self._back(self._with_channels_last(self.kernel))
+            return self._back(self._folded_kernel())
         return self._back(self._rounded(update=bool(training) and not self.frozen))
 
     def _rounded(self, update):
-        kernel = self._with_channels_last(self.kernel)
-        return tfmot.apply(self.weight_quantizer, kernel, self.kernel_range, update)
+        return tfmot.apply(self.weight_quantizer, self._folded_kernel(), self.kernel_range, update)
 
     def reset_range(self):
         """Has the kernel's range follow the kernel."""
@@ -54,7 +74,7 @@ class QuantizedKernel:
         """
         if not {"min_var", "max_var"} <= set(self.kernel_range):
             return
-        kernel = ops.convert_to_numpy(self._with_channels_last(self.kernel))
+        kernel = ops.convert_to_numpy(self._folded_kernel())
         kernel = kernel.reshape(-1, kernel.shape[-1])
         greatest = np.abs(kernel).max(0)
         best, least = greatest, np.full(greatest.shape, np.inf)
@@ -66,6 +86,11 @@ class QuantizedKernel:
         if self.kernel_range["max_var"].shape == best.shape:
             self.kernel_range["min_var"].assign(-best)
             self.kernel_range["max_var"].assign(best)
+
+    def _folded_kernel(self):
+        """The kernel in the file, not rounded: four axes, the last one of the output channels."""
+        kernel = self._with_channels_last(self.kernel)
+        return kernel if self.batch_norm is None else kernel * self.batch_norm.factor()
 
     def _with_channels_last(self, kernel):
         """The kernel with four axes, the last one that of the output channels."""
@@ -81,9 +106,17 @@ class QuantizedKernel:
     def load_own_variables(self, store):
         keras.layers.Layer.load_own_variables(self, store)
 
+    def _step(self):
+        """The distance of two values of the kernel's grid, by channel; None without a grid."""
+        if self.exact or not {"min_var", "max_var"} <= set(self.kernel_range):
+            return None
+        low, high = tfmot.tensors(self.kernel_range, "min_var", "max_var")
+        return (high - low) / tfmot.num_steps(self.weight_quantizer)
+
     def _finish(self, outputs):
-        if self.bias is not None:
-            outputs = ops.add(outputs, self.bias)
+        bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
+        if bias is not None:
+            outputs = ops.add(outputs, rounded_bias(self, bias, self._step()))
         return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self):
@@ -91,6 +124,7 @@ class QuantizedKernel:
             **super().get_config(),
             "weight_quantizer": tfmot.serialize(self.weight_quantizer),
             "frozen": self.frozen,
+            "batch_norm": None if self.batch_norm is None else self.batch_norm.get_config(),
         }
 
 

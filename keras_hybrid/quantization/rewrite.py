@@ -7,16 +7,19 @@ import keras
 from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.composites import Composite
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.frozen_norm import BATCH_NORMS, unfold_batch_norm
 from keras_hybrid.quantization.kernels import QuantizedKernel
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.preparation import (
     edit_activations,
     edit_batch_norms,
+    edit_joined_activations,
     edit_long_sums,
     edit_slopes,
     insert_after,
 )
 from keras_hybrid.quantization.stay_float import Requantize, StayFloat
+from keras_hybrid.quantization.surgery.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.quantization.surgery.depthwise import edit_depth_multipliers
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
@@ -29,6 +32,7 @@ def quantize(
     profile: str = "int8",
     *,
     keep_float: tuple[str, ...] = (),
+    batch_norm: str = "folded",
     weight_quantizer=None,
     activation_quantizer=None,
     rules: dict | None = None,
@@ -38,9 +42,8 @@ def quantize(
     The result is an ordinary functional Keras model: `calibrate` it for post-training
     quantisation, `compile` and `fit` it for quantisation-aware training, then `export_tflite` it.
 
-    The model is fused first, as for conversion: batch norm is part of the convolutions, so that
-    what is trained is what ships. (Keeping batch norm in training means that each step's kernels
-    are rounded on another grid than the shipped ones.)
+    The model is fused first, as for conversion: kernels are rounded as they ship, with batch norm
+    in them. No statistics are taken in training: the grids would differ from step to step.
 
     Args:
         model: a functional model of this package's or standard layers; it is left as it is.
@@ -48,6 +51,11 @@ def quantize(
             phone's CPU is faster in float (the table in `keras_hybrid/quantization/table.py`).
         keep_float: names of layers to leave in float. A name also stands for the layers that were
             made of it, and for a block, by their common beginning.
+        batch_norm: "folded" for kernels and biases that train with batch norm in them; "frozen" for
+            batch norm's scale and offset beside the kernel, in the quantised layers that it
+            followed in float (`get_layer("stem").batch_norm`). Both train; its statistics stay, and
+            the file is that of "folded". Where a convolution became the sum of several, and in
+            layers left in float, batch norm is folded all the same.
         weight_quantizer: a TFMOT `Quantizer` of kernels; None for `LastValueQuantizer`, per
             channel, symmetric, narrow range.
         activation_quantizer: a TFMOT `Quantizer` of activations; None for
@@ -58,24 +66,26 @@ def quantize(
 
     Raises:
         ValueError: for another backend than TensorFlow, a model that is not functional or
-            already quantised, an unknown profile, a layer without quantised twin, a name in
-            `keep_float` that no layer has.
+            already quantised, an unknown profile or `batch_norm`, a layer without quantised twin, a
+            name in `keep_float` that no layer has.
 
     Reference: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference (https://arxiv.org/abs/1712.05877).
     """
-    _check(model, profile)
+    _check(model, profile, batch_norm)
     editable = formulated(model)
     if profile == "int8":
         edit_depth_multipliers(editable, strided=True)
+        edit_channel_shuffles(editable)
     edit_activations(editable)
+    edit_joined_activations(editable)
     edit_long_sums(editable)
     edit_batch_norms(editable)
     edit_products_and_sums(editable)
     floats = _kept_float(model, editable, keep_float)
     placement = Placement(editable, profile, floats, rules or {})
     rewriting = _Rewriting(editable, placement, activation_quantizer)
-    rewriting.run(weight_quantizer)
+    rewriting.run(weight_quantizer, batch_norm == "frozen")
     quantized = editable.to_model()
     for layer in quantized.layers:
         if isinstance(layer, QuantizedKernel):
@@ -88,7 +98,7 @@ def is_quantized(model: keras.Model) -> bool:
     return bool(fake_quantizers(model))
 
 
-def _check(model, profile):
+def _check(model, profile, batch_norm):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Quantisation needs the TensorFlow backend: save the model, set "
@@ -97,6 +107,10 @@ def _check(model, profile):
         )
     if profile not in PROFILES:
         raise ValueError(f"`profile` must be one of {PROFILES}. Received: profile={profile!r}")
+    if batch_norm not in BATCH_NORMS:
+        raise ValueError(
+            f"`batch_norm` must be one of {BATCH_NORMS}. Received: batch_norm={batch_norm!r}"
+        )
     if isinstance(model, keras.Sequential) and model.built:
         model = model._functional
     if not getattr(model, "_nodes_by_depth", None):
@@ -148,7 +162,7 @@ class _Rewriting:
         self.producers = placement.producers
         self.limits = edit_slopes(model, lambda step: self.int8[step])
 
-    def run(self, weight_quantizer):
+    def run(self, weight_quantizer, unfold):
         """Puts the roundings in, then the twins."""
         origins = {}  # where a value that is only moved about was computed
         for step in self.model.steps:
@@ -176,7 +190,7 @@ class _Rewriting:
         self._mark_floats()
         for step in self.rules:
             if self.int8[step]:
-                self._twin(step, self.rules[step].twin, weight_quantizer)
+                self._twin(step, self.rules[step].twin, weight_quantizer, unfold)
 
     def _fused_with_next(self, value):
         """Whether an int8 kernel does the activation that alone follows it."""
@@ -272,13 +286,16 @@ class _Rewriting:
                     step.replace_input(value, mark.output)
                     self.model.steps.insert(self.model.steps.index(step), mark)
 
-    def _twin(self, step, twin, weight_quantizer):
+    def _twin(self, step, twin, weight_quantizer, unfold):
         if twin is None:
             return
         step.edit()
         step.layer_class, step.partial = twin, True
         step.config.update(self.placement.settings[step])
-        if issubclass(twin, QuantizedKernel) and weight_quantizer is not None:
-            step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
+        if issubclass(twin, QuantizedKernel):
+            if weight_quantizer is not None:
+                step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
+            if unfold:
+                unfold_batch_norm(step)
         elif issubclass(twin, Composite) and self.activation_quantizer is not None:
             step.config["activation_quantizer"] = tfmot.serialize(self.activation_quantizer)

@@ -1,5 +1,7 @@
 """Batch norm and layer scale into the convolutions and dense layers on either side."""
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 
@@ -16,6 +18,35 @@ from keras_hybrid.quantization.surgery.affine import (
 from keras_hybrid.quantization.surgery.editing import EditableModel, as_pass
 
 
+@dataclass(frozen=True)
+class FoldedNorm:
+    """A batch norm that became part of a layer without bias.
+
+    Attributes:
+        name: of its layer.
+        epsilon: added to the variance.
+        gamma: by output channel, as all that follows.
+        moving_mean: less the bias that the layer had.
+        moving_variance: of the layer's outputs.
+    """
+
+    name: str
+    epsilon: float
+    gamma: np.ndarray
+    moving_mean: np.ndarray
+    moving_variance: np.ndarray
+
+    def of_channels(self, channels) -> "FoldedNorm":
+        """The same for some of the output channels, or in another order."""
+        return FoldedNorm(
+            self.name,
+            self.epsilon,
+            self.gamma[channels],
+            self.moving_mean[channels],
+            self.moving_variance[channels],
+        )
+
+
 def edit_batch_norms(model: EditableModel):
     """The edit of `fold_batch_norms`."""
     for step in list(model.steps):
@@ -29,6 +60,8 @@ def edit_batch_norms(model: EditableModel):
             continue
         before = affine_producer(model, step.inputs[0])
         if before is not None:
+            if offset is not None:
+                before.folded_norm = _folded_norm(step, before)
             scale_outputs(before, factor)
             if offset is not None:
                 shift_outputs(before, offset)
@@ -57,6 +90,18 @@ def _factor_and_offset(step):
     if step.setting("center"):
         offset = offset + step.weight("beta")
     return factor.astype("float32"), offset.astype("float32")
+
+
+def _folded_norm(step, before):
+    mean, bias = step.weight("moving_mean"), before.weight("bias")
+    gamma = step.weight("gamma")
+    return FoldedNorm(
+        step.name,
+        step.setting("epsilon"),
+        np.ones_like(mean) if gamma is None else gamma,
+        mean if bias is None else mean - bias,
+        step.weight("moving_variance"),
+    )
 
 
 fold_batch_norms = as_pass(edit_batch_norms)

@@ -34,6 +34,8 @@ def edit_channel_shuffles(model: EditableModel):
             grouped_to_dense(before)
             for name, value in before.edit().weights.items():
                 before.weights[name] = value[..., order]
+            if before.folded_norm is not None:
+                before.folded_norm = before.folded_norm.of_channels(order)
             model.bypass(step)
         elif _permute_after(model, step, order):
             model.bypass(step)

@@ -99,8 +99,9 @@ def _repeat_channels(step: Step) -> list[Step]:
     )
     kernel = step.weights["kernel"]
     weights = {**step.weights, "kernel": kernel.reshape(*kernel.shape[:2], -1, 1)}
-    layer = _like(step, step.name)
-    return [repeated, new_step(layer, [repeated.output], step.output.shape, weights)]
+    depthwise = new_step(_like(step, step.name), [repeated.output], step.output.shape, weights)
+    depthwise.folded_norm = step.folded_norm
+    return [repeated, depthwise]
 
 
 def _one_per_multiple(step: Step) -> list[Step]:
@@ -112,7 +113,10 @@ def _one_per_multiple(step: Step) -> list[Step]:
         weights = {"kernel": step.weights["kernel"][..., index : index + 1]}
         if "bias" in step.weights:
             weights["bias"] = step.weights["bias"][index::multiplier]
-        parts.append(new_step(_like(step, f"{step.name}_{index}"), step.args, shape, weights))
+        part = new_step(_like(step, f"{step.name}_{index}"), step.args, shape, weights)
+        if step.folded_norm is not None:
+            part.folded_norm = step.folded_norm.of_channels(slice(index, None, multiplier))
+        parts.append(part)
     together = new_step(
         keras.layers.Concatenate(name=step.name),
         [[part.output for part in parts]],

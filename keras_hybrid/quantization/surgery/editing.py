@@ -30,6 +30,7 @@ class Step:
         config: of that layer, once edited; None as long as it is the original's.
         weights: of that layer by name, once edited.
         partial: whether weights that `weights` lacks stay as the layer initialises them.
+        folded_norm: the `FoldedNorm` that became part of it; None without.
     """
 
     operation: Any
@@ -40,6 +41,7 @@ class Step:
     config: dict | None = None
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     partial: bool = False
+    folded_norm: Any = None
 
     def __post_init__(self):
         self.find_inputs()
