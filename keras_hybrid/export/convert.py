@@ -15,6 +15,7 @@ from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.marks import remove_marks
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
 from keras_hybrid.quantization.calibration import batches, calibrate, check_calibrated
+from keras_hybrid.quantization.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.rewrite import is_quantized, quantize
 from keras_hybrid.quantization.surgery.editing import EditableModel
 from keras_hybrid.quantization.surgery.fuse import formulated
@@ -64,7 +65,8 @@ def export_tflite(
             point in the file say.
         output: type of the outputs: "float32", or of a file in int8 also "int8" and "uint8".
         representative_data: images, or batches of them, to calibrate a float model with for
-            "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.calibrate`.
+            "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.calibrate`: what the model takes,
+            whether the file has preprocessing inside or not.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
         labels: names of the classes, in order, for the file's metadata.
@@ -100,7 +102,7 @@ def export_tflite(
     shape = _input_shape(model, input_size)
     _check_classes(model, labels, top_k)
     known = _preprocessing(model, preprocessing)
-    model, samples = _prepare(model, precision, representative_data, (input, output))
+    model, samples = _prepare(model, precision, representative_data, (input, output), known)
     with tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         _save(
@@ -129,7 +131,7 @@ def export_tflite(
     return path
 
 
-def _prepare(model, precision, data, types):
+def _prepare(model, precision, data, types, preprocessing):
     """The model to convert, quantised where that is asked for, and samples for the converter."""
     quantized = is_quantized(model)
     if quantized and precision not in ("int8", "int8_cpu"):
@@ -160,6 +162,8 @@ def _prepare(model, precision, data, types):
         )
     if precision == "int16x8":
         arrays = [image[None] for batch in batches(data, 32) for image in batch]
+        if preprocessing is not None:  # the file takes pixels
+            arrays = [_pixels(image, preprocessing) for image in arrays]
         return model, lambda: ([image] for image in arrays)
     return calibrate(quantize(model, precision), data), None
 
@@ -215,6 +219,14 @@ def _preprocessing(model, preprocessing):
     return preprocessing_of(model) if preprocessing else None
 
 
+def _pixels(images, preprocessing):
+    """The RGB images of 0 to 255 that preprocessing made these of."""
+    if preprocessing.channel_order == "BGR":
+        images = images[..., ::-1]
+    mean, std = (np.asarray(x, "float32") for x in (preprocessing.mean, preprocessing.std))
+    return 255 * (images * std + mean)
+
+
 def _normalization(model, known):
     """What an app has to do with pixels of 0 to 255, for the metadata."""
     channels = model.inputs[0].shape[-1]
@@ -232,13 +244,14 @@ def _save(model, shape, input_type, preprocessing, fused, top_k, folder):
     """Writes the function of one image that is to be converted as a SavedModel."""
     import tensorflow as tf
 
-    if is_quantized(model):
-        model = EditableModel(model).to_model(shape)
-    elif fused:
-        editable = formulated(model)
-        known = preprocessing
-        if known and edit_preprocessing(editable, known.mean, known.std, known.channel_order):
-            preprocessing = None
+    if is_quantized(model) or fused:
+        editable = EditableModel(model) if is_quantized(model) else formulated(model)
+        if preprocessing is not None:
+            known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
+            if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(
+                editable, *known
+            ):
+                preprocessing = None
         model = editable.to_model(shape)
     servable = _servable(model, shape, input_type, preprocessing, top_k)
     tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
