@@ -38,6 +38,13 @@ def residual_to_tokens(x):
     return conv(L.Add()([x, attention([x, L.Dense(16)(tokens), L.Dense(16)(tokens)])]), 4)
 
 
+def clipped_parts(x):
+    """The clipping cannot be done before: one part is used as it is, too."""
+    part = conv(x, 8)
+    clipped = L.ReLU(6.0)(L.Concatenate()([part, conv(x, 8)]))
+    return conv(L.Concatenate()([clipped, part]))
+
+
 def dynamic_relu(x):
     slopes = L.Dense(32)(L.GlobalAveragePooling2D()(x))
     return conv(hybrid.DynamicReLU()([conv(x), slopes]))
@@ -63,6 +70,7 @@ CASES = {
     "layer_norm": lambda x: conv(L.LayerNormalization()(x)),
     "three": lambda x: conv(L.Add()([x, conv(x), conv(x)])),
     "concatenate": lambda x: conv(L.Concatenate()([conv(x, 8), conv(x, 4)])),
+    "clipped_parts": clipped_parts,
     "attention": lambda x: attention(x),
     "heads": lambda x: attention(x, num_heads=4),
     "windows": lambda x: attention(x, num_heads=2, window_size=4),
@@ -77,7 +85,7 @@ CASES = {
     "sigmoid_values": sigmoid_values,
 }
 # Outside of XNNPACK's int8: look-up tables and rows of softmax.
-UNDELEGATED = {"GELU", "SOFTMAX", "HARD_SWISH", "EXP", "LOG", "MAXIMUM"}
+UNDELEGATED = {"RELU6", "GELU", "SOFTMAX", "HARD_SWISH", "EXP", "LOG", "MAXIMUM"}
 
 
 def network(small_network, case):
