@@ -90,6 +90,27 @@ def test_ranges_stop_moving_when_they_are_frozen(float_run, source, tmp_path):
     assert ranges(made.trained) != ranges(made.post_training)
 
 
+def test_batch_norm_trains_beside_the_kernels_where_the_recipe_says_so(float_run, source, tmp_path):
+    numbers = dataclasses.replace(NUMBERS, batch_norm="frozen", epochs=2)
+
+    def run(**options):
+        options |= {"source": source, "stream": io.StringIO()}
+        return train_quantized(float_run, numbers, tmp_path / "a", **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=(Interrupted(1, 0),))
+    made = run()
+    before, now = (
+        model.get_layer("conv").batch_norm.get_weights()
+        for model in (made.post_training, made.trained)
+    )
+    moved = [(old != new).any() for old, new in zip(before, now, strict=True)]
+    assert moved == [True, True, False, False], "gamma and beta, and no statistics"
+    network = float_run.model  # whose convolution has a bias
+    mean = network.get_layer("norm").moving_mean.numpy() - network.get_layer("conv").bias.numpy()
+    np.testing.assert_array_equal(now[2], mean)
+
+
 def test_without_epochs_it_is_post_training_alone(float_run, source, tmp_path):
     numbers = dataclasses.replace(NUMBERS, epochs=0)
     made = train_quantized(float_run, numbers, tmp_path / "a", source=source, stream=io.StringIO())
@@ -182,6 +203,7 @@ def test_a_layer_that_stays_float_is_in_the_report(float_run, source, tmp_path, 
     ("change", "message"),
     [
         ({"profile": "int4"}, "`profile` must be one of"),
+        ({"batch_norm": "trained"}, r"`batch_norm` must be one of \('folded', 'frozen'\)"),
         ({"calibration_method": "best"}, "`calibration_method` must be one of"),
         ({"calibration_weights": "all"}, "`calibration_weights` must be one of"),
         ({"epochs": -1}, "`epochs` must be 0 or more"),

@@ -65,7 +65,10 @@ def _part(projection: Step, part: int, parts: int, shape) -> list[Step]:
     config["units" if "units" in config else "filters"] = len(columns)
     layer = projection.layer_class.from_config(config)
     weights = {name: value[..., columns] for name, value in projection.weights.items()}
-    return [new_step(layer, projection.args, shape, weights)]
+    step = new_step(layer, projection.args, shape, weights)
+    if projection.folded_norm is not None:
+        step.folded_norm = projection.folded_norm.of_channels(columns)
+    return [step]
 
 
 fold_attention_scales = as_pass(edit_attention_scales)
