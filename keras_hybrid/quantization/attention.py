@@ -40,14 +40,17 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         super().build(input_shape)
         query, key, _ = input_shape
         self.scores = None if self.float_scores else self._learned("scores")
+        zeros = self._zeros(query, key)
+        # What is computed last is rounded behind the layer, and not twice.
         if self._is_long(query, key):
             self._build_long_rows()
+            self.attended = self._learned("attended")
+            self.averaged = self._learned("averaged") if zeros == "query" else None
         else:
             self.weights_ = fixed_quantizer("weights", PROBABILITY)
-        self.attended = self._learned("attended")
+            self.attended = self._learned("attended") if zeros == "query" else None
         scaled = self._scale_of(query) != 1 and not self.float_scores
         self.scaled = self._learned("scaled") if scaled else None
-        zeros = self._zeros(query, key)
         if zeros == "query":
             self.masked_query = self._learned("masked_query")
             self.selected = self._learned("selected")
@@ -72,7 +75,6 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             for part in ("sum", "logarithm", "exponent", ""):
                 full = f"{name}_{part}" if part else name
                 setattr(self, full, self._learned(full))
-        self.averaged = self._learned("averaged")
 
     def call(self, inputs, training=None):
         query, key, value = inputs
@@ -105,8 +107,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         scores = ops.reshape(scores, (-1, length, heads, num_tokens))
         weights = self._softmax(scores, query, training)
         weights = ops.reshape(weights, (-1, length, heads * num_tokens))
-        x = self.attended(ops.matmul(weights, values), training=training)
-        return ops.reshape(x, (-1, *axes, value.shape[-1]))
+        return ops.reshape(ops.matmul(weights, values), (-1, *axes, value.shape[-1]))
 
     def _product(self, query, key):
         """query key^T."""
@@ -115,11 +116,13 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         return ops.matmul(query, ops.swapaxes(key, -1, -2))
 
     def _attend(self, scores, values, inputs, training):
-        """softmax(scores) values, rounded."""
+        """softmax(scores) values, rounded where it is not what the layer returns."""
         query, key, _ = inputs
         if not self._is_long(query.shape, key.shape):
-            weights = self._softmax(scores, query, training)
-            return self.attended(ops.matmul(weights, values), training=training)
+            attended = ops.matmul(self._softmax(scores, query, training), values)
+            if self.attended is None:
+                return attended
+            return self.attended(attended, training=training)
         scores = self._scaled_scores(scores, query, training)
         greatest = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
         x = self.shifted(scores - greatest, training=training)
@@ -128,7 +131,8 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         x = self.weights_(x, training=training)
         inverse = self._power_of_sum(x, "inverse", -1.0, training)
         attended = self.attended(ops.matmul(x, values), training=training)
-        return self.averaged(attended * inverse, training=training)
+        averaged = attended * inverse
+        return averaged if self.averaged is None else self.averaged(averaged, training=training)
 
     def _power_of_sum(self, x, name, power, training):
         """A power of each row's sum, by look-ups of logarithm and exponential."""
