@@ -113,6 +113,7 @@ def export_tflite(
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
         temporary.write_bytes(content)
+        del content  # as large as all weights
         add_metadata(
             temporary,
             about or About(name=model.name, version=__version__),
@@ -261,10 +262,13 @@ def _servable(model, shape, input_type, preprocessing, top_k):
     """The model as a TensorFlow module with a function of one image."""
     import tensorflow as tf
 
-    # Constants: the converter needs to see them, and no variables have to be saved and read.
-    constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
-
     class Servable(tf.Module):
+        def __init__(self):
+            super().__init__()
+            # Saved beside the graph, where the converter finds them and makes constants of them:
+            # with constants in the graph, it had five more copies of all weights at its peak.
+            self.variables_of_model = [variable.value for variable in model.variables]
+
         @tf.function(
             input_signature=[tf.TensorSpec(shape, input_type, name="image")], autograph=False
         )
@@ -272,8 +276,7 @@ def _servable(model, shape, input_type, preprocessing, top_k):
             x = tf.cast(image, "float32")
             if preprocessing is not None:
                 x = preprocess_input(x, preprocessing)
-            with keras.StatelessScope(state_mapping=constants):
-                outputs = model(x, training=False)
+            outputs = model(x, training=False)
             if top_k is not None:
                 scores, classes = tf.math.top_k(outputs, top_k)
                 return {"scores": scores, "classes": classes}

@@ -66,7 +66,7 @@ def pack(model) -> bytes:
     sizes = [len(buffer.data) for buffer in model.buffers if buffer.data is not None]
     builder = _SharingBuilder(sum(sizes) + 1024 * (1 + len(sizes)))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])  # `Output` copies, too
 
 
 def _share_buffers(model):
