@@ -1,5 +1,7 @@
 """Files of `export_tflite`: same scores, builtin operators, static shapes, one partition."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -120,6 +122,22 @@ def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(
         keras_hybrid.export_tflite(classifier, path)
     assert path.read_bytes() == old
     assert [file.name for file in tmp_path.iterdir()] == ["a.tflite"]
+
+
+def test_weights_are_no_part_of_the_graph_that_is_converted(tmp_path, monkeypatch):
+    from keras_hybrid.export import convert
+
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(5000)(layers.Flatten()(image)))
+    sizes, original = [], convert._convert
+
+    def measure(folder, *arguments):
+        sizes.append((Path(folder) / "saved_model.pb").stat().st_size)
+        return original(folder, *arguments)
+
+    monkeypatch.setattr(convert, "_convert", measure)
+    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
+    assert 10 * sizes[0] < path.stat().st_size, "the converter copies graphs several times"
 
 
 @pytest.mark.parametrize(
