@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from published import PUBLISHED, golden_state_dict
 from safetensors.numpy import save
@@ -44,7 +45,12 @@ def test_the_code_blocks_run_in_order(home, tmp_path, capsys):
     assert len(BLOCKS) >= 5
     names = {}
     for block in BLOCKS:
-        exec(compile(block, "README.md", "exec"), names)
+        # One step of training is computed in seconds, and traced in most of a minute.
+        tf.config.run_functions_eagerly(".fit(" in block)
+        try:
+            exec(compile(block, "README.md", "exec"), names)
+        finally:
+            tf.config.run_functions_eagerly(False)
     assert (tmp_path / "runs" / "readme.tflite").stat().st_size > 1e6
     assert "n0" in capsys.readouterr().out, "WordNet identifiers of the classes are printed"
 
