@@ -29,7 +29,6 @@ flags.DEFINE_bool("raw", False, "The data are what the network takes, not pixels
 flags.DEFINE_float("agreement", 1.0, "Least share of images of the same class.")
 flags.DEFINE_float("tolerance", 1e-4, "Largest difference of scores, relative to the largest.")
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 NOISE_IMAGES = 16
 
 
@@ -47,8 +46,10 @@ def main(argv):
 def run(path):
     """Prints the comparison; returns whether it is good enough."""
     import keras
+    import numpy as np
 
     import keras_hybrid
+    from keras_hybrid.export.images import load_images
     from keras_hybrid.export.inspect import inspect_tflite
     from keras_hybrid.export.metadata import read_record
     from keras_hybrid.export.verify import verify_tflite
@@ -62,7 +63,10 @@ def run(path):
         model = keras.saving.load_model(FLAGS.against, compile=False)
     else:
         model = keras_hybrid.build_model(FLAGS.against, weights=FLAGS.weights, input_shape=shape)
-    images = load_images(FLAGS.data, shape)[: FLAGS.limit]
+    if FLAGS.data is None:
+        images = np.random.default_rng(0).uniform(0, 255, (NOISE_IMAGES, *shape)).astype("float32")
+    else:
+        images = load_images(FLAGS.data, shape, FLAGS.limit)
     inside = record.get("preprocessing", False)
     if not inside and not FLAGS.raw:
         images = keras_hybrid.preprocess_input(images, model)
@@ -77,37 +81,6 @@ def run(path):
             f"{item.tflite_class}; Keras' margin {item.margin:.2g}"
         )
     return result.agreement >= FLAGS.agreement and result.relative_error <= FLAGS.tolerance
-
-
-def load_images(source, shape):
-    """Images (n, H, W, 3) of the file's size."""
-    import keras
-    import numpy as np
-
-    if source is None:
-        return np.random.default_rng(0).uniform(0, 255, (NOISE_IMAGES, *shape)).astype("float32")
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise ValueError(f"The folder has no images. Received: --data={source}")
-        size = shape[:2]
-        return np.stack(
-            [
-                keras.utils.img_to_array(keras.utils.load_img(file, target_size=size))
-                for file in files[: FLAGS.limit]
-            ]
-        )
-    if not path.is_file() or path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"A folder, .npy or .npz is expected. Received: --data={source}")
-    images = np.load(path)
-    if path.suffix == ".npz":
-        images = images[images.files[0]]
-    if images.shape[1:] != tuple(shape):
-        raise ValueError(
-            f"The file takes images of shape {tuple(shape)}. Received: {images.shape[1:]}"
-        )
-    return images
 
 
 if __name__ == "__main__":
