@@ -7,6 +7,7 @@ from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.kernels import QuantizedConv2D
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
+from keras_hybrid.quantization.surgery.preprocessing import first_convolution
 
 PIXELS = (0.0, 255.0)
 
@@ -32,9 +33,7 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
     rounding = model.only_consumer(image)
     if rounding is None or not rounding.is_a(FakeQuantize):
         return False
-    convolution = model.only_consumer(rounding.output)
-    if convolution is not None and convolution.is_a(keras.layers.ZeroPadding2D):
-        convolution = model.only_consumer(convolution.output)
+    convolution = first_convolution(model, rounding.output)
     if (
         convolution is None
         or not convolution.is_a(QuantizedConv2D)

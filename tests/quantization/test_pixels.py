@@ -8,6 +8,8 @@ from keras import layers as L
 import keras_hybrid
 from keras_hybrid.quantization.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.surgery.editing import EditableModel
+from keras_hybrid.quantization.surgery.fuse import formulated
+from keras_hybrid.quantization.surgery.preprocessing import edit_preprocessing
 from keras_hybrid.weights.presets import Preprocessing, preprocess_input
 
 PHOTOS = Preprocessing(16, 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "BGR")
@@ -62,6 +64,19 @@ def test_pixels_straight_in(model, photos, tmp_path, require, known, precision):
         assert detail["dtype"] == np.uint8 and detail["quantization"] == (1.0, 0)
         assert found.ops["SUB"] + found.ops["ADD"] <= 1 + any(known.mean)
         assert found.ops["QUANTIZE"] <= 1, "uint8 to int8"
+
+
+@pytest.mark.parametrize("edit", [edit_preprocessing, edit_quantized_preprocessing])
+def test_networks_of_the_three_families_take_pixels(edit):
+    """Mobile-Former's tokens ask the image for the batch size, which is no obstacle."""
+    shape = (64, 64, 3)
+    for name in ("MobileFormer26M", "MobileViTXXS", "IFormerT"):
+        model = keras_hybrid.build_model(name, weights=None, input_shape=shape)
+        if edit is edit_preprocessing:
+            editable = formulated(model)
+        else:
+            editable = EditableModel(keras_hybrid.quantize(model))
+        assert edit(editable, PHOTOS.mean, PHOTOS.std, "RGB"), name
 
 
 def test_a_clipped_kernel_stays_clipped_as_pixels_come_in(small_network, make_images):

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
+from keras_hybrid.layers import GlobalTokens
 from keras_hybrid.quantization.surgery.affine import is_affine
-from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
+from keras_hybrid.quantization.surgery.editing import EditableModel, Step, Value, new_step
 
 
 def edit_preprocessing(model: EditableModel, mean, std, channel_order: str) -> bool:
@@ -22,9 +23,7 @@ def edit_preprocessing(model: EditableModel, mean, std, channel_order: str) -> b
     Returns: whether the model starts with a convolution, so that it could be done.
     """
     image = model.inputs
-    padding = convolution = model.only_consumer(image)
-    if padding is not None and padding.is_a(keras.layers.ZeroPadding2D):
-        convolution = model.only_consumer(padding.output)
+    convolution = first_convolution(model, image)
     if (
         not is_affine(model, convolution)
         or not convolution.is_a(keras.layers.Conv2D)
@@ -47,3 +46,16 @@ def edit_preprocessing(model: EditableModel, mean, std, channel_order: str) -> b
         model.steps.insert(first + 1, step)
         step.take(image)
     return True
+
+
+def first_convolution(model: EditableModel, image: Value) -> Step | None:
+    """The step that alone computes with the image, behind zero padding or not; None for several.
+
+    Global tokens ask images for nothing but how many there are.
+    """
+    readers = [step for step in model.consumers(image) if not step.is_a(GlobalTokens)]
+    if len(readers) != 1 or model.is_output(image):
+        return None
+    if readers[0].is_a(keras.layers.ZeroPadding2D):
+        return model.only_consumer(readers[0].output)
+    return readers[0]
