@@ -124,7 +124,7 @@ def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(
     assert [file.name for file in tmp_path.iterdir()] == ["a.tflite"]
 
 
-def test_weights_are_no_part_of_the_graph_that_is_converted(tmp_path, monkeypatch):
+def test_many_weights_are_no_part_of_the_graph_that_is_converted(tmp_path, monkeypatch):
     from keras_hybrid.export import convert
 
     image = keras.Input((8, 8, 3))
@@ -137,7 +137,13 @@ def test_weights_are_no_part_of_the_graph_that_is_converted(tmp_path, monkeypatc
 
     monkeypatch.setattr(convert, "_convert", measure)
     path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
-    assert 10 * sizes[0] < path.stat().st_size, "the converter copies graphs several times"
+    monkeypatch.setattr(convert, "MANY_WEIGHTS", 100_000)
+    other = keras_hybrid.export_tflite(model, tmp_path / "b.tflite")
+    assert 10 * sizes[1] < other.stat().st_size, "the converter copies graphs several times"
+    assert sizes[0] > path.stat().st_size
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    (scores,), (others) = run_tflite(path, images).values(), run_tflite(other, images).values()
+    np.testing.assert_array_equal(scores, *others)
 
 
 @pytest.mark.parametrize(
