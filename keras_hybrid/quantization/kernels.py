@@ -113,10 +113,12 @@ class QuantizedKernel:
         low, high = tfmot.tensors(self.kernel_range, "min_var", "max_var")
         return (high - low) / tfmot.num_steps(self.weight_quantizer)
 
-    def _finish(self, outputs):
+    def _finish(self, outputs, training):
         bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
         if bias is not None:
-            outputs = ops.add(outputs, rounded_bias(self, bias, self._step()))
+            learning = bool(training) and not self.frozen  # there is no grid to keep to yet
+            step = None if learning else self._step()
+            outputs = ops.add(outputs, rounded_bias(self, bias, step))
         return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self):
@@ -133,7 +135,8 @@ class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
     """`keras.layers.Conv2D` with an int8 kernel, a scale for each output channel."""
 
     def call(self, inputs, training=None):
-        return self._finish(self.convolution_op(inputs, self.quantized_kernel(training)))
+        outputs = self.convolution_op(inputs, self.quantized_kernel(training))
+        return self._finish(outputs, training)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -149,7 +152,7 @@ class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self._finish(outputs)
+        return self._finish(outputs, training)
 
     def _with_channels_last(self, kernel):
         height, width, channels, multiplier = kernel.shape
@@ -176,7 +179,8 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
             for axis in axes:
                 length = length * axis
             x = ops.reshape(x, (-1, length, 1, inputs.shape[-1]))
-        outputs = self._finish(ops.conv(x, kernel, padding="valid", data_format="channels_last"))
+        outputs = ops.conv(x, kernel, padding="valid", data_format="channels_last")
+        outputs = self._finish(outputs, training)
         if len(axes) != 2:
             outputs = ops.reshape(outputs, (-1, *axes, self.units))
         return outputs

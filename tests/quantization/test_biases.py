@@ -111,6 +111,27 @@ def test_a_channel_of_zeros_has_a_bias(small_network, make_images):
     np.testing.assert_allclose(scores[..., 1], bias[1], atol=np.abs(scores).max() / 100)
 
 
+def test_biases_are_rounded_in_training_once_ranges_are_frozen(model, make_images):
+    """Before, ranges move, and are those that TFMOT finds, which does not round biases."""
+    layer, seen = model.get_layer("last"), []
+    rounding = rounding_before(layer)
+    values = np.asarray(rounding(np.random.default_rng(0).normal(size=(2, 64, 32)), training=False))
+    exact = np.asarray(layer.bias)
+
+    def added(training):
+        with_bias = np.asarray(layer(values, training=training))
+        layer.bias.assign(np.zeros(5))
+        without = np.asarray(layer(values, training=training))
+        layer.bias.assign(exact)
+        return (with_bias - without).mean((0, 1))
+
+    for frozen in (False, True):
+        layer.frozen = frozen
+        seen.append(np.abs(added(training=True) - exact).max())
+    expected = np.abs(np.asarray(rounded_bias(layer, layer.bias, layer._step())) - exact).max()
+    assert seen[0] < expected / 10 and seen[1] == pytest.approx(expected, rel=0.2)
+
+
 def test_it_holds_after_reloading(model, make_images, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")

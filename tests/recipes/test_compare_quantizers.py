@@ -78,7 +78,7 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
 
     assert done.stdout == (out / "quantizers.md").read_text()
     heading, _, header, _, *rows = done.stdout.splitlines()
-    assert heading == "MobileFormer26M, greys, 64 x 64, 8 test images, 20 to calibrate with"
+    assert heading == "MobileFormer26M, greys, 8 test images, 64 x 64, 20 images to calibrate with"
     names = [cell.strip() for cell in header.strip("| ").split("|")]
     rows = [
         dict(zip(names, map(str.strip, row.strip("| ").split("|")), strict=True)) for row in rows
