@@ -10,7 +10,8 @@ through ai-edge-quantizer's static int8 in the Python of --ai_edge_quantizer
 (see quantize_peer.py), and the network through both of our profiles, all calibrated with the same
 training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images, latency on
 one thread of this machine, in turns, over float and over theirs, size, delegate partitions and
-tensors that are left in float. Nothing is trained. With --model in its place, a network of that
+tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's own kernels.
+Nothing is trained. With --model in its place, a network of that
 name at its native size, with random weights and images: all but the accuracy.
 """
 
@@ -73,25 +74,33 @@ def run():
         files[f"ours {profile}"] = export_tflite(
             model, path, precision=profile, representative_data=calibration
         )
-    rows, refused = [], fault(files[THEIRS])
-    if refused:  # as happens; ours are still to be measured
+    rows, plain = [], []
+    refused = fault(files[THEIRS])  # as happens; ours are still to be measured
+    if refused:
         print(f"LiteRT refuses ai-edge-quantizer's file: {refused}", file=sys.stderr)
-        del files[THEIRS]
-        rows.append(f"| {THEIRS} | LiteRT refuses the file | | | | | | |")
-    timings = dict(zip(files, time_interleaved(list(files.values()), FLAGS.rounds), strict=True))
+        if fault(files[THEIRS], xnnpack=False):
+            del files[THEIRS]
+            rows.append(f"| {THEIRS} | LiteRT refuses the file | | | | | | |")
+        else:
+            plain.append(files[THEIRS])
+    timings = time_interleaved(list(files.values()), FLAGS.rounds, without_delegate=plain)
+    timings = dict(zip(files, timings, strict=True))
     for name, path in files.items():
-        timing = timings[name]
-        of_theirs = "" if refused else f"{timing.median_ms / timings[THEIRS].median_ms:.2f}"
-        accuracy = ""
+        timing, of_theirs, accuracy = timings[name], "", ""
+        if THEIRS in timings:
+            of_theirs = f"{timing.median_ms / timings[THEIRS].median_ms:.2f}"
         if labels is not None:
-            (scores,) = run_tflite(path, images).values()
+            (scores,) = run_tflite(path, images, xnnpack=path not in plain).values()
             accuracy = f"{np.mean(scores.argmax(-1) == labels):.2%}"
-        found = inspect_tflite(path)
+        if path in plain:
+            partitions, floats = "XNNPACK refuses it", ""
+        else:
+            found = inspect_tflite(path)
+            partitions = found.partitions
+            floats = "all" if name == "float32" else len(found.float_tensors)
         rows.append(
-            f"| {name} | {accuracy} | {timing.median_ms:.3f} "
-            f"| {timing.ratio:.2f} | {of_theirs} "
-            f"| {found.size_bytes / 1e6:.2f} | {found.partitions} "
-            f"| {'all' if name == 'float32' else len(found.float_tensors)} |"
+            f"| {name} | {accuracy} | {timing.median_ms:.3f} | {timing.ratio:.2f} | {of_theirs} "
+            f"| {path.stat().st_size / 1e6:.2f} | {partitions} | {floats} |"
         )
     text = "\n".join(
         [
@@ -141,12 +150,12 @@ def untrained():
     return model, f"{FLAGS.model}, random weights", calibration, None, None
 
 
-def fault(path):
+def fault(path, xnnpack=True):
     """Why LiteRT cannot prepare a file, or None."""
-    from ai_edge_litert.interpreter import Interpreter
+    from keras_hybrid.export.interpreter import open_interpreter
 
     try:
-        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
+        open_interpreter(path, xnnpack=xnnpack).allocate_tensors()
     except (RuntimeError, ValueError) as error:
         return error
     return None

@@ -14,6 +14,7 @@ import numpy as np
 from keras_hybrid.export.compact import compact
 from keras_hybrid.export.fully_connected import merge_dense
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.interpreter import open_interpreter
 from keras_hybrid.export.marks import remove_marks
 from keras_hybrid.export.metadata import About, Normalization, add_metadata
 from keras_hybrid.quantization.calibration import batches, calibrate, check_calibrated
@@ -332,15 +333,13 @@ def _temporary_beside(path):
 
 def _check(path):
     """Allocates and runs the file once; some files fail only then."""
-    from ai_edge_litert.interpreter import Interpreter
-
     found = inspect_tflite(path)
     if found.flex_ops or found.custom_ops:
         raise RuntimeError(
             "The converted model needs operators that LiteRT lacks: "
             f"{', '.join(found.flex_ops + found.custom_ops)}"
         )
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter = open_interpreter(path)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))

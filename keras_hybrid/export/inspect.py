@@ -5,6 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_hybrid.export.interpreter import open_interpreter
+
 MAXIMUM_GPU_RANK = 4
 
 
@@ -185,10 +187,8 @@ def _describe(tensor, producer, is_output):
 
 def _delegation(path):
     """Number of XNNPACK's kernels, and the operators outside of them."""
-    from ai_edge_litert.interpreter import Interpreter
-
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter = open_interpreter(path)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise ValueError(

@@ -2,9 +2,12 @@
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+
+from keras_hybrid.export.interpreter import open_interpreter
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class Timing:
 
 
 def time_interleaved(
-    paths: list[str | os.PathLike], rounds: int = 15, seconds: float = 0.1
+    paths: list[str | os.PathLike],
+    rounds: int = 15,
+    seconds: float = 0.1,
+    without_delegate: Collection[str | os.PathLike] = (),
 ) -> list[Timing]:
     """Times `.tflite` files on one thread, in turns.
 
@@ -36,14 +42,13 @@ def time_interleaved(
         paths: of the files; the first is what the others are compared with.
         rounds: how many turns each gets, after one to warm up.
         seconds: least length of a turn.
+        without_delegate: those of `paths` that run on LiteRT's own kernels, without XNNPACK.
 
     Returns: a `Timing` a file, in order.
 
     Raises:
         ValueError: for no files, a missing one, or an impossible number.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     if not paths or any(not os.path.isfile(path) for path in paths):
         missing = [os.fspath(path) for path in paths if not os.path.isfile(path)]
         raise ValueError(f".tflite files are expected. Received: paths={paths}, missing={missing}")
@@ -55,7 +60,7 @@ def time_interleaved(
     random = np.random.default_rng(0)
     interpreters = []
     for path in paths:
-        interpreter = Interpreter(model_path=os.fspath(path), num_threads=1)
+        interpreter = open_interpreter(path, xnnpack=path not in without_delegate)
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
             noise = random.uniform(-1, 1, detail["shape"]).astype(detail["dtype"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_hybrid.export.interpreter import open_interpreter
 from keras_hybrid.weights.presets import preprocess_input
 
 
@@ -48,22 +49,23 @@ class Verification:
         return self.agreeing / self.total
 
 
-def run_tflite(path: str | os.PathLike, images, num_threads: int = 1) -> dict[str, np.ndarray]:
+def run_tflite(
+    path: str | os.PathLike, images, num_threads: int = 1, xnnpack: bool = True
+) -> dict[str, np.ndarray]:
     """Runs a `.tflite` on images, one at a time.
 
     Args:
         path: of the file; its batch size is 1.
         images: (n, H, W, 3) of values that the file's input takes; integers are cast.
         num_threads: of the interpreter.
+        xnnpack: whether the XNNPACK delegate takes what it can.
 
     Returns: the outputs by their name in the file's signature, each (n, ...).
 
     Raises:
         ValueError: for images that do not fit the file.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=os.fspath(path), num_threads=num_threads)
+    interpreter = open_interpreter(path, num_threads, xnnpack)
     signature = next(iter(interpreter.get_signature_list()), None)
     runner = interpreter.get_signature_runner(signature)
     details = runner.get_input_details()

@@ -24,6 +24,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 STAND_IN = """#!{python}
 import json, shutil, sys
 from pathlib import Path
+{degenerate}
 folder = Path(sys.argv[0]).parent
 (folder / "given.json").write_text(json.dumps(sys.argv[1:]))
 if (folder / "broken").exists():
@@ -31,6 +32,25 @@ if (folder / "broken").exists():
 shutil.copy(sys.argv[2], sys.argv[4])
 if (folder / "damaged").exists():
     Path(sys.argv[4]).write_bytes(b"no such file")
+if (folder / "degenerate").exists():
+    refused_by_xnnpack(folder / "degenerate", sys.argv[4])
+"""
+# A scale as of a value that was 0 in every calibration image.
+DEGENERATE = """
+def refused_by_xnnpack(source, path):
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(source.read_bytes()))
+    (graph,) = model.subgraphs
+    kinds = [code.builtinCode for code in model.operatorCodes]
+    convolutions = [
+        x for x in graph.operators if kinds[x.opcodeIndex] == schema.BuiltinOperator.CONV_2D
+    ]
+    graph.tensors[convolutions[-1].outputs[0]].quantization.scale = [1e-16]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path = Path(path)
+    path.write_bytes(builder.Output())
 """
 
 
@@ -39,7 +59,7 @@ def program(root, tmp_path, require):
     require(module="tensorflow_model_optimization")
     require(module="ai_edge_litert")
     stand_in = tmp_path / "python"
-    stand_in.write_text(STAND_IN.format(python=sys.executable))
+    stand_in.write_text(STAND_IN.format(python=sys.executable, degenerate=DEGENERATE))
     stand_in.chmod(0o755)
 
     def call(*arguments, python=stand_in):
@@ -100,6 +120,15 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
     assert done.returncode == 0, done.stderr[-3000:]
     assert "| ai-edge-quantizer int8 | LiteRT refuses the file |" in done.stdout
     assert done.stdout.count("| ours int8") == 2
+    (tmp_path / "damaged").unlink()
+
+    (tmp_path / "degenerate").write_bytes((out / "int8.tflite").read_bytes())
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (theirs,) = (row for row in done.stdout.splitlines() if "ai-edge-quantizer" in row)
+    _, _, accuracy, latency, _, of_theirs, _, delegate, _, _ = map(str.strip, theirs.split("|"))
+    assert accuracy.endswith("%") and float(latency) > 0 and of_theirs == "1.00"
+    assert delegate == "XNNPACK refuses it"
 
 
 def test_what_is_no_python_is_named(program, tmp_path):
