@@ -98,9 +98,12 @@ class DotProductAttention(keras.layers.Layer):
             self._scaled(self._to_heads(query), query),
             ops.transpose(self._to_heads(key), (0, 1, 3, 2)),
         )
+        return ops.cast(self._normalized(scores), scores.dtype)
+
+    def _normalized(self, scores):
+        """softmax(scores)."""
         # Half precision holds neither large scores nor the sum of thousands of weights.
-        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
-        return ops.cast(weights, scores.dtype)
+        return ops.softmax(ops.cast(scores, "float32"), axis=-1)
 
     def _heads_by_zeros(self, tokens):
         several_heads = self.num_heads > 1 and not self.separate_positions and not self.window_size
@@ -119,8 +122,8 @@ class DotProductAttention(keras.layers.Layer):
         keys = self._zeros_between_heads(key)  # (batch, heads * M, C)
         values = keys if value is key else self._zeros_between_heads(value)
         scores = ops.matmul(self._scaled(query, query), ops.transpose(keys, (0, 2, 1)))
-        x = ops.cast(ops.reshape(scores, (-1, num_tokens, heads, num_tokens)), "float32")
-        x = ops.reshape(ops.softmax(x, axis=-1), (-1, num_tokens, heads * num_tokens))
+        x = self._normalized(ops.reshape(scores, (-1, num_tokens, heads, num_tokens)))
+        x = ops.reshape(x, (-1, num_tokens, heads * num_tokens))
         return ops.matmul(ops.cast(x, scores.dtype), values)  # (batch, M, D)
 
     def _attend_from_tokens(self, query, key, value):
@@ -129,7 +132,7 @@ class DotProductAttention(keras.layers.Layer):
         query = self._scaled(self._zeros_between_heads(query), query)  # (batch, heads * M, C)
         key, value = self._flat(key), self._flat(value)  # (batch, N, C), (batch, N, D)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
-        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        weights = self._normalized(scores)
         x = ops.matmul(ops.cast(weights, scores.dtype), value)  # (batch, heads * M, D)
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
         return ops.sum(x * self._head_mask(x), axis=1)  # (batch, M, D)

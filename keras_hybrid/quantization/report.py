@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.calibration import batches
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
 from keras_hybrid.quantization.kernels import QuantizedKernel
 from keras_hybrid.quantization.rewrite import is_quantized
-from keras_hybrid.quantization.stay_float import StayFloat
+from keras_hybrid.quantization.stay_float import FloatDotProductAttention, StayFloat
 from keras_hybrid.quantization.surgery.editing import EditableModel
 from keras_hybrid.quantization.table import NO_KERNEL, SAME, rule_of
 
@@ -109,6 +110,8 @@ def float_layers(model: keras.Model) -> dict[str, str]:
             reasons[step.name] = f"its softmax: {NO_KERNEL}"
         if step.is_a(StayFloat):
             in_float.update(step.outputs)
+        if step.is_a(FloatDotProductAttention):
+            step.layer_class = DotProductAttention
         try:
             rule = rule_of(step, {})
         except ValueError:

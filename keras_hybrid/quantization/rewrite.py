@@ -4,6 +4,7 @@ import difflib
 
 import keras
 
+from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization import tfmot
 from keras_hybrid.quantization.composites import Composite
 from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
@@ -18,13 +19,23 @@ from keras_hybrid.quantization.preparation import (
     edit_slopes,
     insert_after,
 )
-from keras_hybrid.quantization.stay_float import Requantize, StayFloat
+from keras_hybrid.quantization.stay_float import (
+    FloatDotProductAttention,
+    Requantize,
+    StayFloat,
+)
 from keras_hybrid.quantization.surgery.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.quantization.surgery.depthwise import edit_depth_multipliers
 from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.surgery.scaling import edit_products_and_sums
-from keras_hybrid.quantization.table import FUSES_INTO, INSIDE, PROFILES, fusable
+from keras_hybrid.quantization.table import (
+    FUSES_INTO,
+    INSIDE,
+    PROFILES,
+    converter_rounds,
+    fusable,
+)
 
 
 def quantize(
@@ -225,6 +236,12 @@ class _Rewriting:
             if self.int8[consumer]:
                 consumer.replace_input(value, new.output)
         self.model.steps.insert(self.model.steps.index(step) + 1, new)
+        if converter_rounds(step):
+            # One mark alone would be computed in int8, between the converter's grid and ours.
+            for name in ("once", "only"):
+                mark = new_step(StayFloat(name=f"{layer.name}_{name}"), new.inputs, value.shape)
+                new.replace_input(new.inputs[0], mark.output)
+                self.model.steps.insert(self.model.steps.index(new), mark)
 
     def _rounds_for_all(self, step):
         """Whether layers in float take the rounded value, too: an int8 layer's, and the image's,
@@ -278,13 +295,22 @@ class _Rewriting:
         for step in list(self.model.steps):
             if self.int8.get(step, True):
                 continue
+            if step.layer_class is DotProductAttention:
+                step.edit().layer_class = FloatDotProductAttention
             for value in set(step.inputs):
-                producer = self.model.producer(value)
-                if producer.is_a(FakeQuantize):
+                origin = self._computed_by(value)
+                if origin.is_a(FakeQuantize) or converter_rounds(origin):
                     name = f"{step.name}_float{step.inputs.index(value)}"
                     mark = new_step(StayFloat(name=name), [value], value.shape)
                     step.replace_input(value, mark.output)
                     self.model.steps.insert(self.model.steps.index(step), mark)
+
+    def _computed_by(self, value):
+        """The step that computes or rounds a value that is only moved about since."""
+        step = self.model.producer(value)
+        while step in self.rules and self.placement.moves(step):
+            step = self.model.producer(step.inputs[0])
+        return step
 
     def _twin(self, step, twin, weight_quantizer, unfold):
         if twin is None:

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hybrid.layers import DotProductAttention
+
 # The product with it marks the place; a file without the product is as exact as one with it.
 MARK = float(np.float32(1 + 2**-20))
 ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplified away
@@ -25,6 +27,17 @@ class StayFloat(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class FloatDotProductAttention(DotProductAttention):
+    """`DotProductAttention` in float inside of a quantised model; it computes the same.
+
+    The converter rounds a softmax to 1/256 by itself where values are only moved about behind it.
+    """
+
+    def _normalized(self, scores):
+        return ops.leaky_relu(super()._normalized(scores), negative_slope=MARK)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -161,6 +161,11 @@ FUSES_INTO = (
 )
 
 
+# Operators whose output the converter rounds on a grid of its own choice wherever it is free to.
+FIXED_RANGES = ("softmax", "sigmoid", "tanh")
+FIXED_RANGE_LAYERS = (layers.Softmax, layers.UnitNormalization)
+
+
 def rule_of(step, rules: dict) -> Rule:
     """The rule for a step of a model.
 
@@ -202,6 +207,16 @@ def fusable(step) -> bool:
     if step.layer_class is layers.Activation:
         return activation_name(step.setting("activation")) in FUSED
     return step.layer_class.__name__ in ("Relu", "Relu6")
+
+
+def converter_rounds(step) -> bool:
+    """Whether the converter rounds what a step in float gives to int8 by itself: operators of a
+    fixed range, and layers of which that is not known. What it rounds it goes on with in int8."""
+    if step.layer_class is layers.Activation:
+        return activation_name(step.setting("activation")) in FIXED_RANGES
+    if issubclass(step.layer_class, layers.Layer):
+        return step.layer_class in FIXED_RANGE_LAYERS or step.layer_class not in LAYERS
+    return step.layer_class.__name__.lower() in FIXED_RANGES
 
 
 def activation_name(activation) -> str:

@@ -133,6 +133,15 @@ def test_what_is_concatenated_is_clipped_before(small_network, through_int8):
 
 
 @pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
+def test_attention_left_in_float_is_float_in_the_file(small_network, through_int8, case):
+    result = through_int8(network(small_network, case), "int8_cpu")
+    softmax = [x for x in result.inspection.float_tensors if x.producer in ("SOFTMAX", "DIV")]
+    dequantized = [x.name for x in result.inspection.float_tensors if x.producer == "DEQUANTIZE"]
+    assert len(softmax) == 1 and not any("attention" in name for name in dequantized)
+    assert result.from_keras >= 50
+
+
+@pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
 def test_zeros_are_in_the_few_keys(small_network, case):
     import keras_hybrid
     from keras_hybrid.quantization.attention import QuantizedDotProductAttention
@@ -149,6 +158,15 @@ def test_int8_cpu_is_one_partition(small_network, through_int8, case):
     assert result.inspection.undelegated == {}
     assert result.from_float >= 30
     assert result.from_keras >= 35
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("case", CASES)
+def test_int8_cpu_computes_what_keras_does(small_network, through_int8, case):
+    result = through_int8(network(small_network, case), "int8_cpu")
+    assert result.from_float >= 30
+    assert result.from_keras >= 45
+    assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
 
 
 @pytest.mark.parametrize("strength", [0.1, 4.0])
@@ -241,6 +259,33 @@ def test_a_kernel_kept_float_between_int8_is_float_in_the_file(small_network, th
     }
     assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
     assert result.from_keras >= 40
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "tanh"])
+def test_behind_what_the_converter_rounds_by_itself(small_network, through_int8, kind):
+    """Its operators of a fixed range: it goes on in int8 from there, or rounds twice."""
+
+    def function(image):
+        x = L.Activation(kind, name="curve")(conv(image, strides=2))
+        kept = L.Dense(8, name="kept")(L.Reshape((64, 16), name="moved")(x))
+        return L.Dense(4)(L.Concatenate()([L.Flatten()(kept), L.Flatten()(conv(x))]))
+
+    result = through_int8(small_network(function), keep_float=("curve", "moved", "kept"))
+    producers = [tensor.producer for tensor in result.inspection.float_tensors]
+    assert "FULLY_CONNECTED" in producers
+    assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
+    assert result.inspection.ops["QUANTIZE"] == 3  # the image, and what the int8 kernels read
+    assert result.from_keras >= 50
+
+
+def test_a_kernel_kept_float_behind_moves(small_network, through_int8):
+    """What is only moved about between a rounding and the kernel does not make it int8."""
+    model = small_network(lambda image: patches(conv(image, strides=2)))
+    kept = next(layer.name for layer in model.layers if isinstance(layer, L.Dense))
+    result = through_int8(model, keep_float=kept)
+    producers = [tensor.producer for tensor in result.inspection.float_tensors]
+    assert producers.count("FULLY_CONNECTED") == 1
+    assert result.from_keras >= 50
 
 
 def test_equal_operators_share_a_range(small_network):
