@@ -11,15 +11,26 @@ from harness import randomise
 SIZE = 64
 SMALLEST = ("MobileFormer26M", "MobileViTXXS", "IFormerT")
 OTHERS = ("MobileViTS", "IFormerM")
+# What the papers' ablations change about which layers there are.
+ABLATIONS = (
+    ("MobileFormer26M", {"former": False}),
+    ("MobileFormer26M", {"dynamic_relu": False, "kernel_size": 5}),
+    ("MobileFormer26M", {"attention": "mlp"}),
+    ("MobileFormer26M", {"ffn": False, "num_tokens": 9, "token_dim": 64}),
+    ("MobileViTXXS", {"patch_size": 4}),
+    ("IFormerT", {"attention": "mha", "position_encoding": False}),
+    ("IFormerT", {"attention_activation": "silu", "attention_norm": "layer", "layer_scale": 0.1}),
+    ("IFormerT", {"stage4_attention": True, "window_size": 2, "distillation": True}),
+)
 
 
 @pytest.fixture
 def network():
     import keras_hybrid
 
-    def build(name):
+    def build(name, **options):
         shape = (SIZE, SIZE, 3)
-        return randomise(keras_hybrid.build_model(name, weights=None, input_shape=shape))
+        return randomise(keras_hybrid.build_model(name, weights=None, input_shape=shape, **options))
 
     return build
 
@@ -28,7 +39,7 @@ def network():
 def quantized(network):
     import keras_hybrid
 
-    return lambda name, profile: keras_hybrid.quantize(network(name), profile)
+    return lambda name, profile, **options: keras_hybrid.quantize(network(name, **options), profile)
 
 
 @pytest.fixture
@@ -65,6 +76,14 @@ def test_every_layer_has_a_twin(quantized, name):
     from keras_hybrid.quantization.report import float_layers
 
     assert float_layers(quantized(name, "int8")) == {}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name, options", ABLATIONS)
+def test_every_layer_of_an_ablation_has_a_twin(quantized, name, options):
+    from keras_hybrid.quantization.report import float_layers
+
+    assert float_layers(quantized(name, "int8", **options)) == {}
 
 
 @pytest.mark.large
