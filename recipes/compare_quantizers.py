@@ -11,8 +11,8 @@ through ai-edge-quantizer's static int8 in the Python of --ai_edge_quantizer
 training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images, latency on
 one thread of this machine, in turns, over float and over theirs, size, delegate partitions and
 tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's own kernels.
-Nothing is trained. With --model in its place, a network of that
-name at its native size, with random weights and images: all but the accuracy.
+Nothing is trained. With --model in its place, a network of that name at its native size, with
+random weights and images: all but the accuracy.
 """
 
 import os
@@ -77,7 +77,7 @@ def run():
     rows, plain = [], []
     refused = fault(files[THEIRS])  # as happens; ours are still to be measured
     if refused:
-        print(f"LiteRT refuses ai-edge-quantizer's file: {refused}", file=sys.stderr)
+        print(f"LiteRT with XNNPACK refuses ai-edge-quantizer's file: {refused}", file=sys.stderr)
         if fault(files[THEIRS], xnnpack=False):
             del files[THEIRS]
             rows.append(f"| {THEIRS} | LiteRT refuses the file | | | | | | |")

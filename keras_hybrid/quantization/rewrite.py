@@ -299,6 +299,8 @@ class _Rewriting:
                 step.edit().layer_class = FloatDotProductAttention
             for value in set(step.inputs):
                 origin = self._computed_by(value)
+                if origin.is_a(StayFloat):
+                    continue
                 if origin.is_a(FakeQuantize) or converter_rounds(origin):
                     name = f"{step.name}_float{step.inputs.index(value)}"
                     mark = new_step(StayFloat(name=name), [value], value.shape)

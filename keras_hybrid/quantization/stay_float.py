@@ -23,6 +23,8 @@ class StayFloat(keras.layers.Layer):
     """
 
     def call(self, inputs):
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
+            return inputs
         return ops.leaky_relu(inputs, negative_slope=MARK)
 
     def compute_output_shape(self, input_shape):

@@ -161,9 +161,8 @@ FUSES_INTO = (
 )
 
 
-# Operators whose output the converter rounds on a grid of its own choice wherever it is free to.
-FIXED_RANGES = ("softmax", "sigmoid", "tanh")
-FIXED_RANGE_LAYERS = (layers.Softmax, layers.UnitNormalization)
+# Of these tables, what the converter rounds on a grid of its own wherever it is free to.
+FIXED_RANGES = ("softmax", "sigmoid", "tanh", "Softmax", "Sigmoid")
 
 
 def rule_of(step, rules: dict) -> Rule:
@@ -211,12 +210,16 @@ def fusable(step) -> bool:
 
 def converter_rounds(step) -> bool:
     """Whether the converter rounds what a step in float gives to int8 by itself: operators of a
-    fixed range, and layers of which that is not known. What it rounds it goes on with in int8."""
+    fixed range, and what is in no table. What it rounds it goes on with in int8."""
+    if step.is_a(layers.InputLayer):
+        return False
     if step.layer_class is layers.Activation:
-        return activation_name(step.setting("activation")) in FIXED_RANGES
-    if issubclass(step.layer_class, layers.Layer):
-        return step.layer_class in FIXED_RANGE_LAYERS or step.layer_class not in LAYERS
-    return step.layer_class.__name__.lower() in FIXED_RANGES
+        name, known = activation_name(step.setting("activation")), ACTIVATIONS
+    elif step.is_a(layers.Layer):
+        name, known = step.layer_class, LAYERS
+    else:
+        name, known = step.layer_class.__name__, OPERATIONS
+    return name in FIXED_RANGES or name not in known
 
 
 def activation_name(activation) -> str:
