@@ -1,5 +1,6 @@
 """Each kind of layer alone through int8: the file has no float, and computes what Keras does."""
 
+import keras
 import pytest
 from keras import layers as L
 
@@ -275,6 +276,33 @@ def test_behind_what_the_converter_rounds_by_itself(small_network, through_int8,
     assert "FULLY_CONNECTED" in producers
     assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
     assert result.inspection.ops["QUANTIZE"] == 3  # the image, and what the int8 kernels read
+    assert result.from_keras >= 50
+
+
+@pytest.mark.parametrize("case, kind", [("sigmoid_values", L.Activation), ("gate", L.Conv2D)])
+def test_what_the_converter_would_round_is_rounded_once(small_network, through_int8, case, kind):
+    """A sigmoid or tanh in float that an int8 operator reads, on the grid that Keras learned."""
+    model = network(small_network, case)
+    kept = [layer.name for layer in model.layers if isinstance(layer, kind)][-1]
+    result = through_int8(model, keep_float=kept)
+    assert result.inspection.ops["QUANTIZE"] == 2  # the image, and what is kept in float
+    assert result.from_keras >= 50
+
+
+class Gate(L.Layer):
+    """The converter knows what is inside; the tables do not."""
+
+    def call(self, inputs):
+        return keras.ops.sigmoid(inputs)
+
+
+def test_behind_a_layer_that_is_in_no_table(small_network, through_int8):
+    def function(image):
+        x = Gate(name="gate")(conv(image, strides=2))
+        return L.Dense(4)(L.Flatten()(L.Dense(8, name="kept")(L.Reshape((64, 16))(x))))
+
+    result = through_int8(small_network(function), keep_float=("gate", "kept"))
+    assert "FULLY_CONNECTED" in [tensor.producer for tensor in result.inspection.float_tensors]
     assert result.from_keras >= 50
 
 
