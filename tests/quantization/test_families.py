@@ -87,7 +87,8 @@ def test_every_layer_of_an_ablation_has_a_twin(quantized, name, options):
 
 
 @pytest.mark.large
-def test_int8_cpu_of_mobilevit_is_one_partition(inspected):
-    found = inspected("MobileViTXXS", "int8_cpu")
+@pytest.mark.parametrize("name", SMALLEST)
+def test_int8_cpu_is_one_partition(inspected, name):
+    found = inspected(name, "int8_cpu")
     assert found.partitions == 1 and not found.undelegated
     assert not found.custom_ops and not found.flex_ops

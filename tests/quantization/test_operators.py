@@ -152,19 +152,13 @@ def test_zeros_are_in_the_few_keys(small_network, case):
     assert layer.masked_key.built and not hasattr(layer, "masked_query")
 
 
-@pytest.mark.parametrize("case", ["heads", "layer_norm", "silu"])
-def test_int8_cpu_is_one_partition(small_network, through_int8, case):
-    result = through_int8(network(small_network, case), "int8_cpu")
-    assert result.inspection.partitions == 1
-    assert result.inspection.undelegated == {}
-    assert result.from_float >= 30
-    assert result.from_keras >= 35
-
-
 @pytest.mark.large
 @pytest.mark.parametrize("case", CASES)
-def test_int8_cpu_computes_what_keras_does(small_network, through_int8, case):
+def test_int8_cpu_is_one_partition_and_computes_what_keras_does(small_network, through_int8, case):
     result = through_int8(network(small_network, case), "int8_cpu")
+    if case != "clipped_parts":  # a clipping that no kernel does on its way out is LiteRT's
+        assert result.inspection.undelegated == {}
+        assert result.inspection.partitions == 1
     assert result.from_float >= 30
     assert result.from_keras >= 45
     assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
