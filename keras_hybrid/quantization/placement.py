@@ -37,6 +37,8 @@ class Placement:
                 self.int8[step] = bool(choice)
         self.producers = {value: step for step in model.steps for value in step.outputs}
         self._follow_kernels()
+        if profile == "int8_cpu":
+            self._leave_clipping()
         self._place_moves(floats)
         if profile == "int8_cpu":
             self._follow_readers()
@@ -58,6 +60,24 @@ class Placement:
                 after = [x for value in step.outputs for x in self.model.consumers(value)]
                 if not any(self.model.is_output(value) for value in step.outputs):
                     self.int8[step] = all(self.int8[x] for x in after)
+
+    def fused(self, step) -> bool:
+        """Whether a step is an activation that the kernel before it computes on the way out."""
+        if not step.inputs or not fusable(step):
+            return False
+        value = step.inputs[0]
+        kernel = self.producers[value]
+        return (
+            kernel.layer_class in FUSES_INTO
+            and kernel.setting("activation") in (None, "linear")
+            and self.model.only_consumer(value) is step
+        )
+
+    def _leave_clipping(self):
+        """Alone, a clipping is an operator that XNNPACK has in float only."""
+        for step in self.rules:
+            if fusable(step) and not self.moves(step) and not self.fused(step):
+                self.int8[step] = False
 
     def _follow_kernels(self):
         """An activation that a kernel computes on the way out is float where the kernel is."""

@@ -30,11 +30,9 @@ from keras_hybrid.quantization.surgery.editing import EditableModel, new_step
 from keras_hybrid.quantization.surgery.fuse import formulated
 from keras_hybrid.quantization.surgery.scaling import edit_products_and_sums
 from keras_hybrid.quantization.table import (
-    FUSES_INTO,
     INSIDE,
     PROFILES,
     converter_rounds,
-    fusable,
 )
 
 
@@ -210,9 +208,7 @@ class _Rewriting:
             after is not None
             and self.int8[step]
             and self.int8[after]
-            and step.layer_class in FUSES_INTO
-            and step.setting("activation") in (None, "linear")
-            and fusable(after)
+            and self.placement.fused(after)
         )
 
     def _round(self, value, step, symmetric):

@@ -60,6 +60,7 @@ MOVES = Rule(output=SAME)
 ARITHMETIC = Rule()
 SUM = Rule(as_readers=True, why_float="read by a layer in float")
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
+CLIPPING = Rule(why_float=f"between layers in float, or no part of a kernel: alone, {NO_KERNEL}")
 
 LAYERS = {
     layers.Conv2D: Rule(
@@ -97,7 +98,7 @@ LAYERS = {
     layers.Add: SUM,
     layers.Multiply: ARITHMETIC,
     layers.Subtract: ARITHMETIC,
-    layers.ReLU: ARITHMETIC,
+    layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
     layers.GlobalAveragePooling2D: ARITHMETIC,
     layers.Concatenate: Rule(output=SAME, one_range=True),
@@ -122,14 +123,14 @@ LAYERS = {
 # Of `keras.layers.Activation`, and of `activation=` in other layers, by Keras' name.
 ACTIVATIONS = {
     "linear": MOVES,
-    "relu": ARITHMETIC,
-    "relu6": ARITHMETIC,
+    "relu": CLIPPING,
+    "relu6": CLIPPING,
     "leaky_relu": ARITHMETIC,
-    "hard_tanh": ARITHMETIC,
+    "hard_tanh": CLIPPING,
     "sigmoid": Rule(output=composites.PROBABILITY),
     "tanh": Rule(output=composites.TANH),
     "softmax": Rule(output=composites.PROBABILITY, int8_cpu=False, why_float=NO_KERNEL),
-    # LiteRT's look-up table is as fast, alone, as float between two conversions; but leaving
+    # Alone, LiteRT's look-up table takes less than float between two conversions; but leaving
     # XNNPACK for it makes networks slower (iFormer-T and -M by 1.08 to 1.16).
     "gelu": Rule(int8_cpu=False, why_float=NO_KERNEL),
     "silu": Rule(activations.QuantizedSiLU),
@@ -142,8 +143,8 @@ OPERATIONS = {
     "Add": SUM,
     "Multiply": ARITHMETIC,
     "Subtract": ARITHMETIC,
-    "Relu": ARITHMETIC,
-    "Relu6": ARITHMETIC,
+    "Relu": CLIPPING,
+    "Relu6": CLIPPING,
     "Sigmoid": ACTIVATIONS["sigmoid"],
     "Softmax": ACTIVATIONS["softmax"],
     "Reshape": MOVES,

@@ -156,9 +156,8 @@ def test_zeros_are_in_the_few_keys(small_network, case):
 @pytest.mark.parametrize("case", CASES)
 def test_int8_cpu_is_one_partition_and_computes_what_keras_does(small_network, through_int8, case):
     result = through_int8(network(small_network, case), "int8_cpu")
-    if case != "clipped_parts":  # a clipping that no kernel does on its way out is LiteRT's
-        assert result.inspection.undelegated == {}
-        assert result.inspection.partitions == 1
+    assert result.inspection.undelegated == {}
+    assert result.inspection.partitions == 1
     assert result.from_float >= 30
     assert result.from_keras >= 45
     assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
