@@ -33,7 +33,7 @@ _MODULE_OF = {
     "build_model": "keras_hybrid.models.catalogue",
     "feature_pyramid": "keras_hybrid.models.features",
     "training_heads": "keras_hybrid.models.iformer",
-    "load_checkpoint": "keras_hybrid.weights.checkpoint",
+    "load_checkpoint": "keras_hybrid.weights.checkpoints.checkpoint",
     "list_weights": "keras_hybrid.weights.presets",
     "preprocess_input": "keras_hybrid.weights.presets",
     "evaluation_image": "keras_hybrid.weights.evaluation",
@@ -45,9 +45,9 @@ _MODULE_OF = {
     "plot_head_similarity": "keras_hybrid.analysis.heads",
     "summarize_cost": "keras_hybrid.analysis.summary",
     "export_tflite": "keras_hybrid.export.convert",
-    "fuse": "keras_hybrid.quantization.surgery.fuse",
-    "quantize": "keras_hybrid.quantization.rewrite",
-    "calibrate": "keras_hybrid.quantization.calibration",
+    "fuse": "keras_hybrid.surgery.fuse",
+    "quantize": "keras_hybrid.quantization.quantize",
+    "calibrate": "keras_hybrid.quantization.ranges.calibration",
 }
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
@@ -60,7 +60,7 @@ def _register_layers(_keras):
 
 def _register_twins(_layers):
     """The same for their quantised twins, once all layers are there."""
-    importlib.import_module("keras_hybrid.quantization.table")
+    importlib.import_module("keras_hybrid.quantization.rules")
 
 
 wrapt.register_post_import_hook(_register_layers, "keras")

@@ -40,8 +40,8 @@ flags.mark_flags_as_required(["table", "data", "out"])
 
 def main(argv):
     # Imported here, so that --help answers at once.
-    from keras_hybrid.training.callbacks import TrainingDivergedError
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.run.callbacks import TrainingDivergedError
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     try:
@@ -55,8 +55,8 @@ def ablate(overrides):
     import keras
 
     from keras_hybrid.analysis.ablations import find_ablation
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.sources import open_source
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
 
     ablation = find_ablation(FLAGS.table)
     path = Path(FLAGS.recipe)
@@ -86,8 +86,8 @@ def ablate(overrides):
 
 def claim(folder, recipe):
     """Writes what the folder's runs are, or checks that they are the same."""
-    from keras_hybrid.training.files import write_text
-    from keras_hybrid.training.recipe import as_plain
+    from keras_hybrid.files import write_text
+    from keras_hybrid.training.recipe.recipe import as_plain
 
     wanted = {"table": FLAGS.table, "data": FLAGS.data, "recipe": as_plain(recipe)}
     path = folder / "ablation.json"
@@ -116,7 +116,7 @@ def read_rows(folder):
 
 
 def write_rows(folder, rows):
-    from keras_hybrid.training.files import write_text
+    from keras_hybrid.files import write_text
 
     write_text(folder / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -132,7 +132,7 @@ def run_row(folder, row, recipe, source):
 
     import keras_hybrid
     from keras_hybrid.benchmark import provenance
-    from keras_hybrid.training.run import train
+    from keras_hybrid.training.run.run import train
 
     started = time.monotonic()
     options = {**recipe.model_options, **row.options}
@@ -167,7 +167,7 @@ def time_rows(folder, ablation, recipe):
 
     import keras_hybrid
     from keras_hybrid.export.interleaved import time_interleaved
-    from keras_hybrid.training.run import MODEL_FILE
+    from keras_hybrid.training.run.run import MODEL_FILE
 
     paths = []
     for row in ablation.rows:
@@ -182,7 +182,7 @@ def time_rows(folder, ablation, recipe):
 def write_table(folder, ablation, recipe, source, rows):
     """Writes and prints table.md."""
     from keras_hybrid.analysis.ablation_table import ablation_table, order_of_rows
-    from keras_hybrid.training.files import write_text
+    from keras_hybrid.files import write_text
 
     latencies = time_rows(folder, ablation, recipe) if FLAGS.latency else None
     images = source.sizes[source.evaluation_split]

@@ -60,7 +60,7 @@ def write_digits(folder, count):
 
 def pipeline_speed(source, recipe):
     """Images/s of the training pipeline: the median over seconds."""
-    from keras_hybrid.training.pipeline import training_dataset
+    from keras_hybrid.training.data.pipeline import training_dataset
 
     batches = iter(training_dataset(source, recipe))
     for _ in range(3):
@@ -81,7 +81,7 @@ def training_speed(recipe, num_classes):
     import numpy as np
     import tensorflow as tf
 
-    from keras_hybrid.training.run import compile_for_training, make_model, training_view
+    from keras_hybrid.training.run.run import compile_for_training, make_model, training_view
 
     view, _ = training_view(make_model(recipe, num_classes), recipe)
     compile_for_training(view, recipe, steps=1000)
@@ -114,9 +114,9 @@ def main(argv):
 
     import tensorflow as tf
 
-    from keras_hybrid.training.recipe import load_recipe
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.recipe.recipe import load_recipe
+    from keras_hybrid.training.run.startup import prepare_process
 
     tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
     tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)

@@ -59,9 +59,9 @@ def keras_steps():
     import keras
     import tensorflow as tf
 
-    from keras_hybrid.training.recipe import Recipe
-    from keras_hybrid.training.run import compile_for_training, make_model, training_view
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.recipe.recipe import Recipe
+    from keras_hybrid.training.run.run import compile_for_training, make_model, training_view
+    from keras_hybrid.training.run.startup import prepare_process
 
     tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
     tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)

@@ -56,12 +56,12 @@ FINETUNED = (
 
 def main(argv):
     from keras_hybrid.models.catalogue import builder_family
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.data.subset import subset
     from keras_hybrid.training.pictures import plot_comparison
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.run import train
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
-    from keras_hybrid.training.subset import subset
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.training.run.run import train
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     import keras

@@ -45,7 +45,7 @@ def main(argv):
             "compare_quantizers.py: --ai_edge_quantizer must name a Python. "
             f"Received: --ai_edge_quantizer={FLAGS.ai_edge_quantizer}"
         )
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     try:
@@ -61,7 +61,7 @@ def run():
     from keras_hybrid.export.inspect import inspect_tflite
     from keras_hybrid.export.interleaved import time_interleaved
     from keras_hybrid.export.verify import run_tflite
-    from keras_hybrid.training.files import write_text
+    from keras_hybrid.files import write_text
 
     out = Path(FLAGS.out)
     model, title, calibration, images, labels = trained() if FLAGS.run else untrained()
@@ -120,9 +120,9 @@ def trained():
     """The run's network, a title, images to calibrate with, images to test with and labels."""
     import numpy as np
 
-    from keras_hybrid.training.pipeline import evaluation_dataset
-    from keras_hybrid.training.run_folder import load_run
-    from keras_hybrid.training.sources import open_source
+    from keras_hybrid.training.data.pipeline import evaluation_dataset
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.run.run_folder import load_run
 
     run = load_run(FLAGS.run)
     source = open_source(run.data, FLAGS.data_dir)
@@ -152,7 +152,7 @@ def untrained():
 
 def fault(path, xnnpack=True):
     """Why LiteRT cannot prepare a file, or None."""
-    from keras_hybrid.export.interpreter import open_interpreter
+    from keras_hybrid.litert import open_interpreter
 
     try:
         open_interpreter(path, xnnpack=xnnpack).allocate_tensors()

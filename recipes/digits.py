@@ -6,7 +6,7 @@ Cost to expect: 3 minutes on two cores for a family's smallest model.
 Published result: none; 97.5 to 99.5 % of the test images are to be expected of the smallest models.
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 
 def get_recipe(variant: str = "MobileFormer26M") -> Recipe:

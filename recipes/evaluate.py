@@ -41,7 +41,7 @@ flags.DEFINE_bool("per_class", False, "Print the accuracy of each class, too.")
 def evaluate_weights():
     """Published weights under their protocol."""
     import keras_hybrid
-    from keras_hybrid.training.sources import open_source
+    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.weights.evaluation import evaluate_published, folder_examples
     from keras_hybrid.weights.presets import find_preset
 
@@ -76,11 +76,11 @@ def main(argv):
             sys.exit(f"evaluate.py: {error}")
     import keras
 
+    from keras_hybrid.training.data.pipeline import evaluation_dataset
+    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.training.evaluation import evaluate
-    from keras_hybrid.training.pipeline import evaluation_dataset
-    from keras_hybrid.training.run import BEST_FILE, load_run
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.run.run import BEST_FILE, load_run
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     try:

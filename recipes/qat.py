@@ -31,14 +31,14 @@ flags.mark_flags_as_required(["run", "out"])
 
 def main(argv):
     from keras_hybrid.models.catalogue import builder_family
-    from keras_hybrid.qat.recipe import QuantizedRecipe
-    from keras_hybrid.qat.report import quantized_report
-    from keras_hybrid.qat.run import train_quantized
-    from keras_hybrid.training.callbacks import TrainingDivergedError
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.run_folder import load_run
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.training.run.callbacks import TrainingDivergedError
+    from keras_hybrid.training.run.run_folder import load_run
+    from keras_hybrid.training.run.startup import prepare_process
+    from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
+    from keras_hybrid.workflows.int8_report import quantized_report
+    from keras_hybrid.workflows.int8_run import train_quantized
 
     prepare_process()
     try:

@@ -42,10 +42,10 @@ def say(step):
 
 def quantise(run, source, folder):
     """The report of the run's model in int8."""
-    from keras_hybrid.qat.recipe import QuantizedRecipe
-    from keras_hybrid.qat.report import quantized_report
-    from keras_hybrid.qat.run import train_quantized
-    from keras_hybrid.training.recipe import load_recipe, override
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
+    from keras_hybrid.workflows.int8_report import quantized_report
+    from keras_hybrid.workflows.int8_run import train_quantized
 
     recipe = load_recipe(Path(__file__).parent / "qat" / "digits.py", kind=QuantizedRecipe)
     if FLAGS.int8_epochs is not None:
@@ -63,14 +63,14 @@ def main(argv):
     from keras_hybrid.benchmark import benchmark_host
     from keras_hybrid.export.inspect import inspect_tflite
     from keras_hybrid.export.verify import verify_tflite
+    from keras_hybrid.files import write_text
+    from keras_hybrid.training.data.pipeline import evaluation_dataset
+    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.training.evaluation import evaluate
-    from keras_hybrid.training.files import write_text
     from keras_hybrid.training.pictures import plot_history, plot_predictions
-    from keras_hybrid.training.pipeline import evaluation_dataset
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.run import train
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.training.run.run import train
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     folder = Path(FLAGS.runs) / (FLAGS.name or f"quickstart_{FLAGS.model}")

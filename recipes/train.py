@@ -67,18 +67,18 @@ flags.mark_flags_as_required(["recipe", "data"])
 def main(argv):
     if not FLAGS.out and not FLAGS.dry_run:
         raise app.UsageError("--out names the folder of the run")
-    from keras_hybrid.training.callbacks import TrainingDivergedError
-    from keras_hybrid.training.cluster import (
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.distribution.cluster import (
         ProcessLostError,
         cluster_from_flags,
         end_process,
     )
-    from keras_hybrid.training.distribution import open_distribution
-    from keras_hybrid.training.dry_run import dry_run
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.run import train
-    from keras_hybrid.training.sources import open_source
-    from keras_hybrid.training.startup import prepare_process
+    from keras_hybrid.training.distribution.distribution import open_distribution
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.training.run.callbacks import TrainingDivergedError
+    from keras_hybrid.training.run.dry_run import dry_run
+    from keras_hybrid.training.run.run import train
+    from keras_hybrid.training.run.startup import prepare_process
 
     prepare_process()
     path = Path(FLAGS.recipe)

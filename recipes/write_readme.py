@@ -135,7 +135,7 @@ def assignments(recipe, base):
             return ",".join(map(text, value))
         return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
-    from keras_hybrid.training.recipe import as_plain
+    from keras_hybrid.training.recipe.recipe import as_plain
 
     old = as_plain(base)
     return [f"{name}={text(new)}" for name, new in as_plain(recipe).items() if old[name] != new]
@@ -147,8 +147,8 @@ def described_run(folder, name, variant):
     Raises:
         ValueError: when the folder holds none, or another model's than the recipe's.
     """
-    from keras_hybrid.training.recipe import load_recipe, override
-    from keras_hybrid.training.run_folder import load_run
+    from keras_hybrid.training.recipe.recipe import load_recipe, override
+    from keras_hybrid.training.run.run_folder import load_run
 
     if name is None:
         raise ValueError("--add of a run needs --recipe, and --variant where it has one")
@@ -177,7 +177,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    from keras_hybrid.training.files import write_text
+    from keras_hybrid.files import write_text
 
     if FLAGS.add:
         import keras

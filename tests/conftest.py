@@ -73,7 +73,7 @@ def tiny_network(monkeypatch):
     """Puts a small network in place of the recipe's."""
     import small_training
 
-    import keras_hybrid.training.run as run
+    import keras_hybrid.training.run.run as run
 
     monkeypatch.setattr(run, "make_model", small_training.make_tiny_network)
 

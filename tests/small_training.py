@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_hybrid.training.recipe import Recipe
-from keras_hybrid.training.sources import ImageSource
+from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.recipe.recipe import Recipe
 
 RECIPE = Recipe(
     model="MobileFormer26M",

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from keras_hybrid.benchmark import benchmark_host, summary
+from keras_hybrid.benchmark import benchmark_host
+from keras_hybrid.benchmark.results import summary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pairs", 9, "Processes of each side.", lower_bound=1)

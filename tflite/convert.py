@@ -72,9 +72,9 @@ def main(argv):
 
 def run():
     import keras_hybrid
-    from keras_hybrid.export.gpu_delegate import check_gpu_delegate
+    from keras_hybrid.export.engines import check_gpu_delegate
+    from keras_hybrid.export.flatbuffer.metadata import About
     from keras_hybrid.export.inspect import inspect_tflite
-    from keras_hybrid.export.metadata import About
 
     model = open_model(FLAGS.model, FLAGS.weights, FLAGS.head)
     labels = None
@@ -131,7 +131,7 @@ def calibration_images(model):
     """What the model takes, made of --data; None without."""
     import keras_hybrid
     from keras_hybrid.export.images import load_images
-    from keras_hybrid.quantization.rewrite import is_quantized
+    from keras_hybrid.quantization.quantize import is_quantized
 
     integers = FLAGS.precision not in ("float32", "float16", "dynamic")
     if FLAGS.data is None:

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hybrid.graph import Call, calls
+from keras_hybrid.keras_private import Call, calls
+from keras_hybrid.layer_names import part_of_layer
 from keras_hybrid.layers import (
     CropToReference,
     DotProductAttention,
@@ -16,7 +17,6 @@ from keras_hybrid.layers import (
     PadToMultiple,
     UnfoldPatches,
 )
-from keras_hybrid.parts import part_of_layer
 
 PIXELS = "pixels"
 TOKENS = "tokens"

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_hybrid.analysis.attention import PIXELS, AttentionMap
 from keras_hybrid.analysis.figures import new_figure, save
-from keras_hybrid.parts import TO_FORMER, TO_MOBILE
+from keras_hybrid.layer_names import TO_FORMER, TO_MOBILE
 
 VIEWS = ("bridge", "token", "pixels", "from_pixel")
 _MAP = "viridis"  # even in lightness, told apart with any kind of colour vision

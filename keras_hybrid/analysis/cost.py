@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_hybrid.analysis.multiply_adds import multiply_adds_of
-from keras_hybrid.graph import calls
+from keras_hybrid.keras_private import calls
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from keras_hybrid.graph import Call
+from keras_hybrid.keras_private import Call
 from keras_hybrid.layers import DotProductAttention
 
 

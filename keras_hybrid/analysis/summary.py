@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_hybrid.analysis.cost import layer_costs
-from keras_hybrid.parts import HEAD, PARTS, STEM, part_of_layer, stage_of_layer
+from keras_hybrid.layer_names import HEAD, PARTS, STEM, part_of_layer, stage_of_layer
 
 OTHER = "other"
 
@@ -36,7 +36,7 @@ class CostSummary:
         layers: a row for each layer: "layer", "kind", "part", "stage", "parameters" and
             "multiply_adds". `pandas.DataFrame(summary.layers)` takes them as they are.
         by_part: a `GroupCost` for each part that the network has, in the order of
-            `keras_hybrid.parts.PARTS`, then "other".
+            `keras_hybrid.layer_names.PARTS`, then "other".
         by_stage: a `GroupCost` for each stage, in order.
     """
 

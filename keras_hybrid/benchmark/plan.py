@@ -4,7 +4,7 @@ import dataclasses
 import random
 from collections.abc import Iterable
 
-from keras_hybrid.benchmark import summary
+from keras_hybrid.benchmark.results import summary
 from keras_hybrid.benchmark.rows import Row
 
 

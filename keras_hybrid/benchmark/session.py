@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
-from keras_hybrid.benchmark.adb import AdbError
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
+from keras_hybrid.benchmark.results.tables import plural
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
-from keras_hybrid.benchmark.tables import plural
+from keras_hybrid.benchmark.targets.adb import AdbError
 
 ROWS = "rows.jsonl"
 _ATTEMPTS = 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 
 from keras_hybrid.analysis.cost import layer_costs
-from keras_hybrid.quantization.surgery.affine import AFFINE
-from keras_hybrid.quantization.surgery.fuse import formulated
+from keras_hybrid.surgery.affine import AFFINE
+from keras_hybrid.surgery.fuse import formulated
 
 
 def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:

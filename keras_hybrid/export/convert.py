@@ -11,18 +11,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_hybrid.export.compact import compact
-from keras_hybrid.export.fully_connected import merge_dense
+from keras_hybrid.export.flatbuffer.float_guards import remove_marks
+from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
+from keras_hybrid.export.flatbuffer.metadata import About, Normalization, add_metadata
+from keras_hybrid.export.flatbuffer.shorten_names import compact
 from keras_hybrid.export.inspect import inspect_tflite
-from keras_hybrid.export.interpreter import open_interpreter
-from keras_hybrid.export.marks import remove_marks
-from keras_hybrid.export.metadata import About, Normalization, add_metadata
-from keras_hybrid.quantization.calibration import batches, calibrate, check_calibrated
-from keras_hybrid.quantization.pixels import edit_quantized_preprocessing
-from keras_hybrid.quantization.rewrite import is_quantized, quantize
-from keras_hybrid.quantization.surgery.editing import EditableModel
-from keras_hybrid.quantization.surgery.fuse import formulated
-from keras_hybrid.quantization.surgery.preprocessing import edit_preprocessing
+from keras_hybrid.litert import open_interpreter
+from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
+from keras_hybrid.quantization.quantize import is_quantized, quantize
+from keras_hybrid.quantization.ranges.calibration import batches, calibrate, check_calibrated
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.fuse import formulated
+from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.presets import Preprocessing, preprocess_input, preprocessing_of
 
@@ -52,7 +52,7 @@ def export_tflite(
 
     The file is written under a temporary name, run once, and renamed only when it is good. It has
     one signature, "serving_default", with the input "image" and outputs named as the model's, and
-    TFLite metadata that `keras_hybrid.export.metadata.read_metadata` reads back.
+    TFLite metadata that `keras_hybrid.export.flatbuffer.metadata.read_metadata` reads back.
 
     Args:
         model: a model of one image input: a classifier, a backbone without head, or one of several

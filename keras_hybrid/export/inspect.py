@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_hybrid.export.interpreter import open_interpreter
+from keras_hybrid.litert import open_interpreter
 
 MAXIMUM_GPU_RANK = 4
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_hybrid.export.interpreter import open_interpreter
+from keras_hybrid.litert import open_interpreter
 
 
 @dataclass(frozen=True)

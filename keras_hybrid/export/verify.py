@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_hybrid.export.interpreter import open_interpreter
+from keras_hybrid.litert import open_interpreter
 from keras_hybrid.weights.presets import preprocess_input
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from keras_hybrid.weights.checkpoint import load_checkpoint
+from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
 from keras_hybrid.weights.presets import find_preset, is_tag
-from keras_hybrid.weights.pretrained import load_pretrained
+from keras_hybrid.weights.pretrained.pretrained import load_pretrained
 
 MINIMUM_SIZE = 64
 # Arguments of builders that leave the published layers and their names as they are.

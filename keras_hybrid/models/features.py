@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_hybrid.graph import calls
+from keras_hybrid.keras_private import calls
 from keras_hybrid.layers import PadToMultiple, UnfoldPatches
 
 _LEVELS = {2: "P1", 4: "P2", 8: "P3", 16: "P4", 32: "P5"}

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_hybrid.quantization.surgery.editing import EditableModel
-from keras_hybrid.quantization.table import FUSES_INTO, SAME, fusable, rule_of
+from keras_hybrid.quantization.rules import FUSES_INTO, SAME, fusable, rule_of
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 class Placement:

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 
 from keras_hybrid.layers import DotProductAttention
-from keras_hybrid.quantization.calibration import batches
-from keras_hybrid.quantization.fake_quantize import FakeQuantize, fake_quantizers
-from keras_hybrid.quantization.kernels import QuantizedKernel
-from keras_hybrid.quantization.rewrite import is_quantized
-from keras_hybrid.quantization.stay_float import FloatDotProductAttention, StayFloat
-from keras_hybrid.quantization.surgery.editing import EditableModel
-from keras_hybrid.quantization.table import NO_KERNEL, SAME, rule_of
+from keras_hybrid.quantization.quantize import is_quantized
+from keras_hybrid.quantization.ranges.calibration import batches
+from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.rules import NO_KERNEL, SAME, rule_of
+from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, StayFloat
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_hybrid.training.files import whole_file
+from keras_hybrid.files import whole_file
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
 BLUE = "#0072B2"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_hybrid.weights.families import family_of
-from keras_hybrid.weights.homes import GitHubRelease, GoogleDrive, Home, HuggingFace
+from keras_hybrid.weights.family import family_of
+from keras_hybrid.weights.pretrained.homes import GitHubRelease, GoogleDrive, Home, HuggingFace
 
 
 @dataclass(frozen=True)

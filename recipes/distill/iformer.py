@@ -14,7 +14,7 @@ Reference: iFormer (https://arxiv.org/abs/2501.15369), Section 4.2; DeiT
 (https://arxiv.org/abs/2012.12877), Section 4.
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 VARIANTS = ("T", "S", "M", "L", "L2")
 

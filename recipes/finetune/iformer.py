@@ -15,7 +15,7 @@ https://arxiv.org/abs/2501.15369, Section 4.3); epochs, layer-wise decay, augmen
 are those of ConvNeXt's fine-tuning (https://arxiv.org/abs/2201.03545, Table 5).
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 VARIANTS = ("T", "S", "M", "L", "L2", "H")
 

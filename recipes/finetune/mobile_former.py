@@ -16,7 +16,7 @@ fine-tune with; epochs, layer-wise decay, augmentation and smoothing are those o
 fine-tuning (https://arxiv.org/abs/2201.03545, Table 5).
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 # weight decay, dropout
 TABLE_11 = {

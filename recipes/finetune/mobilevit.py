@@ -15,7 +15,7 @@ Reference: learning rate, weight decay, smoothing and moving average are the aut
 ConvNeXt's fine-tuning (https://arxiv.org/abs/2201.03545, Table 5).
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 VARIANTS = ("XXS", "XS", "S")
 

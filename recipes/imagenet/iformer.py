@@ -12,7 +12,7 @@ Reference: iFormer (https://arxiv.org/abs/2501.15369), Section 4.1.
 
 import dataclasses
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 VARIANTS = ("T", "S", "M", "L", "L2", "H")
 

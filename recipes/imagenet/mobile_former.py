@@ -10,7 +10,7 @@ Published top-1: 26M 64.0, 52M 68.7, 96M 72.8, 151M 75.2, 214M 76.7, 294M 77.9, 
 Reference: Mobile-Former (https://arxiv.org/abs/2108.05895), Section 5.1 and Table 11.
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 # learning rate, weight decay, dropout, mixup, probability of erasing, m of RandAugment
 TABLE_11 = {

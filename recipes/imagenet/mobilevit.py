@@ -9,7 +9,7 @@ Published top-1: XXS 69.0, XS 74.8, S 78.4 %.
 Reference: MobileViT (https://arxiv.org/abs/2110.02178), Section 4.1 and Appendix B.
 """
 
-from keras_hybrid.training.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import Recipe
 
 VARIANTS = ("XXS", "XS", "S")
 

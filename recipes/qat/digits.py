@@ -7,7 +7,7 @@ Cost to expect: 3 epochs; a step takes 1.3 (IFormerT, MobileViTXXS) to 2.1 times
 Published result: none; the numbers are this package's.
 """
 
-from keras_hybrid.qat.recipe import QuantizedRecipe
+from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 
 
 def get_recipe() -> QuantizedRecipe:

@@ -11,7 +11,7 @@ to a hundredth of that, as NVIDIA's pytorch-quantization advises. In float: 300 
 learning rate of 4e-3 at a batch of 4,096 (https://arxiv.org/abs/2501.15369, Section 4.1).
 """
 
-from keras_hybrid.qat.recipe import QuantizedRecipe
+from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 
 
 def get_recipe() -> QuantizedRecipe:

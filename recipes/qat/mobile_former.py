@@ -11,7 +11,7 @@ to a hundredth of that, as NVIDIA's pytorch-quantization advises. In float: 450 
 learning rate of 8e-4 to 1e-3 (https://arxiv.org/abs/2108.05895, Table 11).
 """
 
-from keras_hybrid.qat.recipe import QuantizedRecipe
+from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 
 
 def get_recipe() -> QuantizedRecipe:

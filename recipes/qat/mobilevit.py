@@ -11,7 +11,7 @@ to a hundredth of that, as NVIDIA's pytorch-quantization advises. In float: 300 
 learning rate of 2e-3 (https://arxiv.org/abs/2110.02178, Section 4.1).
 """
 
-from keras_hybrid.qat.recipe import QuantizedRecipe
+from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 
 
 def get_recipe() -> QuantizedRecipe:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import standin
 
-from keras_hybrid.benchmark.log_parser import Report
+from keras_hybrid.benchmark.logs.parser import Report
 
 FIGURES = [
     field.name

@@ -3,14 +3,14 @@
 import pytest
 from fake_phone import write_apk, write_benchmark_model, write_elf
 
-from keras_hybrid.benchmark.adb import Adb, list_devices
-from keras_hybrid.benchmark.apk import AppPhone
-from keras_hybrid.benchmark.device_state import Rules
-from keras_hybrid.benchmark.phone import Phone
 from keras_hybrid.benchmark.plan import Cell, Repetitions
 from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session
-from keras_hybrid.benchmark.tool_flags import DELEGATES, custom_delegate
+from keras_hybrid.benchmark.targets.adb import Adb, list_devices
+from keras_hybrid.benchmark.targets.app import AppPhone
+from keras_hybrid.benchmark.targets.device_state import Rules
+from keras_hybrid.benchmark.targets.phone import Phone
+from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, custom_delegate
 
 
 def test_a_run_is_measured_pinned_described_and_cleaned_up(make_phone, run_on, tmp_path):

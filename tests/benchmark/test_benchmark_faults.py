@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from keras_hybrid.benchmark.adb import Adb, AdbError
-from keras_hybrid.benchmark.phone import Phone
 from keras_hybrid.benchmark.plan import Cell, Repetitions, latest
 from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session
+from keras_hybrid.benchmark.targets.adb import Adb, AdbError
+from keras_hybrid.benchmark.targets.phone import Phone
 
 
 def statuses(rows):

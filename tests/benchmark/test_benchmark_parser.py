@@ -16,7 +16,7 @@ from benchmark_logs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_hybrid.benchmark.log_parser import parse_log
+from keras_hybrid.benchmark.logs.parser import parse_log
 
 
 @pytest.mark.parametrize("log", LOGS)

@@ -3,9 +3,10 @@
 import pytest
 from fake_phone import write_benchmark_model, write_elf
 
-from keras_hybrid.benchmark import binaries, device_state, parts, tool_flags
-from keras_hybrid.benchmark.judge import judge
-from keras_hybrid.benchmark.tool_flags import DELEGATES, Flavour, Protocol
+from keras_hybrid.benchmark.results import parts
+from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
+from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, Flavour, Protocol
+from keras_hybrid.benchmark.verdict import judge
 
 
 @pytest.mark.parametrize(

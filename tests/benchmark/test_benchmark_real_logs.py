@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from benchmark_logs import assert_same_or_nothing
 
-from keras_hybrid.benchmark.log_parser import parse_log
+from keras_hybrid.benchmark.logs.parser import parse_log
 
 SAMPLES = Path(__file__).parent.parent.parent.parent / "shared" / "android" / "samples"
 

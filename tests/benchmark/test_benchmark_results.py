@@ -10,9 +10,9 @@ import struct
 
 import pytest
 
-from keras_hybrid.benchmark import comparison, plots, reports, summary, tables
 from keras_hybrid.benchmark import rows as rows_module
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions, latest
+from keras_hybrid.benchmark.results import comparison, plots, reports, summary, tables
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
 
 

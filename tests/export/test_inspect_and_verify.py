@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_hybrid
-from keras_hybrid.export.gpu_delegate import check_gpu_delegate
+from keras_hybrid.export.engines import check_gpu_delegate
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.verify import run_tflite, verify_tflite
 

@@ -10,9 +10,9 @@ from harness import randomise
 from keras import layers
 
 import keras_hybrid
+from keras_hybrid.export.flatbuffer.metadata import read_metadata
+from keras_hybrid.export.flatbuffer.packing import pack
 from keras_hybrid.export.inspect import read_schema
-from keras_hybrid.export.metadata import read_metadata
-from keras_hybrid.export.packing import pack
 
 
 @pytest.fixture(scope="module")

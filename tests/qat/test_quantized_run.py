@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import small_training
 
-from keras_hybrid.qat.recipe import QuantizedRecipe
-from keras_hybrid.qat.report import quantized_report
-from keras_hybrid.qat.run import calibration_images, train_quantized
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
-from keras_hybrid.quantization.rewrite import is_quantized
-from keras_hybrid.training import run
-from keras_hybrid.training.pipeline import evaluation_dataset
-from keras_hybrid.training.recipe import load_recipe, override
+from keras_hybrid.quantization.quantize import is_quantized
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.training.data.pipeline import evaluation_dataset
+from keras_hybrid.training.recipe.recipe import load_recipe, override
+from keras_hybrid.training.run import run
+from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
+from keras_hybrid.workflows.int8_report import quantized_report
+from keras_hybrid.workflows.int8_run import calibration_images, train_quantized
 
 NUMBERS = QuantizedRecipe(epochs=3, calibration_images=20, learning_rate=1e-3)
 

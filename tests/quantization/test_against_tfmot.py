@@ -21,9 +21,9 @@ import pytest
 from harness import randomise
 
 import keras_hybrid
-from keras_hybrid.quantization import tfmot
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
-from keras_hybrid.quantization.kernels import QuantizedKernel
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
 pytestmark = pytest.mark.large
 

@@ -10,9 +10,9 @@ import keras_hybrid
 from keras_hybrid import layers as hybrid
 from keras_hybrid.export.inspect import inspect_tflite, read_schema
 from keras_hybrid.export.verify import run_tflite
-from keras_hybrid.quantization import kernels
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
-from keras_hybrid.quantization.frozen_norm import FrozenBatchNormalization
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.twins import kernels
+from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
 
 STATISTICS = ("moving_mean", "moving_variance")
 

@@ -7,8 +7,8 @@ from keras import layers as L
 
 import keras_hybrid
 from keras_hybrid import layers as hybrid
-from keras_hybrid.quantization.biases import rounded_bias, rounding_before
-from keras_hybrid.quantization.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.biases import rounded_bias, rounding_before
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
 
 def convolutions(image):
@@ -93,7 +93,7 @@ def test_exact_models_and_calibration_take_the_bias_as_it_is(model):
 
 
 def test_a_layer_outside_of_a_model_has_no_rounding():
-    from keras_hybrid.quantization.kernels import QuantizedDense
+    from keras_hybrid.quantization.twins.kernels import QuantizedDense
 
     layer = QuantizedDense(3)
     layer(np.ones((1, 4), "float32"))

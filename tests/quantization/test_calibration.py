@@ -9,8 +9,8 @@ from harness import decibels
 from keras import layers as L
 
 import keras_hybrid
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
-from keras_hybrid.quantization.freezing import FreezeRanges
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.ranges.freezing import FreezeRanges
 from keras_hybrid.quantization.report import layer_errors
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from keras_hybrid.quantization import kernels
+from keras_hybrid.quantization.twins import kernels
 
 # How to make the float layer, its twin, the input's shape, and the number of output channels.
 LAYERS = {

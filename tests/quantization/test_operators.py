@@ -145,7 +145,7 @@ def test_attention_left_in_float_is_float_in_the_file(small_network, through_int
 @pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
 def test_zeros_are_in_the_few_keys(small_network, case):
     import keras_hybrid
-    from keras_hybrid.quantization.attention import QuantizedDotProductAttention
+    from keras_hybrid.quantization.twins.attention import QuantizedDotProductAttention
 
     model = keras_hybrid.quantize(network(small_network, case))
     layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))
@@ -192,8 +192,8 @@ def test_int8_cpu_leaves_in_float_what_is_slower_in_int8(small_network, through_
         few = attention(x)  # 9 pixels
         return L.LayerNormalization(name="norm")(L.Add(name="sum")([x, few]))
 
-    from keras_hybrid.quantization.kernels import QuantizedKernel
     from keras_hybrid.quantization.report import float_layers
+    from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
     result = through_int8(small_network(function), "int8_cpu")
     int8 = {layer.name for layer in result.model.layers if isinstance(layer, QuantizedKernel)}
@@ -311,7 +311,7 @@ def test_a_kernel_kept_float_behind_moves(small_network, through_int8):
 
 def test_equal_operators_share_a_range(small_network):
     import keras_hybrid
-    from keras_hybrid.quantization.fake_quantize import FakeQuantize
+    from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 
     model = keras_hybrid.quantize(network(small_network, "concatenate"))
     inputs = next(x for x in model.layers if type(x) is L.Concatenate).input
@@ -321,7 +321,7 @@ def test_equal_operators_share_a_range(small_network):
 
 def test_keys_and_values_are_symmetric(small_network):
     import keras_hybrid
-    from keras_hybrid.quantization.attention import QuantizedDotProductAttention
+    from keras_hybrid.quantization.twins.attention import QuantizedDotProductAttention
 
     model = keras_hybrid.quantize(network(small_network, "sigmoid_values"))
     layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))

@@ -6,10 +6,10 @@ from harness import decibels
 from keras import layers as L
 
 import keras_hybrid
-from keras_hybrid.quantization.pixels import edit_quantized_preprocessing
-from keras_hybrid.quantization.surgery.editing import EditableModel
-from keras_hybrid.quantization.surgery.fuse import formulated
-from keras_hybrid.quantization.surgery.preprocessing import edit_preprocessing
+from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.fuse import formulated
+from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.weights.presets import Preprocessing, preprocess_input
 
 PHOTOS = Preprocessing(16, 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "BGR")

@@ -8,11 +8,11 @@ import pytest
 from keras import layers as L
 
 import keras_hybrid
-from keras_hybrid.quantization import tfmot
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
-from keras_hybrid.quantization.freezing import FreezeRanges, freeze_ranges
-from keras_hybrid.quantization.kernels import QuantizedKernel
-from keras_hybrid.quantization.table import Rule
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.ranges.freezing import FreezeRanges, freeze_ranges
+from keras_hybrid.quantization.rules import Rule
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
 
 def classifier(image):

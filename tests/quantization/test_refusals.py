@@ -10,7 +10,7 @@ import pytest
 from keras import layers as L
 
 import keras_hybrid
-from keras_hybrid.quantization.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.report import warn_outside_ranges
 
 

@@ -21,7 +21,8 @@ import signal
 import sys
 
 import small_training
-from keras_hybrid.training import callbacks, run, sources
+from keras_hybrid.training.run import callbacks, run
+from keras_hybrid.training.data import sources
 
 saves, save_state = [], callbacks.save_state
 

@@ -15,7 +15,7 @@ import runpy
 import sys
 
 from test_finetuning import staged_network
-from keras_hybrid.training import run
+from keras_hybrid.training.run import run
 
 run.make_model = staged_network
 sys.argv[0] = sys.argv.pop(1)

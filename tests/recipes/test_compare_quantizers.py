@@ -14,7 +14,7 @@ import runpy
 import sys
 
 import small_training
-from keras_hybrid.training import sources
+from keras_hybrid.training.data import sources
 
 sources.open_source = lambda *_: small_training.make_source()
 sys.argv[0] = sys.argv.pop(1)
@@ -78,7 +78,7 @@ def program(root, tmp_path, require):
 
 @pytest.mark.large
 def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tiny_network, root):
-    from keras_hybrid.training.run import train
+    from keras_hybrid.training.run.run import train
 
     train(recipe, source, tmp_path / "run")
     out = tmp_path / "out"

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import keras_hybrid
-from keras_hybrid.training.recipe import load_recipe
+from keras_hybrid.training.recipe.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,9 @@ def test_an_unknown_variant_is_refused(root, family):
 
 def test_a_dry_run_prints_steps_rates_memory_and_a_batch(root, require, tmp_path):
     require(module="tensorflow_datasets")
-    from keras_hybrid.training.dry_run import dry_run
-    from keras_hybrid.training.recipe import override
-    from keras_hybrid.training.sources import open_source
+    from keras_hybrid.training.data.sources import open_source
+    from keras_hybrid.training.recipe.recipe import override
+    from keras_hybrid.training.run.dry_run import dry_run
 
     digits = open_source("digits", str(tmp_path))
     recipe = load_recipe(root / "recipes" / "imagenet" / "iformer.py", "T")

@@ -12,7 +12,7 @@ import runpy
 import sys
 
 import small_training
-from keras_hybrid.training import sources
+from keras_hybrid.training.data import sources
 
 sources.open_source = lambda *_: small_training.make_source()
 sys.argv[0] = sys.argv.pop(1)
@@ -41,7 +41,7 @@ def test_a_float_run_becomes_files_and_a_report(
     program, recipe, source, tmp_path, tiny_network, require
 ):
     require(module="ai_edge_litert")
-    from keras_hybrid.training.run import train
+    from keras_hybrid.training.run.run import train
 
     train(recipe, source, tmp_path / "float")
     arguments = (f"--run={tmp_path / 'float'}", f"--out={tmp_path / 'int8'}", "epochs=1")

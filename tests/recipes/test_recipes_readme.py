@@ -8,7 +8,7 @@ import runpy
 
 import pytest
 
-from keras_hybrid.training.recipe import load_recipe, override
+from keras_hybrid.training.recipe.recipe import load_recipe, override
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_run_becomes_the_command_that_repeats_it(program, tmp_path, root):
 
 
 def test_a_finished_run_is_described(program, tmp_path, root, source, tiny_network):
-    from keras_hybrid.training.run import train
+    from keras_hybrid.training.run.run import train
 
     base = load_recipe(root / "recipes" / "digits.py", "MobileFormer26M")
     recipe = override(base, ["epochs=2", "batch_size=8", "warmup_epochs=0"])

@@ -5,7 +5,7 @@ import pytest
 from keras import layers
 
 from keras_hybrid import layers as own
-from keras_hybrid.quantization.surgery.flat_residuals import flatten_residuals
+from keras_hybrid.surgery.passes.flat_residuals import flatten_residuals
 
 
 def count_reshapes(model):

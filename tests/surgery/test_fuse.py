@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
-from keras_hybrid.quantization.surgery.fuse import formulate
+from keras_hybrid.surgery.fuse import formulate
 
 SMALLEST = ["MobileFormer26M", "MobileViTXXS", "IFormerT"]
 # Grouped convolutions get zeros between their groups so that no shuffle is left.

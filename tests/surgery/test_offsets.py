@@ -5,8 +5,8 @@ import pytest
 from keras import layers
 
 from keras_hybrid import layers as own
-from keras_hybrid.quantization.surgery.editing import as_pass
-from keras_hybrid.quantization.surgery.offsets import move_offset
+from keras_hybrid.surgery.editable_model import as_pass
+from keras_hybrid.surgery.offsets import move_offset
 
 SOURCE = "source"
 

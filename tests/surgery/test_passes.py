@@ -6,20 +6,23 @@ import pytest
 from keras import layers
 
 from keras_hybrid import layers as own
-from keras_hybrid.quantization.surgery.attention import fold_attention_scales, split_projections
-from keras_hybrid.quantization.surgery.averaged_heads import merge_averaged_heads
-from keras_hybrid.quantization.surgery.batch_norm import fold_batch_norms
-from keras_hybrid.quantization.surgery.channel_shuffle import fold_channel_shuffles
-from keras_hybrid.quantization.surgery.constant_tokens import fold_constant_tokens
-from keras_hybrid.quantization.surgery.depthwise import (
+from keras_hybrid.surgery.passes.attention_projections import (
+    fold_attention_scales,
+    split_projections,
+)
+from keras_hybrid.surgery.passes.averaged_heads import merge_averaged_heads
+from keras_hybrid.surgery.passes.batch_norm import fold_batch_norms
+from keras_hybrid.surgery.passes.channel_shuffle import fold_channel_shuffles
+from keras_hybrid.surgery.passes.constant_tokens import fold_constant_tokens
+from keras_hybrid.surgery.passes.depthwise import (
     split_depth_multipliers,
     split_large_kernels,
 )
-from keras_hybrid.quantization.surgery.hard_sigmoid import fold_dynamic_relus, fold_gates
-from keras_hybrid.quantization.surgery.layer_norm import fold_layer_norms
-from keras_hybrid.quantization.surgery.position_encoding import fold_depthwise_residuals
-from keras_hybrid.quantization.surgery.regularisers import remove_regularisers
-from keras_hybrid.quantization.surgery.scaling import fold_scalings
+from keras_hybrid.surgery.passes.hard_sigmoid import fold_dynamic_relus, fold_gates
+from keras_hybrid.surgery.passes.image_scaling import fold_scalings
+from keras_hybrid.surgery.passes.layer_norm import fold_layer_norms
+from keras_hybrid.surgery.passes.position_encoding import fold_depthwise_residuals
+from keras_hybrid.surgery.passes.training_only import remove_regularisers
 
 
 def count(model, *classes):

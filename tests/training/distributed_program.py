@@ -17,9 +17,13 @@ import sys
 import keras
 import small_training
 
-from keras_hybrid.training import run
-from keras_hybrid.training.cluster import ProcessLostError, cluster_from_flags, end_process
-from keras_hybrid.training.distribution import open_distribution
+from keras_hybrid.training.distribution.cluster import (
+    ProcessLostError,
+    cluster_from_flags,
+    end_process,
+)
+from keras_hybrid.training.distribution.distribution import open_distribution
+from keras_hybrid.training.run import run
 
 folder, name, devices, *rest = sys.argv[1:]
 place, kill = rest[:3], rest[3] if len(rest) > 3 else None

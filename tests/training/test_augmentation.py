@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from keras_hybrid.training import color, erasing, mixing, randaugment
-from keras_hybrid.training.pipeline import training_dataset
+from keras_hybrid.training.augmentation import color, erasing, mixing, randaugment
+from keras_hybrid.training.data.pipeline import training_dataset
 
 DRAWS = 1000
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_hybrid.training import cropping
+from keras_hybrid.training.augmentation import cropping
 
 DRAWS = 1000
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import keras_hybrid
-from keras_hybrid.training.distillation import (
+from keras_hybrid.training.data.pipeline import training_dataset
+from keras_hybrid.training.distillation.distilled_training import (
     HardTeacherLoss,
     SoftTeacherLoss,
     head_logits,
 )
-from keras_hybrid.training.pipeline import training_dataset
-from keras_hybrid.training.run import train
-from keras_hybrid.training.teacher import logits_of, open_teacher, restore_images
-from keras_hybrid.training.teacher_cache import cached_logits
+from keras_hybrid.training.distillation.teacher import logits_of, open_teacher, restore_images
+from keras_hybrid.training.distillation.teacher_cache import cached_logits
+from keras_hybrid.training.run.run import train
 
 
 def log_softmax(logits):
@@ -80,7 +80,7 @@ def test_the_hard_loss_is_cross_entropy_with_the_teachers_class():
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("build", [two_heads, None], ids=["two heads", "one head"])
 def test_labels_and_teacher_share_the_loss(distilled, tiny_network, kind, build):
-    from keras_hybrid.training import run
+    from keras_hybrid.training.run import run
 
     recipe = dataclasses.replace(
         distilled, teacher_loss=kind, teacher_share=0.3, teacher_temperature=2.0
@@ -204,7 +204,7 @@ def check_that_the_second_head_learnt(model):
 
 @pytest.fixture
 def two_headed(monkeypatch):
-    from keras_hybrid.training import run
+    from keras_hybrid.training.run import run
 
     monkeypatch.setattr(run, "make_model", two_heads)
 
@@ -254,7 +254,7 @@ def test_a_run_learns_from_cached_logits(distilled, source, tmp_path, two_headed
 def test_the_cache_holds_each_images_logits_and_survives_interruption(
     distilled, source, tmp_path, monkeypatch
 ):
-    from keras_hybrid.training import teacher_cache
+    from keras_hybrid.training.distillation import teacher_cache
 
     recipe = dataclasses.replace(distilled, teacher_cache=str(tmp_path / "cache"), epochs=1)
     monkeypatch.setattr(teacher_cache, "BATCH_SIZE", 6)

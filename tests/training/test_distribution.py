@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_hybrid.training.cluster import Cluster, cluster_from_flags
-from keras_hybrid.training.distribution import Distribution, Mirrored, open_distribution
+from keras_hybrid.training.distribution.cluster import Cluster, cluster_from_flags
+from keras_hybrid.training.distribution.distribution import (
+    Distribution,
+    Mirrored,
+    open_distribution,
+)
 
 PROGRAM = Path(__file__).parent / "distributed_program.py"
 ENVIRONMENT = {
@@ -119,7 +123,7 @@ def test_processes_train_as_one_and_end_and_resume_together(tmp_path, require):
 
 LONELY = """
 import sys
-from keras_hybrid.training.cluster import Cluster, join
+from keras_hybrid.training.distribution.cluster import Cluster, join
 join(Cluster(sys.argv[1], 2, int(sys.argv[2]), start_timeout=3))
 """
 

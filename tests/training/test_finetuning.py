@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import keras_hybrid
-from keras_hybrid.training.depth import freeze_stages, layer_depths, layer_stages
-from keras_hybrid.training.finetuning import load_initial_weights
-from keras_hybrid.training.optimization import make_optimizer
-from keras_hybrid.training.run import load_run, train
-from keras_hybrid.training.subset import subset
+from keras_hybrid.training.data.subset import subset
+from keras_hybrid.training.optimization.finetuning import load_initial_weights
+from keras_hybrid.training.optimization.layer_depth import freeze_stages, layer_depths, layer_stages
+from keras_hybrid.training.optimization.schedules import make_optimizer
+from keras_hybrid.training.run.run import load_run, train
 
 OPTIONS = {"weights": None, "input_shape": (64, 64, 3), "classes": 4}
 # The last block of each stage, by the papers' tables.
@@ -93,7 +93,7 @@ def staged_network(recipe, num_classes, any_size=False):
 
 @pytest.fixture
 def staged(monkeypatch):
-    from keras_hybrid.training import run
+    from keras_hybrid.training.run import run
 
     monkeypatch.setattr(run, "make_model", staged_network)
 
@@ -165,7 +165,7 @@ def test_weights_that_fit_no_run_are_refused(recipe, networks):
 
 
 def test_published_weights_are_loaded_by_tag(recipe, monkeypatch):
-    import keras_hybrid.training.finetuning as finetuning
+    import keras_hybrid.training.optimization.finetuning as finetuning
 
     calls = []
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_hybrid.training.folder import folder_examples, read_folder
-from keras_hybrid.training.pipeline import evaluation_dataset
-from keras_hybrid.training.sources import open_source
+from keras_hybrid.training.data.folder import folder_examples, read_folder
+from keras_hybrid.training.data.pipeline import evaluation_dataset
+from keras_hybrid.training.data.sources import open_source
 
 
 def write_image(path, grey, kind="jpeg"):
@@ -76,7 +76,7 @@ def test_what_is_no_image_is_counted_named_and_left_out(damaged, tmp_path, recip
 
 
 def test_each_file_is_decoded_once(damaged, tmp_path, monkeypatch):
-    import keras_hybrid.training.folder as folder
+    import keras_hybrid.training.data.folder as folder
 
     with pytest.warns(UserWarning, match="5 of 29"):
         read_folder(damaged, tmp_path)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_hybrid.training.fused_norms import FusedBatchNormalization, fuse_norms
+from keras_hybrid.training.run.fused_norms import FusedBatchNormalization, fuse_norms
 
 
 def network(**options):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_hybrid
-from keras_hybrid.training.optimization import (
+from keras_hybrid.training.optimization.schedules import (
     is_decayed,
     learning_rate_schedule,
     make_optimizer,

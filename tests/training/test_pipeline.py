@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from keras_hybrid import preprocess_input
-from keras_hybrid.training.pipeline import (
+from keras_hybrid.training.data.pipeline import (
     evaluation_dataset,
     steps_per_epoch,
     training_dataset,
 )
-from keras_hybrid.training.sources import ImageSource
+from keras_hybrid.training.data.sources import ImageSource
 
 
 def batches(dataset):

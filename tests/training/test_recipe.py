@@ -2,8 +2,8 @@
 
 import pytest
 
-from keras_hybrid.training.recipe import Recipe, as_plain, load_recipe, override
-from keras_hybrid.training.run import make_model
+from keras_hybrid.training.recipe.recipe import Recipe, as_plain, load_recipe, override
+from keras_hybrid.training.run.run import make_model
 
 
 def test_overrides_are_read_as_their_fields_types(recipe):

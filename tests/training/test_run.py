@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_hybrid.training.callbacks import TrainingDivergedError
+from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.evaluation import Evaluation, evaluate
-from keras_hybrid.training.pipeline import evaluation_dataset
-from keras_hybrid.training.run import load_run, make_model, train, training_network
+from keras_hybrid.training.run.callbacks import TrainingDivergedError
+from keras_hybrid.training.run.run import load_run, make_model, train, training_network
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ import sys
 
 import keras
 import small_training
-from keras_hybrid.training import checkpoint, run
+from keras_hybrid.training.run import training_state as checkpoint, run
 
 folder, moment = sys.argv[1:]
 

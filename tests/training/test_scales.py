@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from keras_hybrid.layers import FoldPatches, UnfoldPatches
-from keras_hybrid.training.pipeline import steps_per_epoch, training_dataset
-from keras_hybrid.training.recipe import load_recipe
-from keras_hybrid.training.run import compile_for_training, logits_view
+from keras_hybrid.training.data.pipeline import steps_per_epoch, training_dataset
+from keras_hybrid.training.recipe.recipe import load_recipe
+from keras_hybrid.training.run.run import compile_for_training, logits_view
 
 
 def test_published_batches_hold_as_many_pixels_as_1024_of_256(root):

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_hybrid.training.pipeline import (
+from keras_hybrid.training.data.pipeline import (
     evaluation_dataset,
     steps_per_epoch,
     training_dataset,
 )
-from keras_hybrid.training.share import Share
+from keras_hybrid.training.data.process_share import Share
 
 
 def shares(processes, devices=None):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_hybrid.training.sources import ImageSource, open_source
+from keras_hybrid.training.data.sources import ImageSource, open_source
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_hybrid.training.run import train
+from keras_hybrid.training.run.run import train
 
 
 def scalars(folder):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_hybrid.training.checkpoint import load_state, save_state
-from keras_hybrid.training.files import whole_file, write_text
+from keras_hybrid.files import whole_file, write_text
+from keras_hybrid.training.run.training_state import load_state, save_state
 
 
 def compiled(units=4):

@@ -79,7 +79,7 @@ def homes(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HYBRID_GITHUB_ENDPOINT", server.homes.address)
     monkeypatch.setenv("KERAS_HYBRID_DRIVE_ENDPOINT", server.homes.address)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("keras_hybrid.weights.download.BACKOFF", 0.01)
+    monkeypatch.setattr("keras_hybrid.weights.pretrained.download.BACKOFF", 0.01)
     yield server.homes
     server.shutdown()
     server.server_close()

@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_hybrid
-from keras_hybrid.weights import checkpoint
-from keras_hybrid.weights.files import read_published
-from keras_hybrid.weights.published import published_state_dict, write_checkpoint
+from keras_hybrid.weights.checkpoints import checkpoint
+from keras_hybrid.weights.checkpoints.checkpoint_files import read_published
+from keras_hybrid.weights.pretrained.published import published_state_dict, write_checkpoint
 
 LARGE = ("mobile_former_294m", "iFormer_m_distill", "mobilevit_xxs_r288", "iFormer_t_layer_scale")
 GOLDENS = [

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from keras_hybrid.weights import download
-from keras_hybrid.weights.download import DownloadError, fetch
-from keras_hybrid.weights.homes import GitHubRelease, GoogleDrive, HuggingFace
+from keras_hybrid.weights.pretrained import download
+from keras_hybrid.weights.pretrained.download import DownloadError, fetch
+from keras_hybrid.weights.pretrained.homes import GitHubRelease, GoogleDrive, HuggingFace
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 HUB = HuggingFace("timm/a_model", "model.safetensors")
@@ -227,8 +227,8 @@ def test_an_interrupted_program_leaves_no_whole_file(stocked, tmp_path):
     folder = tmp_path / "f"
     program = (
         "import os, sys\n"
-        "from keras_hybrid.weights import download\n"
-        "from keras_hybrid.weights.homes import HuggingFace\n"
+        "from keras_hybrid.weights.pretrained import download\n"
+        "from keras_hybrid.weights.pretrained.homes import HuggingFace\n"
         "receive = download._save\n"
         "def die(response, part, total, name):\n"
         "    part.path.write_bytes(response.read(1_000_000))\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_hybrid.weights.files import as_float32, read_keras, read_published
+from keras_hybrid.weights.checkpoints.checkpoint_files import as_float32, read_keras, read_published
 
 STATE = {"stem.weight": np.arange(6, dtype="float32").reshape(2, 3), "stem.bias": np.ones(2)}
 

@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save
 
 import keras_hybrid
-from keras_hybrid.weights import pretrained
-from keras_hybrid.weights.download import DownloadError
 from keras_hybrid.weights.presets import find_preset
+from keras_hybrid.weights.pretrained import pretrained
+from keras_hybrid.weights.pretrained.download import DownloadError
 
 
 def pickled(state_dict, nesting=None):

@@ -1,0 +1,1 @@
+"""Rows of measurements as tables, pictures, comparisons."""

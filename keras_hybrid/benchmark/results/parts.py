@@ -1,0 +1,202 @@
+"""Which part of a model an operator belongs to, by the stable names of the model's layers."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from keras_hybrid import layer_names as layer_parts
+
+UNKNOWN = "not attributed"
+RUNTIME = "runtime"
+
+_RUNTIME_KIND = re.compile(
+    r"AllocateTensors|ModifyGraphWithDelegate|LiteRT::|ResetVariables|.*buffer ", re.IGNORECASE
+)
+# Operators that do the same, in the words of the flatbuffer, XNNPACK and the GPU delegate.
+_FAMILIES = (
+    ("depthwise convolution", r"DEPTHWISE_CONV_2D|.*DWConv|depthwise_convolution"),
+    ("transposed convolution", r"TRANSPOSE_CONV|Deconvolution|convolution_transposed"),
+    ("fully connected", r"FULLY_CONNECTED|Fully Connected|fully_connected"),
+    ("convolution", r"CONV_2D|Convolution|convolution_2d"),
+    ("matrix product", r"BATCH_MATMUL|Batch Matrix Multiply|batched_matmul"),
+    ("softmax", r"SOFTMAX|Softmax|softmax"),
+    ("mean", r"MEAN|Mean|Global Average Pooling|mean|reduce_mean"),
+    ("average pooling", r"AVERAGE_POOL_2D|Average Pooling|average_pooling"),
+    ("maximum pooling", r"MAX_POOL_2D|Max Pooling|max_pooling"),
+    ("addition", r"ADD\b|Add\b|add\b"),
+    ("subtraction", r"SUB\b|Subtract|subtract"),
+    ("product", r"MUL\b|Multiply|mul\b"),
+    ("division", r"DIV\b|Divide|div\b"),
+    ("maximum", r"MAXIMUM|Maximum|maximum"),
+    ("minimum", r"MINIMUM|Minimum|minimum"),
+    ("squared difference", r"SQUARED_DIFFERENCE|Squared Difference"),
+    ("reciprocal square root", r"RSQRT|Reciprocal Square Root|rsqrt"),
+    ("square root", r"SQRT|Square Root|sqrt"),
+    ("sigmoid", r"LOGISTIC|Sigmoid|sigmoid"),
+    ("gelu", r"GELU|Gelu|gelu"),
+    ("hard swish", r"HARD_SWISH|HardSwish|hard_swish"),
+    ("relu", r"RELU|Clamp|ReLU|relu"),
+    ("transpose", r"TRANSPOSE|Transpose|transpose"),
+    ("reshape", r"RESHAPE|Static Reshape|Reshape|reshape|EXPAND_DIMS|SQUEEZE"),
+    ("slice", r"STRIDED_SLICE|SLICE|Static Slice|slice"),
+    ("concatenation", r"CONCATENATION|Concatenate|concat"),
+    ("split", r"SPLIT|Even Split|split"),
+    ("padding", r"PAD|Constant Pad|pad"),
+    ("resizing", r"RESIZE_BILINEAR|Static Resize Bilinear|resize"),
+    ("negation", r"NEG\b|Negate|neg\b"),
+    ("exponential", r"EXP\b|Exp\b|exp\b"),
+    ("greatest over an axis", r"REDUCE_MAX|Reduce Max|reduce_maximum"),
+    ("sum over an axis", r"SUM\b|Sum\b|Reduce Sum|reduce_sum"),
+    (
+        "space and depth",
+        r"SPACE_TO_DEPTH|DEPTH_TO_SPACE|(?:Space|Depth) To |\w+_to_(?:space|depth)",
+    ),
+    ("quantisation", r"QUANTIZE|DEQUANTIZE|Convert|quantize"),
+)
+_FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMILIES)
+_LAYER = re.compile(
+    r"stem(?![a-z])|stage\d+(?![a-z\d])|final(?![a-z])|head(?![a-z])|tokens(?![a-z])|classifier"
+    r"|distillation|predictions|logits|preprocessing|rescaling"
+)
+
+
+def family(kind: str) -> str | None:
+    """What an operator does, whoever names it; None if unknown."""
+    return next((name for name, pattern in _FAMILY_PATTERNS if pattern.match(kind)), None)
+
+
+def layer_name(operator_name: str) -> str | None:
+    """The layer in a tensor's or operator's name, e.g. `[model/stem_conv_1/Relu;..]:3`."""
+    for component in re.split(r"[/;\[\]:]", operator_name):
+        if _LAYER.match(component):
+            return component
+    return None
+
+
+def part_of_layer(layer: str) -> str:
+    """The part of a layer, one of `keras_hybrid.layer_names.PARTS` or `UNKNOWN`."""
+    return layer_parts.part_of_layer(layer) or UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """An operator of a model: its kind, its first output's name and the layer it belongs to."""
+
+    kind: str
+    name: str
+    layer: str | None
+
+    @property
+    def part(self) -> str | None:
+        return part_of_layer(self.layer) if self.layer else None
+
+
+def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str]:
+    """The part of each operator of a profile.
+
+    Operators of LiteRT's own kernels carry their layer, or at least their tensor, in their name.
+    Those of a delegate do not ("Delegate/Convolution (NHWC, F32) IGEMM:4"): they are matched, in
+    order, with the operators of the model that do the same. What matches nothing belongs to the
+    part that its neighbours on both sides belong to, or else to none.
+
+    Args:
+        operators: dicts with "kind" and "name", in run order.
+        graph: the model's operators in run order (`read_graph`); without it operators of
+            delegates are attributed to nothing.
+
+    Returns:
+        A part for each operator, or `UNKNOWN`, or `RUNTIME` for what is no operator.
+    """
+    part_of_tensor = {node.name: node.part for node in graph}
+    found = []
+    for operator in operators:
+        layer = layer_name(operator["name"])
+        if _RUNTIME_KIND.match(operator["kind"]):
+            found.append(RUNTIME)
+        elif layer:
+            found.append(part_of_layer(layer))
+        else:
+            tensor = re.sub(r"^\[(.*)\]:\w+$", r"\1", operator["name"])
+            found.append(part_of_tensor.get(tensor))
+    open_places = [number for number, part in enumerate(found) if part is None]
+    graph_parts = _fill([node.part for node in graph])
+    pairs = _align(
+        [family(operators[number]["kind"]) for number in open_places],
+        [family(node.kind) for node in graph],
+    )
+    for place, node in pairs:
+        found[open_places[place]] = graph_parts[node]
+    return [part or UNKNOWN for part in _fill(found)]
+
+
+def _fill(parts):
+    """Gives places without a part that of both neighbours where these agree (or of the one)."""
+    filled = list(parts)
+    known = [number for number, part in enumerate(parts) if part and part != RUNTIME]
+    for number, part in enumerate(parts):
+        if part is None and known:
+            before = max((k for k in known if k < number), default=None)
+            after = min((k for k in known if k > number), default=None)
+            neighbours = {parts[k] for k in (before, after) if k is not None}
+            if len(neighbours) == 1:
+                filled[number] = neighbours.pop()
+    return filled
+
+
+def _align(left, right):
+    """Pairs of equal entries in order, as many as possible (longest common subsequence)."""
+    rows, columns = len(left), len(right)
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for row in range(rows - 1, -1, -1):
+        below, here = best[row + 1], best[row]
+        for column in range(columns - 1, -1, -1):
+            if left[row] is not None and left[row] == right[column]:
+                here[column] = below[column + 1] + 1
+            else:
+                here[column] = max(below[column], here[column + 1])
+    pairs, row, column = [], 0, 0
+    while row < rows and column < columns:
+        if left[row] is not None and left[row] == right[column]:
+            pairs.append((row, column))
+            row, column = row + 1, column + 1
+        elif best[row + 1][column] >= best[row][column + 1]:
+            row += 1
+        else:
+            column += 1
+    return pairs
+
+
+def read_graph(model_path) -> list[Node]:
+    """The operators of a `.tflite` in run order.
+
+    An operator whose own name tells no layer (the converter names some "convolution18") takes
+    that of the operator that reads its output, or else of the one that it reads from. The list
+    is empty with a LiteRT that does not list its operators (the method is private).
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_path=str(model_path),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    if not hasattr(interpreter, "_get_ops_details"):
+        return []
+    names = {details["index"]: details["name"] for details in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    outputs = [names.get(int(operator["outputs"][0]), "") for operator in operators]
+    layers = [layer_name(name) for name in outputs]
+    producer = {int(t): n for n, operator in enumerate(operators) for t in operator["outputs"]}
+    edges = [
+        (producer[int(tensor)], number)
+        for number, operator in enumerate(operators)
+        for tensor in operator["inputs"]
+        if int(tensor) in producer
+    ]
+    for source, reader in reversed(edges):
+        layers[source] = layers[source] or layers[reader]
+    for source, reader in edges:
+        layers[reader] = layers[reader] or layers[source]
+    return [
+        Node(operator["op_name"], name, layer)
+        for operator, name, layer in zip(operators, outputs, layers, strict=True)
+    ]

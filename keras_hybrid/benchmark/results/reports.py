@@ -1,0 +1,55 @@
+"""Everything that is derived from the rows of a folder: tables, CSV, pictures."""
+
+import importlib.util
+from pathlib import Path
+
+from keras_hybrid.benchmark.results import plots, profile_report, tables
+from keras_hybrid.benchmark.rows import Row
+
+
+def write_reports(
+    folder,
+    rows: list[Row],
+    *,
+    metrics: dict[str, dict] | None = None,
+    model_paths: dict[str, str] | None = None,
+) -> list[Path]:
+    """Writes `report.md`, `rows.csv` and the pictures that the rows allow.
+
+    Args:
+        rows: e.g. of `read_rows`; several sessions and targets may be mixed.
+        metrics: see `plots.read_metrics`; with it latency is drawn against accuracy and
+            multiply-adds.
+        model_paths: name of the model -> path, for profiles of delegates.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = metrics or {}
+    written = [folder / "report.md", folder / "rows.csv"]
+    text = "# Latency\n\n" + tables.as_markdown(rows)
+    tables.write_csv(rows, written[1])
+    measured = {row.model for row in rows if row.kind == "latency" and row.status == "ok"}
+    pictures = []
+    can_draw = importlib.util.find_spec("matplotlib") is not None
+    if not can_draw:
+        text += "\nPictures need matplotlib, which is not installed.\n"
+    if measured and can_draw:
+        plots.plot_latency(rows, folder / "latency.png", metrics)
+        pictures.append("latency.png")
+    for metric in plots.METRICS:
+        if can_draw and any(metric in metrics.get(model, {}) for model in measured):
+            name = f"latency_{metric}.png"
+            plots.plot_against(rows, metrics, metric, folder / name)
+            pictures.append(name)
+    profiles = profile_report.summarise_profiles(rows, model_paths or {})
+    if profiles:
+        text += "\n# Profiles\n\n" + profile_report.as_markdown(profiles)
+        if can_draw:
+            profile_report.plot_profiles(profiles, folder / "profile.png")
+            pictures.append("profile.png")
+    text += "".join(f"\n![{name}]({name})\n" for name in pictures)
+    written[0].write_text(text, encoding="utf-8")
+    return written + [folder / name for name in pictures]

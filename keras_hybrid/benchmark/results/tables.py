@@ -1,0 +1,189 @@
+"""Rows as a table: one line for each configuration, and every row that is no measurement."""
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+
+from keras_hybrid.benchmark.plan import latest
+from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results.comparison import escape
+from keras_hybrid.benchmark.rows import STATUSES, Row
+
+
+@dataclasses.dataclass(frozen=True)
+class CellSummary:
+    """The repetitions of one configuration. Times are medians over its "ok" rows.
+
+    Args:
+        spread: half the range of the rows' medians, relative to their median.
+        delegated: e.g. "642 of 685 ops, 19 partitions".
+        others: rows that are no measurement, by status.
+    """
+
+    device: str
+    program: str
+    model: str
+    num_threads: int
+    delegate: str
+    rows: int
+    median_ms: float | None
+    mean_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    std_ms: float | None
+    spread: float | None
+    init_ms: float | None
+    first_ms: float | None
+    peak_memory_mb: float | None
+    delegated: str
+    others: str
+
+
+def device_label(row: Row) -> str:
+    """The phone's model with its serial, or "host"."""
+    model = row.device.get("model")
+    return row.device_id if model in (None, row.device_id) else f"{model} ({row.device_id})"
+
+
+def summarise(rows: Iterable[Row]) -> list[CellSummary]:
+    """One summary for each configuration of latency rows; none is left out."""
+    groups = {}
+    for row in latest(rows):
+        if row.kind == "latency":
+            groups.setdefault(row.configuration, []).append(row)
+    return [_summarise(groups[key]) for key in sorted(groups)]
+
+
+def _summarise(rows):
+    good = [row for row in rows if row.status == "ok"]
+
+    def middle(name):
+        values = [getattr(row, name) for row in good if getattr(row, name) is not None]
+        return summary.median(values) if values else None
+
+    central = [row.central_ms for row in good if row.central_ms]
+    memory = middle("peak_memory_mb")
+    counts = {s: sum(row.status == s for row in rows) for s in STATUSES if s != "ok"}
+    return CellSummary(
+        device=device_label(rows[0]),
+        program=rows[0].program,
+        model=rows[0].model,
+        num_threads=rows[0].num_threads,
+        delegate=rows[0].delegate,
+        rows=len(good),
+        median_ms=middle("median_ms"),
+        mean_ms=middle("mean_ms"),
+        p90_ms=middle("p90_ms"),
+        p95_ms=middle("p95_ms"),
+        std_ms=middle("std_ms"),
+        spread=summary.relative_spread(central) if central else None,
+        init_ms=middle("init_ms"),
+        first_ms=middle("first_ms"),
+        peak_memory_mb=middle("overall_memory_mb") if memory is None else memory,
+        delegated=next((text for text in map(_delegated, good) if text), ""),
+        others=", ".join(f"{count} {status}" for status, count in counts.items() if count),
+    )
+
+
+def _delegated(row):
+    if row.delegated_nodes is None:
+        return ""
+    text = f"{row.delegated_nodes}"
+    text += f" of {row.total_nodes} ops" if row.total_nodes is not None else " ops"
+    if row.partitions is not None:
+        return f"{text}, {plural(row.partitions, 'partition')}"
+    return f"{text}, {plural(row.delegate_kernels, 'kernel')}" if row.delegate_kernels else text
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+_COLUMNS = (
+    ("device", "device", "{}"),
+    ("program", "program", "{}"),
+    ("model", "model", "{}"),
+    ("threads", "num_threads", "{}"),
+    ("delegate", "delegate", "{}"),
+    ("rows", "rows", "{}"),
+    ("median ms", "median_ms", "{:.3f}"),
+    ("mean ms", "mean_ms", "{:.3f}"),
+    ("p90 ms", "p90_ms", "{:.3f}"),
+    ("p95 ms", "p95_ms", "{:.3f}"),
+    ("std ms", "std_ms", "{:.3f}"),
+    ("spread", "spread", "{:.1%}"),
+    ("init ms", "init_ms", "{:.1f}"),
+    ("first ms", "first_ms", "{:.3f}"),
+    ("peak MB", "peak_memory_mb", "{:.1f}"),
+    ("delegated", "delegated", "{}"),
+    ("other rows", "others", "{}"),
+)
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """The table, where the numbers come from, and the rows that are none."""
+    rows = latest(rows)
+    lines = [
+        "| " + " | ".join(title for title, _, _ in _COLUMNS) + " |",
+        "|" + "|".join(" --- " for _ in _COLUMNS) + "|",
+    ]
+    for cell in summarise(rows):
+        values = [(getattr(cell, name), form) for _, name, form in _COLUMNS]
+        words = [
+            "" if v is None else escape(v) if isinstance(v, str) else form.format(v)
+            for v, form in values
+        ]
+        lines.append("| " + " | ".join(words) + " |")
+    lines += ["", "Times: median over the rows; spread: half the range of their medians.", ""]
+    lines += ["## Devices and programs", ""]
+    lines += sorted({f"- {escape(_provenance(row))}" for row in rows})
+    flawed = [row for row in rows if row.status != "ok" or row.notes]
+    if flawed:
+        lines += ["", "## Notes on single rows", ""]
+        for row in flawed:
+            reasons = "; ".join(row.notes) or "no note"
+            threads = plural(row.num_threads, "thread")
+            lines.append(
+                f"- {escape(device_label(row))}, {escape(row.model)}, {threads}, "
+                f"{row.delegate}, #{row.repetition}: **{row.status}**: {escape(reasons)}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _provenance(row):
+    device, binary = row.device, row.binary
+    parts = [
+        device_label(row),
+        device.get("soc"),
+        f"Android {device['android']}" if device.get("android") else device.get("system"),
+        device.get("fingerprint"),
+        f"{binary.get('name')} {binary.get('flavour')} {binary.get('version') or ''}".strip(),
+        f"sha256 {binary['sha256'][:16]}" if binary.get("sha256") else None,
+        f"commit {row.git_commit}" if row.git_commit else None,
+        row.started[:10],
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def write_csv(rows: list[Row], path) -> None:
+    """One line for each row, measured or not; nested fields as `device.model`."""
+    records = []
+    for row in latest(rows):
+        record = {}
+        for name, value in row.as_dict().items():
+            if name in ("profile", "state_before", "state_after"):
+                continue
+            if isinstance(value, dict):
+                record |= {f"{name}.{key}": item for key, item in value.items()}
+            else:
+                record[name] = "; ".join(map(str, value)) if isinstance(value, list) else value
+        for moment in ("state_before", "state_after"):
+            state = getattr(row, moment)
+            for key in ("thermal_status", "battery_c", "battery_level", "skin_c", "load"):
+                record[f"{moment}.{key}"] = state.get(key)
+        records.append(record)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(records)

@@ -1,0 +1,1 @@
+"""Where a file is timed: phones, apps on phones, this machine."""

@@ -1,0 +1,159 @@
+"""This machine as a target of the matrix: LiteRT's interpreter, or a host `benchmark_model`."""
+
+import dataclasses
+import datetime
+import os
+import platform
+import subprocess
+import time
+
+from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.plan import Cell
+from keras_hybrid.benchmark.rows import Row
+from keras_hybrid.benchmark.targets import binaries, tool_flags
+from keras_hybrid.benchmark.targets.host import DELEGATES, benchmark_host
+from keras_hybrid.benchmark.targets.phone import Options
+from keras_hybrid.benchmark.verdict import judge
+
+
+class Host:
+    """Runs cells on this machine, through the interpreter unless `options` has a binary."""
+
+    target = "host"
+    name = "host"
+
+    def __init__(self, options: Options):
+        self.options = options
+        self._path = next(iter(options.binaries), None)
+        self.flavour: tool_flags.Flavour | None = None
+        self.binary = provenance.host_runtime()
+        self.program = "benchmark_model" if options.binaries else self.binary["name"]
+
+    def prepare(self, cells: list[Cell]) -> None:
+        """Checks that the runs of `cells` are possible here.
+
+        Raises:
+            ValueError: if they are not.
+        """
+        path = self._path
+        if path is None:
+            impossible = sorted({cell.delegate for cell in cells} - set(DELEGATES))
+            if impossible or any(cell.kind == "profile" for cell in cells):
+                raise ValueError(
+                    f"The interpreter on this machine runs {DELEGATES} and has no profile of "
+                    "operators: give a host benchmark_model with --host_binary. Received: "
+                    f"delegates={impossible}"
+                )
+            if self.options.extra_flags:
+                raise ValueError(
+                    "Extra flags need a benchmark_model: give --host_binary. Received: "
+                    f"extra_flags={self.options.extra_flags}"
+                )
+            return
+        binaries.check_for_host(path, platform.machine())
+        answer = self._call(["--help"], 60.0)[0]
+        self.flavour = tool_flags.detect_flavour(answer)
+        self.binary = {
+            "name": self.program,
+            "flavour": self.flavour.name,
+            "sha256": provenance.sha256(path),
+            "version": None,
+        }
+        for cell in cells:
+            self._flags(cell)
+
+    def _flags(self, cell):
+        return tool_flags.command_flags(
+            self.flavour,
+            self.options.protocol,
+            self.options.delegates[cell.delegate],
+            graph=cell.model.path,
+            num_threads=cell.num_threads,
+            profile=cell.kind == "profile",
+            extra=self.options.extra_flags,
+        )
+
+    def _call(self, flags, limit):
+        """Output, exit status and a note if the program was too late."""
+        try:
+            done = subprocess.run(
+                [self._path, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                start_new_session=True,  # Ctrl-C is for the harness, which ends runs in order
+            )
+        except subprocess.TimeoutExpired as error:
+            output = (error.stdout or b"").decode("utf-8", "replace")
+            return output, None, f"the program did not end within {limit:g} s and was stopped"
+        return done.stdout.decode("utf-8", "replace"), done.returncode, None
+
+    def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
+        """One run of one cell: its row and the program's output ("" for the interpreter)."""
+        if self.flavour is None:
+            protocol = self.options.protocol
+            row = self._mark_if_busy(
+                benchmark_host(
+                    cell.model.path,
+                    cell.num_threads,
+                    delegate=cell.delegate,
+                    warmup_runs=protocol.warmup_runs,
+                    warmup_seconds=protocol.warmup_seconds,
+                    min_runs=protocol.min_runs,
+                    min_seconds=protocol.min_seconds,
+                    max_seconds=protocol.max_seconds,
+                    repetition=repetition,
+                    session=self.options.session,
+                )
+            )
+            return row, ""
+        before = provenance.host_state()
+        started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        start = time.monotonic()
+        flags = self._flags(cell)
+        log, exit_status, late = self._call(flags, self.options.run_seconds)
+        fields = judge(
+            log,
+            exit_status=exit_status,
+            delegate=self.options.delegates[cell.delegate],
+            num_threads=cell.num_threads,
+        )
+        if late:
+            fields["status"] = "failed"
+            fields["notes"] = (late, *fields["notes"])
+        row = Row(
+            model=cell.model.name,
+            num_threads=cell.num_threads,
+            target=self.target,
+            delegate=cell.delegate,
+            repetition=repetition,
+            kind=cell.kind,
+            device=provenance.host_device(),
+            state_before=before,
+            state_after=provenance.host_state(),
+            binary=self.binary,
+            command=flags,
+            model_sha256=cell.model.sha256,
+            model_bytes=cell.model.size,
+            started=started,
+            seconds=round(time.monotonic() - start, 3),
+            session=self.options.session,
+            **provenance.harness(),
+            **fields,
+        )
+        return self._mark_if_busy(row), log
+
+    def _mark_if_busy(self, row):
+        """A row that began while the machine had other work is no measurement."""
+        load, cores = row.state_before.get("load"), os.cpu_count() or 1
+        if row.status != "ok" or (load or 0) <= self.options.rules.max_load_per_core * cores:
+            return row
+        note = f"before: load {load:g} on {cores} cores"
+        return dataclasses.replace(row, status="throttled", notes=(*row.notes, note))
+
+    def wait_until_back(self, seconds: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing was left anywhere."""

@@ -1,0 +1,161 @@
+"""The process that times one model on this machine: prints one JSON object and ends.
+
+A process of its own, so that initialisation is cold and the memory is the model's. Run by
+`keras_hybrid.benchmark.targets.host`; imports only the interpreter and NumPy.
+"""
+
+import json
+import sys
+import time
+
+MARKER = "keras_hybrid_host_result:"
+
+
+def memory_mb(field):
+    """The figure `field` of /proc/self/status in MB, or None where there is no such file."""
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return None
+
+
+def forget_peak_memory():
+    """Makes the peak of the resident set start from its present size (Linux)."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def random_inputs(interpreter):
+    """Fills the inputs as `benchmark_model` does: noise over a range that fits the type."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        shape, dtype = details["shape"], details["dtype"]
+        if np.issubdtype(dtype, np.floating):
+            value = generator.uniform(-1.0, 1.0, shape).astype(dtype)
+        elif np.issubdtype(dtype, np.integer):
+            limits = np.iinfo(dtype)
+            value = generator.integers(
+                max(limits.min, -128), min(limits.max, 127), shape, dtype=dtype, endpoint=True
+            )
+        else:
+            value = np.zeros(shape, dtype)
+        interpreter.set_tensor(details["index"], value)
+
+
+def delegation(interpreter):
+    """Counts `(delegated_nodes, total_nodes, delegate_kernels)` of the allocated interpreter.
+
+    None of them is known with a LiteRT that does not list its operators (the method is private).
+
+    The interpreter lists the model's own operators first and the delegate's kernels after
+    them. An operator is delegated if a kernel's outputs depend on it without passing through
+    the kernel's inputs.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None, None, None
+    operators = interpreter._get_ops_details()
+    kernels = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+    own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
+    producer = {int(t): n for n, operator in enumerate(own) for t in operator["outputs"]}
+    taken = set()
+    for kernel in kernels:
+        stop = {int(tensor) for tensor in kernel["inputs"]}
+        open_tensors = [int(tensor) for tensor in kernel["outputs"]]
+        while open_tensors:
+            tensor = open_tensors.pop()
+            node = producer.get(tensor)
+            if tensor in stop or node is None or node in taken:
+                continue
+            taken.add(node)
+            open_tensors += [int(t) for t in own[node]["inputs"] if int(t) >= 0]
+    return len(taken), len(own), len(kernels)
+
+
+def median_spread(times):
+    """Half the width of the median's 95% confidence interval, relative to the median."""
+    ordered = sorted(times)
+    count = len(ordered)
+    margin = 0.98 * count**0.5
+    low = ordered[max(0, int(count / 2 - margin))]
+    high = ordered[min(count - 1, int(count / 2 + margin))]
+    return (high - low) / 2 / ordered[count // 2]
+
+
+def measure(request):
+    """Times the model of `request` (the arguments of `benchmark_host`) and returns its figures."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = {
+        "cpu": OpResolverType.AUTO,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    }[request["delegate"]]
+    peak_is_ours = forget_peak_memory()
+    before_mb = memory_mb("VmRSS")
+    start = time.perf_counter()
+    interpreter = Interpreter(
+        model_path=request["model_path"],
+        num_threads=request["num_threads"],
+        experimental_op_resolver_type=resolver,
+    )
+    interpreter.allocate_tensors()
+    init_ms = (time.perf_counter() - start) * 1000
+    init_mb = memory_mb("VmRSS")
+    random_inputs(interpreter)
+
+    def timed_call():
+        start = time.perf_counter()
+        interpreter.invoke()
+        return (time.perf_counter() - start) * 1000
+
+    warmup = []
+    start = time.perf_counter()
+    while (
+        len(warmup) < max(1, request["warmup_runs"])
+        or time.perf_counter() - start < request["warmup_seconds"]
+    ):
+        warmup.append(timed_call())
+    times = []
+    start = time.perf_counter()
+    limit_reached = False
+    while True:
+        times.append(timed_call())
+        elapsed = time.perf_counter() - start
+        enough = len(times) >= request["min_runs"] and elapsed >= request["min_seconds"]
+        limit_reached = elapsed >= request["max_seconds"]
+        if limit_reached or (
+            enough and len(times) % 10 == 0 and median_spread(times) <= request["max_spread"]
+        ):
+            break
+    delegated, total, kernels = delegation(interpreter)
+    overall_mb, peak_mb = memory_mb("VmRSS"), memory_mb("VmHWM")
+    known = None not in (before_mb, init_mb, overall_mb)
+    return {
+        "init_ms": init_ms,
+        "warmup_times": warmup,
+        "times": times,
+        "spread": median_spread(times),
+        "init_memory_mb": init_mb - before_mb if known else None,
+        "overall_memory_mb": overall_mb - before_mb if known else None,
+        "peak_memory_mb": peak_mb - before_mb if known and peak_is_ours else None,
+        "delegated_nodes": delegated,
+        "total_nodes": total,
+        "delegate_kernels": kernels,
+    }
+
+
+def main():
+    print(MARKER + json.dumps(measure(json.loads(sys.argv[1]))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

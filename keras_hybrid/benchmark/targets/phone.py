@@ -1,0 +1,347 @@
+"""One Android phone: what it is, what lies on it, and one run of `benchmark_model` in its shell."""
+
+import dataclasses
+import datetime
+import re
+import shlex
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.plan import Cell, Model
+from keras_hybrid.benchmark.rows import Row
+from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
+from keras_hybrid.benchmark.targets.adb import Adb, AdbError
+from keras_hybrid.benchmark.verdict import judge
+
+FOLDER = "/data/local/tmp/keras_hybrid_benchmark"
+_PROPERTIES = {
+    "model": "ro.product.model",
+    "manufacturer": "ro.product.manufacturer",
+    "soc": "ro.soc.model",
+    "soc_manufacturer": "ro.soc.manufacturer",
+    "platform": "ro.board.platform",
+    "hardware": "ro.hardware",
+    "android": "ro.build.version.release",
+    "sdk": "ro.build.version.sdk",
+    "fingerprint": "ro.build.fingerprint",
+    "abi": "ro.product.cpu.abi",
+    "abis": "ro.product.cpu.abilist",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all runs of a matrix share.
+
+    Args:
+        binaries: paths of `benchmark_model`; each device takes the first that is for its ABI.
+            None are needed with the APK route and with the host's interpreter.
+        cores: "big" (the strongest cores, one for each thread), "all", or a hexadecimal mask.
+        extra_flags: further flags, passed as they are to every run.
+        start_seconds: how long loading and preparing a model may take at most.
+    """
+
+    binaries: tuple[str, ...]
+    protocol: tool_flags.Protocol
+    rules: device_state.Rules = device_state.Rules()
+    delegates: dict[str, tool_flags.Delegate] = dataclasses.field(
+        default_factory=lambda: dict(tool_flags.DELEGATES)
+    )
+    cores: str = "big"
+    extra_flags: tuple[str, ...] = ()
+    start_seconds: float = 120.0
+    keep_files: bool = False
+    session: str = ""
+
+    def __post_init__(self):
+        if self.cores not in ("big", "all") and not re.fullmatch(r"[0-9a-fA-F]{1,16}", self.cores):
+            raise ValueError(
+                "cores must be 'big', 'all' or a hexadecimal mask for taskset. "
+                f"Received: cores={self.cores!r}"
+            )
+
+    @property
+    def run_seconds(self) -> float:
+        """The limit of one run: both phases to their maximum, and the start."""
+        return 2 * self.protocol.max_seconds + self.start_seconds
+
+
+class Phone:
+    """A device behind adb, as a target of the matrix.
+
+    Args:
+        adb: the device.
+        options: what all runs share.
+        stop: set when the user wants to end; waits for cooling end then.
+        say: called with a line for the user when the device must be waited for.
+    """
+
+    target = "android"
+    program = "benchmark_model"
+
+    def __init__(
+        self,
+        adb: Adb,
+        options: Options,
+        stop: threading.Event | None = None,
+        *,
+        say: Callable[[str], None] = print,
+    ):
+        self.adb = adb
+        self.say = say
+        self.options = options
+        self.stop = stop or threading.Event()
+        self.flavour: tool_flags.Flavour | None = None
+        self.device: dict = {"serial": adb.serial}
+        self.binary: dict = {}
+        self._has_taskset = False
+        self._pushed: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        return self.adb.serial
+
+    def prepare(self, cells: list[Cell]) -> None:
+        """Looks at the device and brings there what the runs of `cells` need. May be repeated.
+
+        Raises:
+            AdbError: if the device goes away.
+            ValueError: if the binary or a flag is not for this device.
+        """
+        self.device = self.describe()
+        self._prepare_program()
+        self.check_flags(cells)
+        for model in {cell.model for cell in cells}:
+            self._bring(model.path, model.sha256, self.remote_path(model))
+
+    def check_flags(self, cells: list[Cell]) -> None:
+        for cell in cells:
+            self._flags(cell)
+
+    def describe(self) -> dict:
+        """The device's identity; values that it does not tell are None."""
+        script = "\n".join(f"echo '@{key}'; getprop {name}" for key, name in _PROPERTIES.items())
+        output = self.adb.script(script).output
+        device: dict = {"serial": self.adb.serial}
+        found = dict(re.findall(r"^@(\w+)\n(.*?)\n?(?=^@|\Z)", output, re.M | re.S))
+        for key in _PROPERTIES:
+            device[key] = found.get(key, "").strip() or None
+        device["abis"] = (device["abis"] or device["abi"] or "").split(",")
+        device["soc"] = device["soc"] or device["platform"] or device["hardware"]
+        return device
+
+    def remote_path(self, model: Model) -> str:
+        """Where a model lies on the device: named by its contents, never by the user."""
+        return f"{FOLDER}/{model.sha256[:32]}.tflite"
+
+    def _prepare_program(self):
+        path, executable = self._choose_binary()
+        checksum = provenance.sha256(path)
+        self._remote_binary = f"{FOLDER}/benchmark_model_{checksum[:32]}"
+        self._kill_leftover()
+        self._bring(path, checksum, self._remote_binary)
+        self._check(["chmod", "755", self._remote_binary])
+        self._has_taskset = self.adb.script("command -v taskset").status == 0
+        answer = self.adb.run([self._remote_binary, "--help"], timeout=self.adb.timeout)
+        self.flavour = tool_flags.detect_flavour(answer.output)
+        self.binary = {
+            "name": self.program,
+            "flavour": self.flavour.name,
+            "abi": executable.abi,
+            "sha256": checksum,
+            "version": self._version(path),
+        }
+
+    def _choose_binary(self):
+        if not self.options.binaries:
+            raise ValueError(
+                "Android needs a benchmark_model: give --benchmark_binary (or --apk). "
+                "Received: none"
+            )
+        reasons = []
+        for path in self.options.binaries:
+            try:
+                return path, binaries.check_for_android(path, self.device["abis"])
+            except ValueError as error:
+                reasons.append(str(error))
+        raise ValueError("; ".join(reasons))
+
+    @staticmethod
+    def _version(path):
+        """The version that LiteRT's and TensorFlow's builds carry in their text, if any."""
+        match = re.search(
+            rb"(?:tflite|litert|tensorflow)[-_ /]v?(\d+\.\d+\.\d+)", Path(path).read_bytes(), re.I
+        )
+        return match[1].decode() if match else None
+
+    def _bring(self, local, checksum, remote):
+        """Pushes a file unless it lies there already."""
+        self._check(["mkdir", "-p", FOLDER])
+        self._pushed.add(remote)
+        answer = self.adb.run(["sha256sum", remote], timeout=max(60.0, self.adb.timeout))
+        if answer.status == 0 and answer.output.split()[:1] == [checksum]:
+            return
+        self.adb.push(Path(local).resolve(), remote)
+        self._check(["chmod", "644", remote])
+        answer = self.adb.run(["sha256sum", remote], timeout=max(60.0, self.adb.timeout))
+        if answer.status == 0 and answer.output.split()[:1] != [checksum]:
+            self.adb.run(["rm", "-f", remote])
+            raise AdbError("failed", f"{remote} is not what was pushed: its checksum differs")
+
+    def _check(self, arguments):
+        answer = self.adb.run(arguments)
+        if answer.status:
+            full = "No space left" in answer.output
+            raise AdbError(
+                "full" if full else "failed", f"{shlex.join(arguments)}: {answer.output.strip()}"
+            )
+        return answer.output
+
+    def state(self) -> device_state.DeviceState:
+        try:
+            return device_state.parse_state(self.adb.script(device_state.STATE_SCRIPT).output)
+        except ValueError as error:
+            raise AdbError("failed", str(error)) from error
+
+    def _cool_down(self):
+        """Waits until the device is fit; gives the last state and how long it took."""
+        rules = self.options.rules
+        self.stop.wait(rules.pause_seconds)
+        start = time.monotonic()
+        told = False
+        while True:
+            state = self.state()
+            waited = time.monotonic() - start
+            objections = rules.objections(state)
+            if objections and rules.cooldown_seconds > 0 and not told:
+                told = True
+                self.say(
+                    f"[{self.name}] waiting up to {rules.cooldown_seconds:g} s until the device is "
+                    f"fit: {', '.join(objections)}"
+                )
+            if (
+                not objections
+                or waited + rules.poll_seconds > rules.cooldown_seconds
+                or self.stop.wait(rules.poll_seconds)
+            ):
+                return state, waited
+
+    def _mask(self, state, num_threads):
+        """The mask for `taskset` and a note if the cores could not be chosen."""
+        if self.options.cores == "all":
+            return None, None
+        if not self._has_taskset:
+            return None, "not pinned: the device has no taskset"
+        if self.options.cores != "big":
+            return self.options.cores, None
+        numbers = device_state.big_cores(state.cores, num_threads)
+        if not numbers:
+            return None, "not pinned: the kernel does not tell the cores apart"
+        return device_state.cpu_mask(numbers), None
+
+    def _flags(self, cell):
+        return tool_flags.command_flags(
+            self.flavour,
+            self.options.protocol,
+            self.options.delegates[cell.delegate],
+            graph=self.remote_path(cell.model),
+            num_threads=cell.num_threads,
+            profile=cell.kind == "profile",
+            extra=self.options.extra_flags,
+        )
+
+    def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
+        """One run of one cell: its row and the program's whole output.
+
+        Raises:
+            AdbError: if the device goes away.
+        """
+        before, waited = self._cool_down()
+        mask, pin_note = self._mask(before, cell.num_threads)
+        flags = self._flags(cell)
+        started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        start = time.monotonic()
+        log, exit_status, late = self._execute(flags, mask)
+        seconds = time.monotonic() - start
+        after = self.state()
+        fields = judge(
+            log,
+            exit_status=exit_status,
+            delegate=self.options.delegates[cell.delegate],
+            num_threads=cell.num_threads,
+        )
+        notes = [late, *fields.pop("notes"), pin_note]
+        if late:
+            fields["status"] = "failed"
+        if before.boot_id and after.boot_id and before.boot_id != after.boot_id:
+            raise AdbError("gone", f"{self.name} rebooted during the run")
+        disturbed = self.options.rules.objections_to_run(before, after)
+        if disturbed and fields["status"] == "ok":
+            fields["status"] = "throttled"
+        notes += disturbed
+        if waited >= 1:
+            notes.append(f"waited {waited:.0f} s for the device to be fit")
+        row = Row(
+            model=cell.model.name,
+            num_threads=cell.num_threads,
+            target=self.target,
+            delegate=cell.delegate,
+            repetition=repetition,
+            kind=cell.kind,
+            notes=tuple(note for note in notes if note),
+            device=self.device,
+            state_before=before.as_dict(),
+            state_after=after.as_dict(),
+            cpu_mask=mask,
+            binary=self.binary,
+            command=flags,
+            model_sha256=cell.model.sha256,
+            model_bytes=cell.model.size,
+            started=started,
+            seconds=round(seconds, 3),
+            session=self.options.session,
+            **provenance.harness(),
+            **fields,
+        )
+        return row, log
+
+    def _execute(self, flags, mask):
+        """Output, exit status (None if unknown) and a note if the program was too late."""
+        pin = ["taskset", mask] if mask else []
+        command = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', f"{FOLDER}/run.pid"]
+        command += [*pin, self._remote_binary, *flags]
+        limit = self.options.run_seconds
+        try:
+            answer = self.adb.script(f"cd {FOLDER} && {shlex.join(command)}", timeout=limit)
+        except AdbError as error:
+            if error.kind != "timeout":
+                raise
+            self._kill_leftover()  # raises if the device, not the program, is what hangs
+            return "", None, f"the program did not end within {limit:g} s and was stopped"
+        return answer.output, answer.status, None
+
+    def _kill_leftover(self):
+        """Ends a benchmark of ours that still runs, e.g. after a lost connection."""
+        self.adb.script(
+            f"p=$(cat {FOLDER}/run.pid 2>/dev/null); case $p in ''|*[!0-9]*) ;; *) "
+            f"grep -q keras_hybrid_benchmark /proc/$p/cmdline 2>/dev/null && kill -9 $p;; esac; "
+            f"rm -f {FOLDER}/run.pid"
+        )
+
+    def wait_until_back(self, seconds: float) -> bool:
+        return self.adb.wait_until_back(seconds)
+
+    def close(self) -> None:
+        """Removes what was pushed.
+
+        Raises:
+            AdbError: if the device goes away.
+        """
+        self._kill_leftover()
+        if not self.options.keep_files and self._pushed:
+            files = [path for name in sorted(self._pushed) for path in (name, f"{name}.part")]
+            self._check(["rm", "-f", *files])
+            self.adb.script(f"rmdir {FOLDER}")

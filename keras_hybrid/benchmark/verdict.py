@@ -1,0 +1,120 @@
+"""From a log to a row's figures: what was measured, on which delegate, and what it is worth."""
+
+import re
+
+from keras_hybrid.benchmark.logs.parser import Report, parse_log
+from keras_hybrid.benchmark.targets.tool_flags import Delegate
+
+_FIGURES = (
+    "median_ms",
+    "mean_ms",
+    "p5_ms",
+    "p95_ms",
+    "std_ms",
+    "min_ms",
+    "max_ms",
+    "runs",
+    "init_ms",
+    "first_ms",
+    "warmup_ms",
+    "warmup_runs",
+    "init_memory_mb",
+    "overall_memory_mb",
+    "peak_memory_mb",
+)
+
+
+def judge(log: str, *, exit_status: int | None, delegate: Delegate, num_threads: int) -> dict:
+    """Fields of a `Row` for the output of one run.
+
+    Args:
+        log: the whole output.
+        exit_status: of the program; None where the route has none (logcat).
+        delegate: what was asked for.
+        num_threads: what was asked for; a log that names another number is refused.
+
+    Returns:
+        `status`, `notes`, the delegation, the profile, and figures if they are worth something.
+    """
+    report = parse_log(log)
+    notes = list(report.errors)
+    if report.unconsumed_flags:
+        notes.append(f"flags that the tool ignored: {' '.join(report.unconsumed_flags)}")
+    told = report.parameters.get("Num threads")
+    if told is not None and told != str(num_threads):
+        notes.append(f"the tool was told {told} threads, not {num_threads}")
+    fields = _delegation(report, delegate)
+    fell_back = fields.pop("fell_back")
+    if exit_status:
+        fields["status"] = "failed"
+        notes.insert(0, f"the program ended with status {exit_status}")
+    elif notes and not _only_fallback(report, notes):
+        fields["status"] = "invalid"
+        notes += [fell_back] if fell_back else []
+    elif fell_back:
+        fields["status"] = "fell_back"
+        notes.insert(0, fell_back)
+    else:
+        fields["status"] = "ok"
+    if report.mean_ms is not None and report.median_ms is None:
+        notes.append("this build prints no median: the mean stands for it")
+    notes += [f"left to the CPU: {operator}" for operator in report.unsupported]
+    if fields["status"] in ("ok", "fell_back"):
+        fields |= {name: getattr(report, name) for name in _FIGURES}
+    if report.profile:
+        fields["profile"] = tuple(
+            {
+                "kind": operator.kind,
+                "name": operator.name,
+                "ms": operator.average_ms,
+                "subgraph": operator.subgraph,
+            }
+            for operator in report.profile.operators
+        )
+        if not report.profile.complete:
+            notes.append("the operator table is cut")
+    fields["notes"] = tuple(dict.fromkeys(notes))
+    return fields
+
+
+def _only_fallback(report: Report, notes):
+    """Whether a whole measurement's only errors are those of a delegate that gave up."""
+    fallback_errors = set(report.fallbacks)
+    return report.mean_ms is not None and set(notes) <= fallback_errors
+
+
+def _delegation(report, delegate):
+    """Operators and partitions of the delegate that was asked for, and whether it ran."""
+    fields = {"fell_back": None}
+    if delegate.expected is None:
+        if delegate.name == "builtin" and report.delegations:
+            fields["fell_back"] = f"{report.delegations[0].delegate} took the graph"
+        return fields
+    expected = re.compile(delegate.expected, re.IGNORECASE)
+    own = [d for d in report.delegations if expected.search(d.delegate) and d.delegated > 0]
+    applied = [a for a in report.applied if expected.search(a.delegate)]
+    kernels = [a.kernels for a in applied if a.kernels]
+    if own:
+        totals = [d.total for d in own]
+        fields |= {
+            "delegated_nodes": sum(d.delegated for d in own),
+            "total_nodes": None if None in totals else sum(totals),
+            "partitions": sum(d.partitions for d in own),
+        }
+    if kernels:
+        fields["delegate_kernels"] = sum(kernels)
+    if own or any(a.extent != "not" for a in applied):
+        if re.search("GPU", delegate.expected) and any(
+            "Falling back" in f for f in report.fallbacks
+        ):
+            fields["fell_back"] = (
+                "the GPU delegate fell back to OpenGL: to measure that, ask for it with "
+                "--extra_flag=--gpu_backend=gl"
+            )
+        return fields
+    if applied or report.fallbacks or delegate.required:
+        reason = next(iter(report.fallbacks), None)
+        if reason is None and applied:
+            reason = f"{applied[0].delegate} was not applied"
+        fields["fell_back"] = reason or f"the log names no delegate like {delegate.expected}"
+    return fields

@@ -1,0 +1,112 @@
+"""Dense layers as one operator: what conversion of quantised ones leaves as three."""
+
+import numpy as np
+
+from keras_hybrid.export.flatbuffer.packing import pack
+
+# TFLite's version of the operator that takes a scale for each unit.
+PER_UNIT = 12
+
+
+def merge_dense(content: bytes) -> bytes:
+    """A `.tflite` whose 1 x 1 convolutions between two RESHAPEs are FULLY_CONNECTED.
+
+    Trained ranges for each unit reach the file on kernels of convolutions only, so that a
+    quantised dense layer on tokens is converted as RESHAPE, CONV_2D and RESHAPE.
+
+    Args:
+        content: of the file.
+
+    Returns: the content of the new file; the same where there is no such convolution.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    merged = 0
+    for graph in model.subgraphs:
+        merged += _Merging(model, graph, schema).run()
+    return pack(model) if merged else content
+
+
+class _Merging:
+    """One graph's operators."""
+
+    def __init__(self, model, graph, schema):
+        self.model, self.graph, self.schema = model, graph, schema
+        self.codes = [
+            max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes
+        ]
+        self.producer = {int(x): op for op in graph.operators for x in op.outputs}
+        self.readers = {}
+        for operator in graph.operators:
+            for index in operator.inputs:
+                self.readers.setdefault(int(index), []).append(operator)
+
+    def run(self):
+        kinds = self.schema.BuiltinOperator
+        gone, count = set(), 0
+        for operator in self.graph.operators:
+            if self._is(operator, kinds.CONV_2D) and self._is_dense(operator):
+                gone.update(map(id, self._merge(operator)))
+                count += 1
+        self.graph.operators = [x for x in self.graph.operators if id(x) not in gone]
+        return count
+
+    def _is(self, operator, kind):
+        return operator is not None and self.codes[operator.opcodeIndex] == kind
+
+    def _shape(self, index):
+        return tuple(int(size) for size in self.graph.tensors[int(index)].shape)
+
+    def _is_dense(self, operator):
+        """Whether the convolution is of single pixels, int8, and between reshapes of pixels."""
+        image, kernel, *_ = operator.inputs
+        options = operator.builtinOptions
+        before = self.producer.get(int(image))
+        readers = self.readers.get(int(operator.outputs[0]), [])
+        reshape = self.schema.BuiltinOperator.RESHAPE
+        return (
+            self._shape(kernel)[1:3] == (1, 1)
+            and self.graph.tensors[int(kernel)].type == self.schema.TensorType.INT8
+            and options.strideH == options.strideW == 1
+            and self._is(before, reshape)
+            and len(readers) == 1
+            and self._is(readers[0], reshape)
+            and int(operator.outputs[0]) not in map(int, self.graph.outputs)
+            and self._shape(before.inputs[0])[-1] == self._shape(image)[-1]
+            and self._shape(readers[0].outputs[0])
+            == (*self._shape(before.inputs[0])[:-1], self._shape(kernel)[0])
+        )
+
+    def _merge(self, operator):
+        """Makes the operator one of both reshapes' tensors; returns the operators to remove."""
+        schema = self.schema
+        before = self.producer[int(operator.inputs[0])]
+        after = self.readers[int(operator.outputs[0])][0]
+        kernel = self.graph.tensors[int(operator.inputs[1])]
+        units, *_, channels = self._shape(operator.inputs[1])
+        kernel.shape = np.array([units, channels], "int32")
+        options = schema.FullyConnectedOptionsT()
+        options.keepNumDims = True
+        options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
+        operator.builtinOptions = options
+        operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+        operator.opcodeIndex = self._code()
+        operator.inputs = np.array([before.inputs[0], *operator.inputs[1:]], "int32")
+        operator.outputs = np.array([after.outputs[0]], "int32")
+        readers = self.readers[int(before.outputs[0])]
+        readers.remove(operator)
+        return [after] if readers else [before, after]
+
+    def _code(self):
+        """Where the model lists the operator, in the version needed."""
+        kind = self.schema.BuiltinOperator.FULLY_CONNECTED
+        for index, code in enumerate(self.model.operatorCodes):
+            if self.codes[index] == kind and code.version >= PER_UNIT:
+                return index
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = kind
+        code.version = PER_UNIT
+        self.model.operatorCodes.append(code)
+        self.codes.append(kind)
+        return len(self.codes) - 1

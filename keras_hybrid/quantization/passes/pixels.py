@@ -1,0 +1,73 @@
+"""A quantised model that takes pixels of 0 to 255: in integers from the camera's frame on."""
+
+import keras
+import numpy as np
+
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.kernels import QuantizedConv2D
+from keras_hybrid.surgery.editable_model import EditableModel, new_step
+from keras_hybrid.surgery.passes.image_preprocessing import first_convolution
+
+PIXELS = (0.0, 255.0)
+
+
+def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order: str) -> bool:
+    """Has a quantised model take RGB images of values 0 to 255, without a float operator.
+
+    Pixels are on int8's grid as they are. The factors and the channel order go into the kernel of
+    the first convolution, whose range follows; the mean is subtracted in int8, because zero
+    padding comes between. The sum is rounded to about one pixel's step, as the preprocessed image
+    was before.
+
+    Args:
+        model: of `quantize`, whose input is what `(pixel / 255 - mean) / std` gives.
+        mean: per channel, in RGB order, for values in [0, 1].
+        std: likewise.
+        channel_order: "RGB" or "BGR", the order the model expects.
+
+    Returns: whether the model rounds its image and starts with a convolution in int8, so that it
+        could be done.
+    """
+    image = model.inputs
+    rounding = model.only_consumer(image)
+    if rounding is None or not rounding.is_a(FakeQuantize):
+        return False
+    convolution = first_convolution(model, rounding.output)
+    if (
+        convolution is None
+        or not convolution.is_a(QuantizedConv2D)
+        or convolution.setting("groups") != 1
+        or convolution.inputs[0].shape[-1] != len(mean)
+    ):
+        return False
+    _scale_kernel(convolution, 1 / (255 * np.asarray(std)), channel_order)
+    steps = [_fixed("pixels", PIXELS, image)]
+    if np.any(mean):
+        offset = [-255.0 * float(m) for m in mean]
+        layer = keras.layers.Rescaling(1.0, offset=offset, name="preprocessing_mean")
+        steps.append(new_step(layer, [steps[-1].output], image.shape))
+        limits = (min(offset), 255.0 + max(offset))
+        steps.append(_fixed("preprocessing_mean_rounded", limits, steps[-1].output))
+    model.replace(rounding, *steps)
+    return True
+
+
+def _scale_kernel(convolution, factors, channel_order):
+    """Multiplies a kernel's input channels, and each output channel's range as its values grow."""
+    weights = convolution.edit().weights
+    kernel = weights["kernel"]
+    turned = kernel[:, :, ::-1] if channel_order == "BGR" else kernel
+    weights["kernel"] = (turned * factors[:, None]).astype("float32")
+    before, after = (np.abs(x).max((0, 1, 2)) for x in (kernel, weights["kernel"]))
+    growth = after / np.where(before > 0, before, 1)
+    for name in ("kernel_min", "kernel_max"):
+        if name in weights and weights[name].shape == growth.shape:
+            weights[name] = weights[name] * growth
+    convolution.partial = True
+
+
+def _fixed(name, limits, value):
+    step = new_step(FakeQuantize(tfmot.fixed(*limits), name=name), [value], value.shape)
+    step.partial = True
+    return step

@@ -1,0 +1,1 @@
+"""The range of each rounded value: quantisers, calibration, freezing."""

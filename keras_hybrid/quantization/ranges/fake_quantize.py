@@ -1,0 +1,134 @@
+"""Fake quantisation of an activation: values rounded to int8's grid, gradients straight through."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hybrid.quantization.ranges import tfmot
+
+UNSEEN = (np.inf, -np.inf)
+NOTHING = 1e-5
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class FakeQuantize(keras.layers.Layer):
+    """Rounds to the 256 steps of a range, which a TFMOT quantiser keeps.
+
+    Args:
+        quantizer: a TFMOT `Quantizer`, or its serialized form.
+        frozen: whether the range stays as it is in training.
+        limits: None, or values that a learned range lies within, so that it clips as an operator
+            before it would.
+
+    Attributes:
+        observer: None, or a function of (layer, tensor) that sees every tensor; the layer then
+            passes tensors on as they are. Set by calibration, in eager calls only.
+        exact: whether tensors pass on as they are; set for comparisons, in eager calls only.
+        seen: weights, the least and the greatest value that a calibration saw.
+
+    Input and output: any shape.
+    """
+
+    def __init__(
+        self,
+        quantizer,
+        frozen: bool = False,
+        limits: tuple[float, float] | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.quantizer = tfmot.deserialize(quantizer)
+        self.frozen = frozen
+        self.limits = None if limits is None else tuple(limits)
+        self.observer = None
+        self.exact = False
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self._range = tfmot.build(self.quantizer, self, self.name, input_shape)
+        self.seen = self.add_weight(
+            name=f"{self.name}_seen",
+            shape=(2,),
+            initializer=lambda shape, dtype: ops.convert_to_tensor(UNSEEN, dtype),
+            trainable=False,
+            autocast=False,
+        )
+
+    def call(self, inputs, training=None):
+        limits = self.fixed_range or self.limits  # it clips, as the operator before it would
+        if self.observer is not None:
+            inputs = inputs if limits is None else ops.clip(inputs, *limits)
+            self.observer(self, inputs)
+            return inputs
+        if self.exact:
+            return inputs if limits is None else ops.clip(inputs, *limits)
+        if training and self.limits:
+            inputs = ops.clip(inputs, *self.limits)
+        update = bool(training) and not self.frozen
+        return tfmot.apply(self.quantizer, inputs, self._range, update)
+
+    @property
+    def fixed_range(self) -> tuple[float, float] | None:
+        """The range where the quantiser has one for ever."""
+        if isinstance(self.quantizer, tfmot.quantizers().FixedQuantizer):
+            return self.quantizer.init_min, self.quantizer.init_max
+        return None
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the range is two variables that calibration may set."""
+        return {"min_var", "max_var"} <= set(self._range)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The range in use; None where the quantiser keeps something else."""
+        if self.fixed_range:
+            return self.fixed_range
+        if not self.has_range:
+            return None
+        return float(self._range["min_var"]), float(self._range["max_var"])
+
+    def step(self):
+        """The distance of two values of the grid, a tensor; None where there is no grid now."""
+        if self.observer is not None or self.exact:
+            return None
+        if not self.fixed_range and not self.has_range:
+            return None
+        low, high = self.fixed_range or tfmot.tensors(self._range, "min_var", "max_var")
+        return (high - low) / tfmot.num_steps(self.quantizer)
+
+    @property
+    def seen_range(self) -> tuple[float, float] | None:
+        """What calibration saw; None before a calibration."""
+        low, high = (float(x) for x in ops.convert_to_numpy(self.seen))
+        return (low, high) if low <= high else None
+
+    def set_range(self, low: float, high: float):
+        """Sets the range, widened to hold 0, and around 0 for a symmetric quantiser."""
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        if high - low < NOTHING:  # always 0: the grid is one that kernels can rescale to
+            high = 1.0
+        if getattr(self.quantizer, "symmetric", False):
+            steps = 2 ** (self.quantizer.num_bits - 1)
+            negative = steps - 1 if self.quantizer.narrow_range else steps
+            step = max(-low / negative, high / (steps - 1))
+            low, high = -step * negative, step * (steps - 1)
+        self._range["min_var"].assign(low)
+        self._range["max_var"].assign(high)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "quantizer": tfmot.serialize(self.quantizer),
+            "frozen": self.frozen,
+            "limits": self.limits,
+        }
+
+
+def fake_quantizers(model: keras.Model) -> list[FakeQuantize]:
+    """All of a model's, those inside its layers included, in the model's order."""
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return [layer for layer in layers if isinstance(layer, FakeQuantize)]

@@ -1,1 +1,0 @@
-"""Model -> model passes: the same function, with less to compute. None knows a family."""

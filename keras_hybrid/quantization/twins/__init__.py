@@ -1,0 +1,1 @@
+"""Layers that compute with int8's roundings, in place of float ones."""

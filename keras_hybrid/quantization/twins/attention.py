@@ -1,0 +1,178 @@
+"""Quantised twin of attention."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_hybrid.layers import DotProductAttention
+from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
+from keras_hybrid.quantization.twins.float_guard import MARK
+
+# From this many keys on, the softmax operator's grid of 1/256 is too coarse for equal weights, and
+# the operator takes longer than the others together (3.0 and 1.3 ns a weight, on one x86 core).
+LONG_ROW = 128
+NEGLIGIBLE = -10.0  # of a score less the row's greatest: its exponential is 0 in int8
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDotProductAttention(Composite, DotProductAttention):
+    """`DotProductAttention` in int8: scores, softmax with its fixed range, attended values.
+
+    Keys and values are to be quantised around 0: what stands on the right of a matrix product.
+
+    Long rows of weights are spelled out: with e = exp(score - greatest score), the values are
+    averaged with e / sqrt(sum of e), and what comes of it is divided by the sum of these weights.
+    So the grids of weights and of averages hold both rows of one large and of many equal weights,
+    where 1/256 is nothing; what the square root is rounded to makes no difference.
+
+    Args:
+        float_softmax: whether the softmax between the int8 products is computed in float.
+        float_scores: whether the scores are, too; implies `float_softmax`.
+    """
+
+    def __init__(self, *args, float_softmax: bool = False, float_scores: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.float_softmax = float_softmax or float_scores
+        self.float_scores = float_scores
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        query, key, _ = input_shape
+        self.scores = None if self.float_scores else self._learned("scores")
+        zeros = self._zeros(query, key)
+        # What is computed last is rounded behind the layer, and not twice.
+        if self._is_long(query, key):
+            self._build_long_rows()
+            self.attended = self._learned("attended")
+            self.averaged = self._learned("averaged") if zeros == "query" else None
+        else:
+            self.weights_ = fixed_quantizer("weights", PROBABILITY)
+            self.attended = self._learned("attended") if zeros == "query" else None
+        scaled = self._scale_of(query) != 1 and not self.float_scores
+        self.scaled = self._learned("scaled") if scaled else None
+        if zeros == "query":
+            self.masked_query = self._learned("masked_query")
+            self.selected = self._learned("selected")
+        elif zeros == "key":
+            self.masked_key = self._learned("masked_key", symmetric=True)
+            self.masked_value = self._learned("masked_value", symmetric=True)
+
+    def _is_long(self, query, key):
+        """Whether softmax is spelled out."""
+        if self.float_softmax or self._zeros(query, key) == "key":
+            return False
+        if self.window_size:
+            return self.window_size**2 >= LONG_ROW
+        axes = key[1:2] if self.separate_positions else key[1:-1]
+        return None not in axes and math.prod(axes) >= LONG_ROW
+
+    def _build_long_rows(self):
+        self.shifted = self._learned("shifted", limits=(NEGLIGIBLE, 0.0))
+        self.exponentials = fixed_quantizer("exponentials", (0.0, 1.0))
+        self.weights_ = self._learned("weights")
+        for name in ("root", "inverse"):
+            for part in ("sum", "logarithm", "exponent", ""):
+                full = f"{name}_{part}" if part else name
+                setattr(self, full, self._learned(full))
+
+    def call(self, inputs, training=None):
+        query, key, value = inputs
+        zeros = self._zeros(query.shape, key.shape)
+        if zeros == "query":
+            return self._from_tokens(query, key, value, training)
+        if zeros == "key":
+            return self._to_tokens(query, key, value, training)
+        scores = self._product(self._to_heads(query), self._to_heads(key))
+        attended = self._attend(scores, self._to_heads(value), inputs, training)
+        return self._from_heads(attended, query)
+
+    def _from_tokens(self, query, key, value, training):
+        num_tokens, channels = query.shape[1], value.shape[-1]
+        masked = self.masked_query(self._zeros_between_heads(query), training=training)
+        scores = self._product(masked, self._flat(key))  # (batch, heads * M, N)
+        x = self._attend(scores, self._flat(value), (query, key, value), training)
+        x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
+        x = self.selected(x * self._head_mask(x), training=training)
+        return ops.sum(x, axis=1)  # (batch, M, D)
+
+    def _to_tokens(self, query, key, value, training):
+        heads, num_tokens = self.num_heads, key.shape[1]
+        axes = tuple(ops.shape(query)[1:-1])
+        keys = self.masked_key(self._zeros_between_heads(key), training=training)
+        values = self.masked_value(self._zeros_between_heads(value), training=training)
+        flat = self._flat(query)
+        scores = self._product(flat, keys)  # (batch, N, heads * M)
+        length = ops.shape(flat)[1]
+        scores = ops.reshape(scores, (-1, length, heads, num_tokens))
+        weights = self._softmax(scores, query, training)
+        weights = ops.reshape(weights, (-1, length, heads * num_tokens))
+        return ops.reshape(ops.matmul(weights, values), (-1, *axes, value.shape[-1]))
+
+    def _product(self, query, key):
+        """query key^T."""
+        if self.float_scores:
+            query, key = query * MARK, key * MARK
+        return ops.matmul(query, ops.swapaxes(key, -1, -2))
+
+    def _attend(self, scores, values, inputs, training):
+        """softmax(scores) values, rounded where it is not what the layer returns."""
+        query, key, _ = inputs
+        if not self._is_long(query.shape, key.shape):
+            attended = ops.matmul(self._softmax(scores, query, training), values)
+            if self.attended is None:
+                return attended
+            return self.attended(attended, training=training)
+        scores = self._scaled_scores(scores, query, training)
+        greatest = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+        x = self.shifted(scores - greatest, training=training)
+        x = self.exponentials(ops.exp(x), training=training)
+        x = x * self._power_of_sum(x, "root", -0.5, training)
+        x = self.weights_(x, training=training)
+        inverse = self._power_of_sum(x, "inverse", -1.0, training)
+        attended = self.attended(ops.matmul(x, values), training=training)
+        averaged = attended * inverse
+        return averaged if self.averaged is None else self.averaged(averaged, training=training)
+
+    def _power_of_sum(self, x, name, power, training):
+        """A power of each row's sum, by look-ups of logarithm and exponential."""
+
+        def rounded(value, part):
+            return getattr(self, f"{name}{part}")(value, training=training)
+
+        total = rounded(ops.sum(x, axis=-1, keepdims=True), "_sum")
+        logarithm = rounded(ops.log(total), "_logarithm")
+        return rounded(ops.exp(rounded(logarithm * power, "_exponent")), "")
+
+    def _softmax(self, scores, query, training):
+        scores = self._scaled_scores(scores, query, training)
+        if self.float_softmax and not self.float_scores:
+            scores = scores * MARK
+        return self.weights_(ops.softmax(scores, axis=-1), training=training)
+
+    def _scaled_scores(self, scores, query, training):
+        scale = self._scale_of(query.shape)
+        if not self.float_scores:
+            scores = self.scores(scores, training=training)
+        if scale != 1:
+            scores = scores * scale
+            if self.scaled is not None:
+                scores = self.scaled(scores, training=training)
+        return scores
+
+    def _scale_of(self, query_shape):
+        return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
+
+    def _zeros(self, query_shape, key_shape):
+        """Where zeros tell heads apart, "query" or "key"; None where heads are transposed."""
+        query, key = (self._heads_by_zeros(keras.KerasTensor(x)) for x in (query_shape, key_shape))
+        if query and key:
+            return "query" if query_shape[1] < key_shape[1] else "key"
+        return "query" if query else "key" if key else None
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "float_softmax": self.float_softmax,
+            "float_scores": self.float_scores,
+        }

@@ -1,0 +1,46 @@
+"""Biases on the grid of int8 kernels' sums: what is trained is what ships, bit for bit."""
+
+import keras
+from keras import ops
+
+from keras_hybrid.keras_private import first_input, producer
+from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+
+
+def rounding_before(layer: keras.layers.Layer) -> FakeQuantize | None:
+    """The layer that rounded what a layer takes; None where nothing did, or outside of a model."""
+    tensor = first_input(layer)
+    while tensor is not None:
+        operation = producer(tensor)
+        if isinstance(operation, FakeQuantize):
+            return operation
+        inside = getattr(operation, "output_rounding", None)
+        if inside is not None:
+            return inside
+        tensor = first_input(operation)  # only moved about since
+    return None
+
+
+def rounded_bias(layer, bias, kernel_step):
+    """A bias as a layer's int8 kernel adds it: in steps of the input's times the kernel's.
+
+    Steps are small, a hundredth of the output's or less, but they decide which way the output is
+    rounded where it lies between two values, and the layers that follow enlarge the difference.
+
+    Args:
+        layer: of a functional model.
+        bias: what it adds to its outputs.
+        kernel_step: distance of two values of the kernel's grid, by output channel; None where the
+            kernel is not on a grid.
+
+    Returns: the bias, with straight-through gradients; as it is where there is no grid.
+    """
+    rounding = rounding_before(layer)
+    input_step = None if rounding is None else rounding.step()
+    if input_step is None or kernel_step is None:
+        return bias
+    bias = ops.convert_to_tensor(bias)
+    step = input_step * kernel_step
+    rounded = ops.round(bias / ops.where(step > 0, step, 1.0)) * step
+    rounded = ops.where(step > 0, rounded, bias)  # the kernel of a channel may be zeros
+    return bias + ops.stop_gradient(rounded - bias)

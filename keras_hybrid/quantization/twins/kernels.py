@@ -1,0 +1,189 @@
+"""Quantised twins of the layers with a kernel: convolutions and dense layers."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.twins.biases import rounded_bias
+from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
+
+
+class QuantizedKernel:
+    """What the twins share: a kernel that is rounded to int8's grid before it is used.
+
+    Args:
+        weight_quantizer: a TFMOT `Quantizer`, or its serialized form; None for
+            `LastValueQuantizer`, per channel, symmetric, narrow range.
+        frozen: whether the kernel's range stays as it is in training.
+        batch_norm: a `FrozenBatchNormalization` of the outputs before the activation, or its
+            configuration, for a layer without bias; None for none.
+    """
+
+    def __init__(
+        self,
+        *args,
+        weight_quantizer=None,
+        frozen: bool = False,
+        batch_norm: FrozenBatchNormalization | dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.weight_quantizer = (
+            tfmot.per_channel_weights()
+            if weight_quantizer is None
+            else tfmot.deserialize(weight_quantizer)
+        )
+        self.frozen = frozen
+        if isinstance(batch_norm, dict):
+            batch_norm = FrozenBatchNormalization.from_config(batch_norm)
+        if batch_norm is not None and self.use_bias:
+            raise ValueError(
+                "Batch norm has an offset: `use_bias` must be False. "
+                f"Received: use_bias=True, batch_norm={batch_norm!r}, layer {self.name!r}"
+            )
+        self.batch_norm = batch_norm
+        self.exact = False
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.kernel_range = tfmot.build(
+            self.weight_quantizer, self, "kernel", self._with_channels_last(self.kernel).shape
+        )
+        if self.batch_norm is not None:
+            self.batch_norm.build(self.compute_output_shape(input_shape))
+
+    def quantized_kernel(self, training=False):
+        """The kernel as it is computed with, in the kernel's shape."""
+        if self.exact:  # set for comparisons, in eager calls only
+            return self._back(self._folded_kernel())
+        return self._back(self._rounded(update=bool(training) and not self.frozen))
+
+    def _rounded(self, update):
+        return tfmot.apply(self.weight_quantizer, self._folded_kernel(), self.kernel_range, update)
+
+    def reset_range(self):
+        """Has the kernel's range follow the kernel."""
+        self._rounded(update=True)
+
+    def clip_range(self, shares):
+        """Sets each channel's range to the share of its greatest value that errs least.
+
+        Args:
+            shares: to choose from.
+        """
+        if not {"min_var", "max_var"} <= set(self.kernel_range):
+            return
+        kernel = ops.convert_to_numpy(self._folded_kernel())
+        kernel = kernel.reshape(-1, kernel.shape[-1])
+        greatest = np.abs(kernel).max(0)
+        best, least = greatest, np.full(greatest.shape, np.inf)
+        for share in shares:
+            step = np.maximum(greatest * share, 1e-30) / 127
+            error = ((np.clip(np.round(kernel / step), -127, 127) * step - kernel) ** 2).sum(0)
+            best = np.where(error < least, greatest * share, best)
+            least = np.minimum(error, least)
+        if self.kernel_range["max_var"].shape == best.shape:
+            self.kernel_range["min_var"].assign(-best)
+            self.kernel_range["max_var"].assign(best)
+
+    def _folded_kernel(self):
+        """The kernel in the file, not rounded: four axes, the last one of the output channels."""
+        kernel = self._with_channels_last(self.kernel)
+        return kernel if self.batch_norm is None else kernel * self.batch_norm.factor()
+
+    def _with_channels_last(self, kernel):
+        """The kernel with four axes, the last one that of the output channels."""
+        return kernel
+
+    def _back(self, kernel):
+        return kernel
+
+    # Keras' layers save kernel and bias alone.
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def _step(self):
+        """The distance of two values of the kernel's grid, by channel; None without a grid."""
+        if self.exact or not {"min_var", "max_var"} <= set(self.kernel_range):
+            return None
+        low, high = tfmot.tensors(self.kernel_range, "min_var", "max_var")
+        return (high - low) / tfmot.num_steps(self.weight_quantizer)
+
+    def _finish(self, outputs, training):
+        bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
+        if bias is not None:
+            learning = bool(training) and not self.frozen  # there is no grid to keep to yet
+            step = None if learning else self._step()
+            outputs = ops.add(outputs, rounded_bias(self, bias, step))
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_quantizer": tfmot.serialize(self.weight_quantizer),
+            "frozen": self.frozen,
+            "batch_norm": None if self.batch_norm is None else self.batch_norm.get_config(),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with an int8 kernel, a scale for each output channel."""
+
+    def call(self, inputs, training=None):
+        outputs = self.convolution_op(inputs, self.quantized_kernel(training))
+        return self._finish(outputs, training)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with an int8 kernel, a scale for each output channel."""
+
+    def call(self, inputs, training=None):
+        outputs = ops.depthwise_conv(
+            inputs,
+            self.quantized_kernel(training),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return self._finish(outputs, training)
+
+    def _with_channels_last(self, kernel):
+        height, width, channels, multiplier = kernel.shape
+        return ops.reshape(kernel, (height, width, 1, channels * multiplier))
+
+    def _back(self, kernel):
+        return ops.reshape(kernel, self.kernel.shape)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedDense(QuantizedKernel, keras.layers.Dense):
+    """`keras.layers.Dense` with an int8 kernel, a scale for each unit.
+
+    Computed as a convolution of 1 x 1 pixels: of fully connected layers, the converter takes a
+    trained range for the whole kernel only.
+    """
+
+    def call(self, inputs, training=None):
+        kernel = self.quantized_kernel(training)
+        axes = tuple(ops.shape(inputs)[1:-1])
+        x = inputs
+        if len(axes) != 2:
+            length = 1
+            for axis in axes:
+                length = length * axis
+            x = ops.reshape(x, (-1, length, 1, inputs.shape[-1]))
+        outputs = ops.conv(x, kernel, padding="valid", data_format="channels_last")
+        outputs = self._finish(outputs, training)
+        if len(axes) != 2:
+            outputs = ops.reshape(outputs, (-1, *axes, self.units))
+        return outputs
+
+    def _with_channels_last(self, kernel):
+        return ops.reshape(kernel, (1, 1, *kernel.shape))

@@ -1,0 +1,1 @@
+"""Random changes of training images, each a function of images and draws."""

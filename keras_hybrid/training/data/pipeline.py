@@ -1,0 +1,242 @@
+"""tf.data pipelines: what the network is trained on and evaluated on, repeatable under a seed."""
+
+import tensorflow as tf
+
+from keras_hybrid.training.augmentation.color import color_jitter
+from keras_hybrid.training.augmentation.cropping import (
+    decode_central_crop,
+    decode_random_crop,
+    random_flip,
+)
+from keras_hybrid.training.augmentation.erasing import random_erasing
+from keras_hybrid.training.augmentation.mixing import mix
+from keras_hybrid.training.augmentation.randaugment import RandAugment, rand_augment
+from keras_hybrid.training.data.process_share import ALONE, Share
+from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.weights.presets import preprocess_input, preprocessing_of
+
+# None of these functions needs TensorFlow to rewrite its Python, which takes seconds.
+_plain = tf.autograph.experimental.do_not_convert
+
+
+def steps_per_epoch(source: ImageSource, recipe: Recipe, share: Share = ALONE) -> int:
+    """Training steps of an epoch: whole global batches, of the mean size with several scales.
+
+    Raises:
+        ValueError: when the split holds less than one batch, or the devices cannot share it.
+    """
+    share.check(recipe.step_batch_size)
+    images = source.sizes.get("train", 0)
+    sizes = _scale_batch_sizes(recipe, share)
+    batch_size = sum(sizes) / len(sizes) if sizes else recipe.batch_size
+    batches = int(images / batch_size)
+    if batches == 0:
+        raise ValueError(
+            "The split 'train' must hold a batch at least. Received: "
+            f"{images} images, batch_size={recipe.batch_size}"
+        )
+    return batches * recipe.accumulation_steps
+
+
+def _scale_batch_sizes(recipe, share):
+    """Images of a global batch of each scale, such that all devices get as many."""
+    return [share.whole(images) for images in recipe.scale_batch_sizes.values()]
+
+
+def training_dataset(
+    source: ImageSource,
+    recipe: Recipe,
+    first_epoch: int = 0,
+    share: Share = ALONE,
+    teacher_logits: tf.data.Dataset | None = None,
+) -> tf.data.Dataset:
+    """Batches for training, from `first_epoch` to the recipe's last.
+
+    With `scales`, a batch has one of these sizes, and an epoch is as many batches as the split
+    fills on average.
+
+    Order and augmentation of an epoch follow from the recipe's seed and the epoch's number alone,
+    so that a resumed run sees what the uninterrupted one would have, and several processes
+    together what one would have alone.
+
+    Args:
+        share: the process's place among those that train together.
+        teacher_logits: (classes,) for each example of the split, in its order, where a cache has
+            them; labels are then {"label": labels, "teacher": logits}.
+
+    Returns: a dataset of (images, labels): float32 (batch, H, W, 3), preprocessed for the recipe's
+        model, and float32 (batch, classes), the process's share of each batch; `steps_per_epoch`
+        batches an epoch.
+    """
+    steps = steps_per_epoch(source, recipe, share)
+    examples = source.split("train")
+    if teacher_logits is not None:
+        examples = tf.data.Dataset.zip(examples, teacher_logits).map(
+            _plain(lambda example, logits: {**example, "teacher": logits})
+        )
+    interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
+
+    @_plain
+    def epoch_examples(epoch):
+        seed = tf.random.fold_in([recipe.seed, 0], epoch)
+        shuffled = _shuffle(examples, recipe.shuffle_buffer, seed)
+        if recipe.scales:  # how many examples the batches take is known only when they are drawn
+            numbered = shuffled.repeat().enumerate()
+        else:
+            numbered = shuffled.take(steps * recipe.step_batch_size).enumerate()
+            numbered = numbered.filter(
+                _plain(lambda index, _: share.holds(index, recipe.step_batch_size))
+            )
+        numbered = numbered.map(
+            _plain(
+                lambda index, example: {
+                    **example,
+                    "seeds": tf.random.split(tf.random.fold_in(seed, index), 5),
+                }
+            )
+        )
+        return _by_scale(numbered, recipe, share, steps) if recipe.scales else numbered
+
+    rand_augment_numbers = None
+    if recipe.randaugment_magnitude is not None:
+        rand_augment_numbers = RandAugment(recipe.randaugment_magnitude, recipe.randaugment_std)
+
+    @_plain
+    def augment(example):
+        seeds = example["seeds"]
+        size = example["scale"] if recipe.scales else recipe.resolution
+        image = decode_random_crop(
+            example["image"],
+            size,
+            recipe.crop_area,
+            recipe.crop_aspect,
+            interpolation,
+            seeds[0],
+        )
+        image = random_flip(image, recipe.flip_probability, seeds[1])
+        if rand_augment_numbers:
+            image = rand_augment(image, rand_augment_numbers, seeds[2])
+        else:
+            image = color_jitter(image, recipe.color_jitter, seeds[2])
+        image = preprocess_input(image, recipe.model)
+        image = random_erasing(image, recipe.erase_probability, seeds[3])
+        label = tf.one_hot(example["label"], len(source.class_names))
+        if teacher_logits is not None:
+            label = {"label": label, "teacher": tf.cast(example["teacher"], tf.float32)}
+        return image, label
+
+    @_plain
+    def mix_batch(index, batch):
+        return mix(
+            *batch,
+            recipe.mixup,
+            recipe.cutmix,
+            recipe.cutmix_probability,
+            tf.random.fold_in([recipe.seed, 1], index),
+        )
+
+    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
+    images = epochs.flat_map(epoch_examples).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    if recipe.scales:
+        batches = _batch_scales(images, recipe, share)
+    else:
+        batches = images.batch(share.size(recipe.step_batch_size), drop_remainder=True)
+    return batches.enumerate(start=first_epoch * steps).map(mix_batch).prefetch(tf.data.AUTOTUNE)
+
+
+def _by_scale(examples, recipe, share, steps):
+    """Encoded examples with a scale each, in an order in which those of a batch follow each other.
+
+    A batch is full when the last of its examples is drawn, which all processes must agree on:
+    batches are put together before the process takes its share of each.
+    """
+    sizes = tf.constant(_scale_batch_sizes(recipe, share), tf.int64)
+    scales = tf.constant(recipe.scales)
+    drawn = examples.map(
+        _plain(lambda example: {**example, "scale": _draw_scale(recipe, example["seeds"][4])})
+    )
+    batches = _windows(drawn, lambda example: example["scale"], scales, sizes).take(steps)
+    return batches.map(_plain(share.part)).unbatch()
+
+
+def _batch_scales(images, recipe, share):
+    """Batches of images of one size, which come in the order that `_by_scale` gave them."""
+    sizes = [share.size(images) for images in _scale_batch_sizes(recipe, share)]
+    sizes, scales = tf.constant(sizes, tf.int64), tf.constant(recipe.scales)
+    return _windows(images, lambda image, _: tf.shape(image)[0], scales, sizes)
+
+
+def _draw_scale(recipe, seed):
+    """A size for one example, so that batches of all sizes come equally often."""
+    shares = [float(images) for images in recipe.scale_batch_sizes.values()]
+    index = tf.random.stateless_categorical(tf.math.log([shares]), 1, seed)[0, 0]
+    return tf.gather(tf.constant(recipe.scales), index)
+
+
+def _windows(examples, scale_of, scales, sizes):
+    """Batches of examples of one scale, as many as `sizes` has for it."""
+    return examples.group_by_window(
+        key_func=_plain(
+            lambda *example: tf.argmax(tf.cast(scales == scale_of(*example), tf.int32))
+        ),
+        reduce_func=_plain(lambda key, window: window.batch(sizes[key], drop_remainder=True)),
+        window_size_func=_plain(lambda key: sizes[key]),
+    )
+
+
+def evaluation_dataset(
+    source: ImageSource,
+    recipe: Recipe,
+    split: str | None = None,
+    preprocess: bool = True,
+    share: Share = ALONE,
+) -> tf.data.Dataset:
+    """Batches for evaluation: each image of a split once, in order, cropped at its centre.
+
+    Args:
+        split: its name; None for the source's evaluation split.
+        preprocess: whether images are normalised for the recipe's model, or RGB from 0 to 255.
+        share: the process's place among those that evaluate together.
+
+    Returns: a dataset of (images, labels): float32 (batch, H, W, 3) and float32 (batch, classes).
+        On several devices every batch is whole, and weights come third, 0 for what fills it up.
+    """
+    split = split or source.evaluation_split
+    family = preprocessing_of(recipe.model)
+
+    @_plain
+    def prepare(example):
+        image = decode_central_crop(
+            example["image"],
+            recipe.resolution,
+            recipe.crop_fraction or family.crop_fraction,
+            recipe.interpolation or family.interpolation,
+        )
+        if preprocess:
+            image = preprocess_input(image, recipe.model)
+        return image, tf.one_hot(example["label"], len(source.class_names))
+
+    examples = source.split(split)
+    if share.processes > 1:
+        examples = examples.enumerate().filter(
+            _plain(lambda index, _: share.holds(index, recipe.batch_size))
+        )
+        examples = examples.map(_plain(lambda _, example: example))
+    prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    if share.devices > 1:
+        prepared = share.pad(prepared, source.sizes[split], recipe.batch_size)
+    return prepared.batch(share.size(recipe.batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffle(examples, buffer, seed):
+    """Permutes each run of `buffer` examples; `Dataset.shuffle` takes no seed known only later."""
+
+    @_plain
+    def permute(index, chunk):
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(tf.shape(chunk["label"])[0]), tf.random.fold_in(seed, index)
+        )
+        return {name: tf.gather(values, order) for name, values in chunk.items()}
+
+    return examples.batch(buffer).enumerate().map(permute).unbatch()

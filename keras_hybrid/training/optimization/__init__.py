@@ -1,0 +1,1 @@
+"""Optimisers, schedules, moving averages, rates by depth."""

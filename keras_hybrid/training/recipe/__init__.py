@@ -1,0 +1,1 @@
+"""What a recipe is: numbers, and their checks."""

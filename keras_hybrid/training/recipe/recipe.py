@@ -1,0 +1,267 @@
+"""What a recipe is: literal numbers, overridable by name and type."""
+
+import dataclasses
+import difflib
+import runpy
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_hybrid.training.recipe.checks import check_recipe
+
+Numbers = typing.TypeVar("Numbers")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of one training run.
+
+    Attributes:
+        model: a builder's name, of `keras_hybrid.list_models()`.
+        epochs: passes over the training split.
+        batch_size: global batch, over all devices.
+        learning_rate: its peak, at a batch of `reference_batch_size`.
+        resolution: height and width of the images, in pixels.
+        reference_batch_size: the learning rates scale linearly from this global batch to
+            `batch_size`; None leaves them as they are.
+        warmup_epochs: epochs over which the learning rate rises linearly.
+        warmup_steps: the same in optimiser steps, where it is not 0.
+        warmup_learning_rate: where the warm-up starts.
+        final_learning_rate: where the cosine ends.
+        weight_decay: of kernels only: not of biases, norms, layer scales and tokens.
+        label_smoothing: share of a label's mass spread over all classes.
+        clip_norm: largest global norm of the gradient, None for any.
+        ema_momentum: of the weights' moving average, which is then evaluated and saved; None for
+            no average.
+        dropout_rate: before the classifier, None for the model's own.
+        drop_path_rate: of the deepest residual; it ramps up linearly with depth.
+        crop_area: least and greatest share of the image that a random crop covers.
+        crop_aspect: least and greatest width over height of a random crop.
+        flip_probability: of a horizontal flip.
+        randaugment_magnitude: m of RandAugment, from 0 to 10; None for none.
+        randaugment_std: of the normal noise on m.
+        color_jitter: strength of the jitter of brightness, contrast and saturation; as in the
+            published recipes, RandAugment takes its place where there is one.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of CutMix; 0 for none.
+        cutmix_probability: of CutMix in place of mixup, where both are on.
+        erase_probability: of a box of noise.
+        crop_fraction: in evaluation, side of the central crop over the side of the resized image;
+            None for the family's.
+        interpolation: of resizes, "bilinear" or "bicubic"; None for the family's.
+        scales: sizes of the multi-scale sampler, in pixels: each batch has one of them, and a
+            number of images that keeps batch times area at that of `resolution`; () for none.
+        shuffle_buffer: examples among which the next one is drawn.
+        accumulation_steps: batches of `batch_size` / `accumulation_steps` images whose gradients
+            are averaged into one step of the optimiser.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.
+        jit_compile: whether XLA compiles the step; None leaves it to Keras.
+        seed: of weights, data order and augmentation.
+        model_options: more arguments of the builder, such as {"former": False}.
+        initial_weights: what training starts from: a tag of published weights such as "imagenet",
+            a checkpoint's file, or a run's folder; None for random weights. A classifier for
+            another number of classes is replaced by a new one.
+        new_classifier: whether the classifier is new even where the number of classes fits.
+        layer_decay: what the learning rate is multiplied by with each block away from the head;
+            None for one learning rate.
+        frozen_stages: last stage that is not trained, nor those before it; 0 for the stem alone,
+            None for all trained. The statistics of its batch norms stay, too.
+        teacher: a classifier to distil: a name of `keras_hybrid.list_models()` or
+            `keras.applications`, published weights such as "IFormerL/imagenet_distill", a `.keras`
+            file or a run's folder; None for none.
+        teacher_loss: "hard" for cross-entropy with the teacher's class, in which a network with two
+            heads has a head for it, "soft" for the divergence of both distributions.
+        teacher_share: of the teacher's part in the loss, from 0 to 1.
+        teacher_temperature: that divides the logits of teacher and network in the soft loss.
+        teacher_resolution: of the teacher's images; None for the teacher's own, or else the
+            network's.
+        teacher_preprocessing: a family of this package, or a module of `keras.applications` such as
+            "convnext", or "none" for RGB from 0 to 255; None for the teacher's own.
+        teacher_cache: folder for the teacher's logits of the evaluation crop of every image, which
+            then take the place of those of the augmented images; None to ask the teacher at each
+            step.
+    """
+
+    model: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    resolution: int = 224
+    reference_batch_size: int | None = None
+    warmup_epochs: float = 0.0
+    warmup_steps: int = 0
+    warmup_learning_rate: float = 0.0
+    final_learning_rate: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    ema_momentum: float | None = None
+    dropout_rate: float | None = None
+    drop_path_rate: float = 0.0
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_probability: float = 0.5
+    randaugment_magnitude: float | None = None
+    randaugment_std: float = 0.5
+    color_jitter: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    cutmix_probability: float = 0.5
+    erase_probability: float = 0.0
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+    scales: tuple[int, ...] = ()
+    shuffle_buffer: int = 10_000
+    accumulation_steps: int = 1
+    precision: str = "float32"
+    jit_compile: bool | None = None
+    seed: int = 0
+    model_options: dict[str, object] = dataclasses.field(default_factory=dict, hash=False)
+    initial_weights: str | None = None
+    new_classifier: bool = False
+    layer_decay: float | None = None
+    frozen_stages: int | None = None
+    teacher: str | None = None
+    teacher_loss: str = "hard"
+    teacher_share: float = 0.5
+    teacher_temperature: float = 1.0
+    teacher_resolution: int | None = None
+    teacher_preprocessing: str | None = None
+    teacher_cache: str | None = None
+
+    def __post_init__(self):
+        check_recipe(self)
+
+    @property
+    def learning_rate_scale(self) -> float:
+        """What the global batch multiplies the learning rates by."""
+        return self.batch_size / (self.reference_batch_size or self.batch_size)
+
+    @property
+    def step_batch_size(self) -> int:
+        """Images of one training step: a share of the global batch where gradients accumulate."""
+        return self.batch_size // self.accumulation_steps
+
+    @property
+    def scale_batch_sizes(self) -> dict[int, int]:
+        """Images of a batch of each of the `scales`."""
+        pixels = self.batch_size * self.resolution**2
+        return {scale: max(1, round(pixels / scale**2)) for scale in self.scales}
+
+    def describe(self) -> str:
+        """The fields, one a line."""
+        fields = dataclasses.asdict(self)
+        width = max(map(len, fields))
+        return "\n".join(f"{name:<{width}} = {value!r}" for name, value in fields.items())
+
+
+def as_plain(recipe) -> dict:
+    """A recipe's fields as plain types, with tuples as lists: what a JSON file holds."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+
+
+def override(recipe: Numbers, assignments: Sequence[str]) -> Numbers:
+    """The recipe with fields replaced, as the command line gives them.
+
+    Args:
+        recipe: a `Recipe` or another dataclass, where the other fields come from.
+        assignments: "name=value" each; a value is read as its field's type, so "none", "true" and
+            "0.1,1.0" work where the field takes None, a truth value or a pair, and
+            "model_options=num_tokens=3,former=true" where it takes a dictionary.
+
+    Raises:
+        ValueError: for an unknown field, with the nearest known one, or a value of another type.
+    """
+    hints = typing.get_type_hints(type(recipe))
+    changes = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip().lstrip("-")
+        if not equals:
+            raise ValueError(f"An override reads `name=value`. Received: {assignment!r}")
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise ValueError(f"A recipe has no `{name}`.{hint} Received: {assignment!r}")
+        try:
+            changes[name] = _parse(text.strip(), hints[name])
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` takes {_type_name(hints[name])}. Received: {assignment!r}"
+            ) from error
+    return dataclasses.replace(recipe, **changes)
+
+
+def _parse(text, kind):
+    if isinstance(kind, types.UnionType):
+        options = typing.get_args(kind)
+        if type(None) in options and text.lower() == "none":
+            return None
+        (kind,) = (option for option in options if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        parts = [part for part in text.strip("()[]").split(",") if part.strip()]
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(parts)
+        if len(parts) != len(kinds):
+            raise ValueError(text)
+        return tuple(_parse(part.strip(), kind) for part, kind in zip(parts, kinds, strict=True))
+    if typing.get_origin(kind) is dict:
+        pairs = [part.partition("=") for part in text.strip("{}").split(",") if part.strip()]
+        if not all(name.strip() and equals for name, equals, _ in pairs):
+            raise ValueError(text)
+        return {name.strip(): _parse_plain(value.strip()) for name, _, value in pairs}
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return kind(text)
+
+
+def _parse_plain(text):
+    """A value of unknown type: none, a truth value, a number, or else the text itself."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _type_name(kind):
+    return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+
+
+def load_recipe(path, variant: str | None = None, kind: type[Numbers] = Recipe) -> Numbers:
+    """Runs a recipe file and returns its `get_recipe(variant)`.
+
+    Args:
+        path: a Python file with a function `get_recipe`.
+        variant: the paper's name of the model's size; None for the file's default.
+        kind: the dataclass that the recipe is to be of.
+
+    Raises:
+        ValueError: for a missing file, one without `get_recipe` or with a recipe of another kind,
+            or an unknown variant.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"A recipe is a Python file. Received: path={str(path)!r}")
+    get_recipe = runpy.run_path(str(path)).get("get_recipe")
+    if get_recipe is None:
+        raise ValueError(f"A recipe file has a `get_recipe`. Received: path={str(path)!r}")
+    recipe = get_recipe() if variant is None else get_recipe(variant)
+    if not isinstance(recipe, kind):
+        raise ValueError(
+            f"`get_recipe` must return a `{kind.__name__}` here. "
+            f"Received: path={str(path)!r}, which gives a `{type(recipe).__name__}`"
+        )
+    return recipe

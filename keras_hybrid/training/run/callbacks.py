@@ -1,0 +1,157 @@
+"""What a run does between batches and epochs: progress, checkpoints, and a stop on NaN."""
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+from tqdm import tqdm
+
+from keras_hybrid.files import whole_file
+from keras_hybrid.training.run.training_state import save_state
+
+
+class TrainingDivergedError(ArithmeticError):
+    """The loss is no number any more."""
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar for each epoch, with images/s, metrics and the time left; a line when it ends.
+
+    Args:
+        images_per_step: the global batch.
+        epochs: in all.
+        steps: an epoch.
+        stream: where to write.
+    """
+
+    def __init__(self, images_per_step: int, epochs: int, steps: int, stream=sys.stderr):
+        super().__init__()
+        self.images_per_step = images_per_step
+        self.epochs = epochs
+        self.steps = steps
+        self.stream = stream
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+        self._bar = tqdm(
+            total=self.steps * self.images_per_step,
+            desc=f"epoch {epoch + 1}/{self.epochs}",
+            unit=" images",
+            file=self.stream,
+            disable=None,  # on a terminal only
+            leave=False,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.set_postfix(_brief(logs), refresh=False)
+        self._bar.update(self.images_per_step)
+
+    def on_test_begin(self, logs=None):
+        if hasattr(self, "_bar"):
+            self._trained = time.monotonic()
+            self._bar.set_description("evaluating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()
+        seconds = time.monotonic() - self._started
+        training = getattr(self, "_trained", time.monotonic()) - self._started
+        speed = self.steps * self.images_per_step / training
+        metrics = "  ".join(f"{name} {value}" for name, value in _brief(logs).items())
+        left = (self.epochs - epoch - 1) * seconds
+        tqdm.write(
+            f"epoch {epoch + 1}/{self.epochs}  {seconds:.1f} s  {speed:.0f} images/s  {metrics}  "
+            f"left {tqdm.format_interval(left)}",
+            file=self.stream,
+        )
+
+
+def _brief(logs):
+    return {name: f"{value:.4g}" for name, value in (logs or {}).items()}
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run with a clear message when the loss is no finite number.
+
+    Args:
+        state_path: of the last good state, for the message.
+
+    Raises:
+        TrainingDivergedError: at the end of that batch, before anything is saved.
+    """
+
+    def __init__(self, state_path):
+        super().__init__()
+        self.state_path = Path(state_path)
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if math.isfinite(logs["loss"]):
+            return
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()  # JAX keeps the variables away while it trains
+        saved = self.state_path if self.state_path.exists() else "none yet"
+        raise TrainingDivergedError(
+            f"The loss is {logs['loss']} at step {batch + 1} of epoch {self._epoch + 1}, "
+            f"learning rate {float(self.model.optimizer.learning_rate):.3g}. "
+            f"Last good checkpoint: {saved}. Try a lower learning rate, a longer warm-up, "
+            "`clip_norm=1`, or float32."
+        )
+
+
+class Saver(keras.callbacks.Callback):
+    """After each epoch: the state to resume from, the history as CSV, and the best weights.
+
+    Args:
+        folder: of the run.
+        save_best: called with no argument when an epoch is the best so far, in all processes; it
+            writes the model.
+        history: rows of the epochs before this process.
+        monitor: the metric of which the greatest value is the best.
+        writes: whether this process is the one that writes; others only keep the history.
+    """
+
+    def __init__(
+        self,
+        folder,
+        save_best,
+        history: list[dict],
+        monitor: str = "val_accuracy",
+        writes: bool = True,
+    ):
+        super().__init__()
+        self.writes = writes
+        self.folder = Path(folder)
+        self.save_best = save_best
+        self.history = history
+        self.monitor = monitor
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {
+            "epoch": epoch + 1,
+            "seconds": round(time.monotonic() - self._started, 2),
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            **{name: float(value) for name, value in logs.items()},
+        }
+        best = max((old[self.monitor] for old in self.history), default=-math.inf)
+        self.history.append(row)
+        if row[self.monitor] > best:
+            self.save_best()
+        if not self.writes:
+            return
+        save_state(self.folder / "state.npz", self.model, self.history)
+        with (
+            whole_file(self.folder / "history.csv") as path,
+            open(path, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.history)

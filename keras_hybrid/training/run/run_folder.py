@@ -1,0 +1,111 @@
+"""What a run's folder says: whose it is, and what came of it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_hybrid.files import MODEL_FILE, RUN_FILE, STATE_FILE, write_text
+from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.recipe.recipe import Recipe, as_plain
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where its files are.
+        recipe: what it was trained with.
+        data: name of its data set.
+        class_names: a name for each label.
+        history: a row of metrics for each epoch.
+        model: the trained network, with softmax.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: str
+    class_names: tuple[str, ...]
+    history: list[dict]
+    model: keras.Model
+
+
+def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]):
+    """Checks that a folder is this run's, or holds none that has begun.
+
+    Args:
+        folder: of the run.
+        recipe: a dataclass; fields that an older run did not have count as their defaults.
+        facts: what else makes a run what it is, by name.
+        begun: names of files of which one is there when there is something to lose.
+
+    Raises:
+        ValueError: it says what differs.
+    """
+    path = folder / RUN_FILE
+    if not path.exists() or not any((folder / name).exists() for name in begun):
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    defaults = {field.name: field.default for field in dataclasses.fields(recipe)}
+    there = {name: found["recipe"].get(name, defaults[name]) for name in defaults}
+    different = [
+        f"{name}={there[name]!r} there, {value!r} now"
+        for name, value in as_plain(recipe).items()
+        if there[name] != value and there[name] is not dataclasses.MISSING
+    ]
+    different += [
+        f"other {name}"
+        if isinstance(value, list)
+        else f"{name}={found.get(name)!r} there, {value!r} now"
+        for name, value in facts.items()
+        if found.get(name) != value
+    ]
+    if different:
+        raise ValueError(
+            "The folder holds another run: choose another, or remove it. "
+            f"Received: folder={str(folder)!r}, {'; '.join(different)}"
+        )
+
+
+def claim_folder(folder: Path, recipe, facts: dict):
+    """Writes whose the folder is."""
+    described = {"recipe": as_plain(recipe), **facts}
+    write_text(folder / RUN_FILE, json.dumps(described, indent=1) + "\n")
+
+
+def data_facts(source: ImageSource) -> dict:
+    """What a run's folder says of its data."""
+    return {"data": source.name, "class_names": list(source.class_names)}
+
+
+def load_run(folder) -> Run:
+    """Reads a finished run.
+
+    Raises:
+        ValueError: when the folder holds none.
+    """
+    folder = Path(folder)
+    if not (folder / MODEL_FILE).exists():
+        raise ValueError(
+            f"A finished run's folder holds `{MODEL_FILE}`; `recipes/train.py` makes one. "
+            f"Received: folder={str(folder)!r}"
+        )
+    described = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in described["recipe"].items()
+    }
+    with np.load(folder / STATE_FILE, allow_pickle=False) as arrays:
+        history = json.loads(str(arrays["history"]))
+    return Run(
+        folder,
+        Recipe(**fields),
+        described["data"],
+        tuple(described["class_names"]),
+        history,
+        keras.models.load_model(folder / MODEL_FILE),
+    )

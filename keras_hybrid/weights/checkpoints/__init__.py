@@ -1,0 +1,1 @@
+"""Checkpoints into models and back: files, key maps, layouts of tensors."""

@@ -1,0 +1,275 @@
+"""Loads a published checkpoint into a model: strict both ways, all or nothing."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_hybrid.weights.checkpoints.checkpoint_files import (
+    as_float32,
+    is_keras_file,
+    read_keras,
+    read_published,
+)
+from keras_hybrid.weights.checkpoints.heads import (
+    CLASSIFIERS,
+    HEAD_LAYERS,
+    merge_layer_heads,
+    merge_published_heads,
+)
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
+from keras_hybrid.weights.checkpoints.layouts import Parameter, parameters
+from keras_hybrid.weights.families import iformer, mobile_former, mobilevit
+from keras_hybrid.weights.family import family_of
+
+KEY_MAPS = (
+    mobile_former.AUTHORS,
+    mobilevit.TIMM,
+    mobilevit.HUGGING_FACE,
+    iformer.AUTHORS,
+    iformer.TIMM,
+)
+# PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
+IGNORED_SUFFIX = ".num_batches_tracked"
+LISTED = 8  # so many names an error message shows before it abbreviates
+_IFORMER_HEADS = ("head", "head_distillation")
+_ALL_HEAD_LAYERS = {layer for layers in HEAD_LAYERS.values() for layer in layers}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One variable of a model, and where its value is.
+
+    Attributes:
+        layer: name of the variable's layer.
+        key: of its value in the source.
+        variable: the Keras variable.
+        shape: of that value.
+        to_keras: that value -> the variable's.
+    """
+
+    layer: str
+    key: str
+    variable: keras.Variable
+    shape: tuple[int, ...]
+    to_keras: Callable[[np.ndarray], np.ndarray]
+
+
+def load_checkpoint(
+    model: keras.Model,
+    source: Mapping[str, object] | str | os.PathLike,
+    *,
+    allow_fresh_head: bool = False,
+    prefer_ema: bool = True,
+) -> keras.Model:
+    """Loads a published state dict, or a file, into a model of the same architecture.
+
+    The naming (authors', timm's, Hugging Face's) is recognised from the keys. Nothing is assigned
+    unless everything fits. An iFormer checkpoint with a distillation head loads into a model
+    without one with both heads merged into one, as the authors do for inference.
+
+    Args:
+        model: a model of this package, with the checkpoint's options (classes, distillation, ...).
+        source: published names -> arrays or PyTorch tensors, in PyTorch's layout; or the path of a
+            `.safetensors`, `.pth`, `.pt`, `.bin` (PyTorch pickles, read safely), `.weights.h5` or
+            `.keras` file. `weights/checkpoints/checkpoint_files.py` says what may be in them.
+        allow_fresh_head: whether head layers may stay as they are where the checkpoint has no
+            head or one for another number of classes, and whether a head may be left out that the
+            model does not have. A warning says which layers stayed.
+        prefer_ema: of a file with both, the moving average's weights or the last step's.
+
+    Returns: `model`.
+
+    Raises:
+        ValueError: for a file that cannot be read, a naming that is not recognised, another
+            family or variant, keys that are missing or unused, wrong shapes, and values that are
+            not finite. It names them.
+        ImportError: for a PyTorch pickle without PyTorch.
+    """
+    origin = ""
+    keras_layers = None
+    if isinstance(source, str | os.PathLike):
+        origin = f" of the file {os.fspath(source)}"
+        if is_keras_file(source):
+            keras_layers = read_keras(source)
+        else:
+            source = read_published(source, prefer_ema)
+    elif not isinstance(source, Mapping):
+        raise ValueError(
+            "`source` must map published names to arrays, or be a path. "
+            f"Received: source of class {type(source).__name__}"
+        )
+    if keras_layers is not None:
+        description = f"The Keras checkpoint{origin}"
+        slots, source, head_keys = _keras_slots(model, keras_layers)
+    else:
+        key_map = recognise(source, origin)
+        description = f"The checkpoint{origin} ({key_map.family}, {key_map.naming} names)"
+        slots, source, head_keys = _published_slots(model, key_map, source)
+    values, fresh = _match(model, slots, source, head_keys, description, allow_fresh_head)
+    bad = [slot.variable.path for slot, value in values if not np.isfinite(value).all()]
+    if bad:
+        raise ValueError(
+            f"{description} holds values that are not finite. Received: {_abbreviated(bad)}"
+        )
+    for slot, value in values:
+        slot.variable.assign(value)
+    if fresh:
+        warnings.warn(
+            f"{description} has no head that fits `{model.name}`: the layers "
+            f"{_abbreviated(fresh)} keep their initial values and need training.",
+            stacklevel=2,
+        )
+    return model
+
+
+def _published_slots(model, key_map, source):
+    """Slots, the source to fill them from, and which of its keys are a head's."""
+    layer_names = [layer.name for layer in model.layers]
+    modules = key_map.locate([*layer_names, *HEAD_LAYERS[key_map.family]])
+    if key_map.family == "iformer" and "head_fc" in layer_names:
+        heads = [modules[f"{head}_fc"].name.removesuffix(".l") for head in _IFORMER_HEADS]
+        if f"{_IFORMER_HEADS[1]}_fc" not in layer_names:
+            source = merge_published_heads(source, *heads)
+    prefixes = tuple(f"{modules[layer].name}." for layer in HEAD_LAYERS[key_map.family])
+    head_keys = {key for key in source if key.startswith(prefixes)}
+    slots = []
+    for layer, key, module, parameter in published_parameters(model, key_map):
+        first, *rest = parameter.shape or (1,)
+        shape = (first * module.parts, *rest) if parameter.shape else ()
+        slots.append(_Slot(layer, key, parameter.variable, shape, _to_keras(module, parameter)))
+    return slots, source, head_keys
+
+
+def _to_keras(module, parameter):
+    if module.parts == 1:
+        return parameter.to_keras
+    return lambda array: parameter.to_keras(np.split(array, module.parts)[module.part])
+
+
+def _keras_slots(model, layers):
+    """The same for variables by layer name, from a file that Keras wrote."""
+    family = family_of(model)
+    model_layers = {layer.name: layer for layer in model.layers if layer.weights}
+    if family == "iformer" and f"{_IFORMER_HEADS[1]}_fc" not in model_layers:
+        layers = merge_layer_heads(layers)
+    source = {
+        f"{name}/{index}": array
+        for name, arrays in layers.items()
+        for index, array in enumerate(arrays)
+    }
+    head_keys = {key for key in source if key.rpartition("/")[0] in HEAD_LAYERS[family]}
+    slots = []
+    for name, layer in model_layers.items():
+        slots += [
+            _Slot(name, f"{name}/{index}", variable, tuple(variable.shape), np.asarray)
+            for index, variable in enumerate(layer.weights)
+        ]
+    return slots, source, head_keys
+
+
+def _match(model, slots, source, head_keys, description, allow_fresh_head):
+    """(slot, value) for every variable to load, and the names of head layers to leave as they are.
+
+    Raises:
+        ValueError: when the two do not fit.
+    """
+    layer_of = {slot.key: slot.layer for slot in slots}
+    given = {key for key in source if not key.endswith(IGNORED_SUFFIX)}
+    missing = [key for key in layer_of if key not in given]
+    unused = [key for key in source if key in given and key not in layer_of]
+    misfits = {
+        slot.key: f"{slot.key} is {tuple(source[slot.key].shape)}, the model needs {slot.shape}"
+        for slot in slots
+        if slot.key in given and tuple(source[slot.key].shape) != slot.shape
+    }
+    in_head = {key for key, layer in layer_of.items() if layer in _ALL_HEAD_LAYERS} | head_keys
+    fresh = []
+    if allow_fresh_head:
+        fresh = [
+            layer
+            for layer in dict.fromkeys(layer_of[key] for key in layer_of if key in in_head)
+            if all(slot.key in missing for slot in slots if slot.layer == layer)
+            or (layer in CLASSIFIERS and any(layer_of[key] == layer for key in misfits))
+        ]
+        slots = [slot for slot in slots if slot.layer not in fresh]
+        missing = [key for key in missing if layer_of[key] not in fresh]
+        misfits = {key: text for key, text in misfits.items() if layer_of[key] not in fresh}
+        if left_out := [key for key in unused if key in head_keys]:
+            unused = [key for key in unused if key not in head_keys]
+            logging.info("%s: its head (%d arrays) is left out.", description, len(left_out))
+    problems = []
+    if missing:
+        problems.append(f"missing from the checkpoint: {_abbreviated(missing)}")
+    if unused:
+        problems.append(f"not used by the model: {_abbreviated(unused)}")
+    if misfits:
+        problems.append(f"of another shape: {_abbreviated(list(misfits.values()))}")
+    if problems:
+        hint = ""
+        if not allow_fresh_head and in_head.issuperset([*missing, *unused, *misfits]):
+            hint = " Only the head differs: `allow_fresh_head=True` loads the rest."
+        raise ValueError(
+            f"{description} does not fit the model `{model.name}`.{hint} "
+            f"Received: keys {'; keys '.join(problems)}"
+        )
+    values = [(slot, slot.to_keras(as_float32(source[slot.key], slot.key))) for slot in slots]
+    return values, fresh
+
+
+def recognise(keys, origin: str = "") -> KeyMap:
+    """The naming that a checkpoint's keys follow.
+
+    Args:
+        keys: of the checkpoint.
+        origin: " of the file ...", for the message.
+
+    Raises:
+        ValueError: when they follow none that is known.
+    """
+    for key_map in KEY_MAPS:
+        if key_map.recognises(keys):
+            return key_map
+    known = ", ".join(f"{key_map.family} ({key_map.naming})" for key_map in KEY_MAPS)
+    raise ValueError(
+        f"The keys{origin} are none of the published namings: {known}. "
+        f"Received: keys {_abbreviated(list(keys))}"
+    )
+
+
+def published_parameters(
+    model: keras.Model, key_map: KeyMap
+) -> list[tuple[str, str, Module, Parameter]]:
+    """Every parameter of a model: its layer's name, its published key, the module, the parameter.
+
+    Raises:
+        ValueError: when the model is of another family than the key map.
+    """
+    modules = key_map.locate([layer.name for layer in model.layers])
+    plan = []
+    strangers = []
+    for layer in model.layers:
+        layer_parameters = parameters(layer)
+        if not layer_parameters:
+            continue
+        if layer.name not in modules:
+            strangers.append(layer.name)
+            continue
+        module = modules[layer.name]
+        plan += [(layer.name, f"{module.name}.{p.suffix}", module, p) for p in layer_parameters]
+    if strangers:
+        raise ValueError(
+            f"A {key_map.family} checkpoint with {key_map.naming} names has no place for layers "
+            f"of the model `{model.name}`. Received: layers {_abbreviated(strangers)}"
+        )
+    return plan
+
+
+def _abbreviated(names):
+    shown = ", ".join(map(str, names[:LISTED]))
+    more = len(names) - LISTED
+    return f"{shown} and {more} more" if more > 0 else shown

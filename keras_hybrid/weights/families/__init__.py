@@ -1,0 +1,1 @@
+"""What each family's checkpoints look like."""

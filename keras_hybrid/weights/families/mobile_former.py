@@ -1,0 +1,103 @@
+"""Key map of the authors' Mobile-Former checkpoints."""
+
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, split_block, with_norms
+
+_OUTSIDE_BLOCKS = {
+    "tokens": "tokens",
+    "stem_conv": "stem.0",
+    "stem_norm": "stem.1",
+    "head_conv": "classifier.conv.1",
+    "head_conv_norm": "classifier.conv.2",
+    "head_fc1": "classifier.fc.0",
+    "head_fc1_norm": "classifier.fc.1",
+    "head_fc2": "classifier.classifier.1",
+}
+
+_MOBILE_TO_FORMER = {
+    "mobile_to_former_query": "local_global.q",
+    "mobile_to_former_mix": "local_global.mlp",
+    "mobile_to_former_gate": "local_global.alpha.0",
+    "mobile_to_former_projection": "local_global.proj",
+    "mobile_to_former_norm": "local_global.layer_norm",
+}
+
+_BNECK_LITE = {
+    "depthwise": "conv.0",
+    "depthwise_norm": "conv.1",
+    "project": "conv.4",
+    "project_norm": "conv.5",
+}
+
+_BLOCK = {
+    **_MOBILE_TO_FORMER,
+    "former_query": "global_block.q",
+    "former_mix_expand": "global_block.token_mlp.0",
+    "former_mix_reduce": "global_block.token_mlp.2",
+    "former_projection": "global_block.channel_mlp",
+    "former_norm": "global_block.layer_norm",
+    "former_ffn_expand": "global_block.ffn.0",
+    "former_ffn_reduce": "global_block.ffn.2",
+    "former_ffn_norm": "global_block.ffn_norm",
+    "former_to_mobile_key": "global_local.k",
+    "former_to_mobile_value": "global_local.proj",
+    "former_to_mobile_mix": "global_local.mlp",
+    "mobile_relu1_theta1": "hyper1.hyper.0",
+    "mobile_relu1_theta2": "hyper1.hyper.2",
+}
+
+_STRIDE_1 = {
+    "mobile_relu2_theta1": "hyper2.hyper.0",
+    "mobile_relu2_theta2": "hyper2.hyper.2",
+    **with_norms(
+        {"mobile_expand": "conv1", "mobile_depthwise": "conv2", "mobile_project": "conv3"},
+        ".0",
+        ".1",
+    ),
+}
+
+_STRIDE_2 = {
+    "mobile_relu2_theta1": "hyper3.hyper.0",
+    "mobile_relu2_theta2": "hyper3.hyper.2",
+    **with_norms(
+        {
+            "mobile_depthwise1": "conv1",
+            "mobile_project1": "conv2",
+            "mobile_depthwise2": "conv3",
+            "mobile_project2": "conv4",
+        },
+        ".0",
+        ".1",
+    ),
+}
+
+
+def _locate(layer_names):
+    blocks = {}
+    for name in layer_names:
+        if place := split_block(name):
+            blocks.setdefault(place[:2], []).append(place[2])
+    modules = {
+        name: Module(_OUTSIDE_BLOCKS[name]) for name in layer_names if name in _OUTSIDE_BLOCKS
+    }
+    modules |= {
+        name: Module(_MOBILE_TO_FORMER[name.removeprefix("final_")])
+        for name in layer_names
+        if name.removeprefix("final_") in _MOBILE_TO_FORMER
+    }
+    for index, (stage, block) in enumerate(sorted(blocks)):
+        layers = blocks[stage, block]
+        if "mobile_depthwise1" in layers:
+            table = _BLOCK | _STRIDE_2
+        elif "mobile_depthwise" in layers:
+            table = _BLOCK | _STRIDE_1
+        else:
+            table = _BNECK_LITE
+        modules |= {
+            f"stage{stage}_block{block}_{layer}": Module(f"features.{index}.{table[layer]}")
+            for layer in layers
+            if layer in table
+        }
+    return modules
+
+
+AUTHORS = KeyMap("mobile_former", "authors", r"^features\.\d+\.(conv1|conv)\.0\.weight$", _locate)

@@ -1,0 +1,133 @@
+"""Key maps of the published MobileViT checkpoints: timm's and Hugging Face's names."""
+
+import re
+
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, split_block, with_norms
+
+_TRANSFORMER_LAYER = re.compile(r"transformer(\d+)_(.+)")
+
+_TIMM_OUTSIDE_BLOCKS = {
+    "stem_conv": "stem.conv",
+    "stem_norm": "stem.bn",
+    "head_conv": "final_conv.conv",
+    "head_norm": "final_conv.bn",
+    "head_fc": "head.fc",
+}
+_TIMM_MV2 = with_norms(
+    {"expand": "conv1_1x1", "depthwise": "conv2_kxk", "project": "conv3_1x1"}, ".conv", ".bn"
+)
+_TIMM_MOBILEVIT = {
+    "local_conv": "conv_kxk.conv",
+    "local_norm": "conv_kxk.bn",
+    "local_project": "conv_1x1",
+    "transformer_norm": "norm",
+    "project": "conv_proj.conv",
+    "project_norm": "conv_proj.bn",
+    "fusion_conv": "conv_fusion.conv",
+    "fusion_norm": "conv_fusion.bn",
+}
+_TIMM_TRANSFORMER = {
+    "attention_norm": Module("norm1"),
+    "attention_query": Module("attn.qkv", 0, 3),
+    "attention_key": Module("attn.qkv", 1, 3),
+    "attention_value": Module("attn.qkv", 2, 3),
+    "attention_project": Module("attn.proj"),
+    "mlp_norm": Module("norm2"),
+    "mlp_expand": Module("mlp.fc1"),
+    "mlp_reduce": Module("mlp.fc2"),
+}
+
+_HUGGING_FACE_OUTSIDE_BLOCKS = {
+    "stem_conv": "mobilevit.conv_stem.convolution",
+    "stem_norm": "mobilevit.conv_stem.normalization",
+    "head_conv": "mobilevit.conv_1x1_exp.convolution",
+    "head_norm": "mobilevit.conv_1x1_exp.normalization",
+    "head_fc": "classifier",
+}
+_HUGGING_FACE_MV2 = with_norms(
+    {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"},
+    ".convolution",
+    ".normalization",
+)
+_HUGGING_FACE_MOBILEVIT = {
+    "local_conv": "conv_kxk.convolution",
+    "local_norm": "conv_kxk.normalization",
+    "local_project": "conv_1x1.convolution",
+    "transformer_norm": "layernorm",
+    "project": "conv_projection.convolution",
+    "project_norm": "conv_projection.normalization",
+    "fusion_conv": "fusion.convolution",
+    "fusion_norm": "fusion.normalization",
+}
+_HUGGING_FACE_TRANSFORMER = {
+    "attention_norm": Module("layernorm_before"),
+    "attention_query": Module("attention.attention.query"),
+    "attention_key": Module("attention.attention.key"),
+    "attention_value": Module("attention.attention.value"),
+    "attention_project": Module("attention.output.dense"),
+    "mlp_norm": Module("layernorm_after"),
+    "mlp_expand": Module("intermediate.dense"),
+    "mlp_reduce": Module("output.dense"),
+}
+
+
+def _locator(outside_blocks, mv2, mobilevit, transformer, mv2_module, mobilevit_module, layer):
+    """A `locate` from tables, and from functions that name the modules of blocks and layers."""
+
+    def locate(layer_names):
+        modules = {
+            name: Module(outside_blocks[name]) for name in layer_names if name in outside_blocks
+        }
+        hybrid = {name.removesuffix("_unfold") for name in layer_names if name.endswith("_unfold")}
+        for name in layer_names:
+            if not (place := split_block(name)):
+                continue
+            stage, block, rest = place
+            if f"stage{stage}_block{block}" not in hybrid:
+                if rest in mv2:
+                    modules[name] = Module(f"{mv2_module(stage, block)}.{mv2[rest]}")
+            elif rest in mobilevit:
+                modules[name] = Module(f"{mobilevit_module(stage)}.{mobilevit[rest]}")
+            elif (match := _TRANSFORMER_LAYER.fullmatch(rest)) and match[2] in transformer:
+                inside = transformer[match[2]]
+                prefix = f"{mobilevit_module(stage)}.{layer(int(match[1]))}"
+                modules[name] = Module(f"{prefix}.{inside.name}", inside.part, inside.parts)
+        return modules
+
+    return locate
+
+
+def _hugging_face_mv2_module(stage, block):
+    layer = f"mobilevit.encoder.layer.{stage - 1}"
+    return f"{layer}.downsampling_layer" if stage > 2 else f"{layer}.layer.{block}"
+
+
+TIMM = KeyMap(
+    "mobilevit",
+    "timm",
+    r"^stages\.\d+\.\d+\.conv_kxk\.conv\.weight$",
+    _locator(
+        _TIMM_OUTSIDE_BLOCKS,
+        _TIMM_MV2,
+        _TIMM_MOBILEVIT,
+        _TIMM_TRANSFORMER,
+        mv2_module=lambda stage, block: f"stages.{stage - 1}.{block}",
+        mobilevit_module=lambda stage: f"stages.{stage - 1}.1",
+        layer=lambda index: f"transformer.{index}",
+    ),
+)
+
+HUGGING_FACE = KeyMap(
+    "mobilevit",
+    "hugging_face",
+    r"^mobilevit\.",
+    _locator(
+        _HUGGING_FACE_OUTSIDE_BLOCKS,
+        _HUGGING_FACE_MV2,
+        _HUGGING_FACE_MOBILEVIT,
+        _HUGGING_FACE_TRANSFORMER,
+        mv2_module=_hugging_face_mv2_module,
+        mobilevit_module=lambda stage: f"mobilevit.encoder.layer.{stage - 1}",
+        layer=lambda index: f"transformer.layer.{index}",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Published weights by name: homes, download, cache."""

@@ -1,0 +1,120 @@
+"""Published weights by name: downloaded once, converted once, loaded from then on."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+from absl import logging
+from filelock import FileLock
+
+from keras_hybrid.version import __version__
+from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
+from keras_hybrid.weights.presets import Preset
+from keras_hybrid.weights.pretrained.download import (
+    DownloadError,
+    fetch,
+    record_path,
+    recorded_checksum,
+    sha256,
+    write_record,
+)
+
+
+def cache_folder(preset: Preset) -> Path:
+    """Where a preset's files are kept: in Keras' cache, `KERAS_HOME` or ~/.keras.
+
+    A file that was fetched by hand goes there too, under its home's name.
+    """
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return home / "models" / "keras_hybrid" / preset.model / preset.tag
+
+
+def load_pretrained(model: keras.Model, preset: Preset, build: Callable[[], keras.Model]):
+    """Loads a preset into a model, and remembers the preset as `model.preset`.
+
+    The first call downloads and verifies the file and converts it to `.weights.h5` beside it;
+    later calls, of any process, load that and make no request. A model without head gets the
+    trunk; one with another number of classes keeps its fresh classifier, with a warning.
+
+    Args:
+        model: a model of the preset's builder.
+        preset: the published weights.
+        build: returns the published network, with the heads that the preset's file has.
+
+    Raises:
+        ValueError: when the model's options change the published layers, or the file is refused;
+            a file that was downloaded for this call is deleted then.
+        DownloadError: when the file cannot be had, or written.
+        ImportError: for a PyTorch pickle without PyTorch.
+    """
+    converted = converted_file(preset, build)
+    try:
+        load_checkpoint(model, converted, allow_fresh_head=True)
+    except ValueError as error:
+        raise ValueError(
+            f"The published weights {preset.name} do not fit `{model.name}`: options that change "
+            "the published layers need `weights=None`, or weights of their own. "
+            f"{error}"
+        ) from error
+    model.preset = preset
+
+
+def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
+    """The `.weights.h5` of a preset, downloaded and converted where it is not there yet.
+
+    Args and Raises: as for `load_pretrained`.
+    """
+    folder = cache_folder(preset)
+    converted = folder / f"{preset.tag}.keras_hybrid-{__version__}.weights.h5"
+    if _is_whole(converted):  # without the lock, for a cache that one may only read
+        return converted
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"The cache folder {folder} cannot be made ({error.strerror}). Choose another place "
+            "for Keras' cache with KERAS_HOME."
+        ) from error
+    with FileLock(folder / ".lock"):
+        if _is_whole(converted):
+            return converted
+        if converted.exists():
+            logging.warning("%s is damaged and is converted anew.", converted)
+            _delete(converted)
+        source, is_new = fetch(preset.homes, folder)
+        reference = build()
+        try:
+            load_checkpoint(reference, source)
+        except ValueError:
+            if is_new:
+                _delete(source)
+            raise
+        _save(reference, converted, source)
+    return converted
+
+
+def _is_whole(path):
+    return path.exists() and recorded_checksum(path) == sha256(path)
+
+
+def _save(model, converted, source):
+    """Saves under a temporary name first, so that the file appears whole or not at all."""
+    temporary = converted.with_name(f".{converted.name.removesuffix('.weights.h5')}.tmp.weights.h5")
+    try:
+        model.save_weights(temporary)
+        os.replace(temporary, converted)
+        write_record(converted, f"converted from {source.name}")
+    except OSError as error:
+        _delete(converted)
+        raise DownloadError(
+            f"The converted weights {converted} cannot be written ({error}). Make room, or choose "
+            "another place for Keras' cache with KERAS_HOME."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _delete(path):
+    path.unlink(missing_ok=True)
+    record_path(path).unlink(missing_ok=True)

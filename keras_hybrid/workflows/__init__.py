@@ -1,0 +1,1 @@
+"""What needs training, quantisation and export together."""

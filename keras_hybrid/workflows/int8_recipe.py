@@ -1,0 +1,97 @@
+"""What a recipe of quantisation-aware training is: few numbers, the rest is the float run's."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from keras_hybrid.quantization.ranges.calibration import KERNEL_RANGES, METHODS
+from keras_hybrid.quantization.rules import PROFILES
+from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
+from keras_hybrid.training.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class QuantizedRecipe:
+    """The numbers of quantisation-aware training; all others are the float run's.
+
+    Attributes:
+        profile: of `keras_hybrid.quantize`.
+        keep_float: names of layers that stay float.
+        batch_norm: of `keras_hybrid.quantize`: "folded", or "frozen" to train its scale and offset.
+        epochs: passes over the training split; 0 for post-training quantisation alone.
+        learning_rate: its peak, at the float run's reference batch size.
+        final_learning_rate: where the cosine ends.
+        warmup_epochs: over which it rises.
+        weight_decay: of kernels.
+        label_smoothing: None for the float run's.
+        freeze_after: share of the steps after which the activations' ranges stay as they are.
+        calibration_images: of the training split, preprocessed as for evaluation.
+        calibration_method: of `keras_hybrid.calibrate`.
+        calibration_weights: likewise.
+    """
+
+    profile: str = "int8"
+    keep_float: tuple[str, ...] = ()
+    batch_norm: str = "folded"
+    epochs: int = 3
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-6
+    warmup_epochs: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float | None = None
+    freeze_after: float = 0.5
+    calibration_images: int = 512
+    calibration_method: str = "min_max"
+    calibration_weights: str = "max"
+
+    def __post_init__(self):
+        for name, good, expected in (
+            ("profile", self.profile in PROFILES, f"one of {PROFILES}"),
+            ("batch_norm", self.batch_norm in BATCH_NORMS, f"one of {BATCH_NORMS}"),
+            ("calibration_method", self.calibration_method in METHODS, f"one of {METHODS}"),
+            (
+                "calibration_weights",
+                self.calibration_weights in KERNEL_RANGES,
+                f"one of {KERNEL_RANGES}",
+            ),
+            ("epochs", self.epochs >= 0, "0 or more"),
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("final_learning_rate", self.final_learning_rate >= 0, "0 or more"),
+            ("warmup_epochs", self.warmup_epochs >= 0, "0 or more"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("calibration_images", self.calibration_images >= 1, "at least 1"),
+            ("freeze_after", 0 <= self.freeze_after <= 1, "in [0, 1]"),
+        ):
+            if not good:
+                raise ValueError(
+                    f"`{name}` must be {expected}. Received: {name}={getattr(self, name)!r}"
+                )
+
+    def training_recipe(self, trained: Recipe) -> Recipe:
+        """The recipe to train on with: that of the float run, with these numbers.
+
+        Augmentation, batch and resolution stay; what made the float weights is left out.
+        """
+        smoothing = self.label_smoothing
+        return dataclasses.replace(
+            trained,
+            epochs=max(self.epochs, 1),
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            warmup_epochs=self.warmup_epochs,
+            warmup_steps=0,
+            weight_decay=self.weight_decay,
+            label_smoothing=trained.label_smoothing if smoothing is None else smoothing,
+            drop_path_rate=0.0,
+            ema_momentum=None,
+            initial_weights=None,
+            new_classifier=False,
+            layer_decay=None,
+            frozen_stages=None,
+            teacher=None,
+            teacher_resolution=None,
+            teacher_preprocessing=None,
+            teacher_cache=None,
+            scales=(),
+            precision="float32",
+            jit_compile=False,
+        )

@@ -1,0 +1,159 @@
+"""Float, post-training and trained int8 side by side: what was lost, what was won, and where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_hybrid.export.convert import export_tflite
+from keras_hybrid.export.inspect import Inspection, inspect_tflite
+from keras_hybrid.export.interleaved import Timing, time_interleaved
+from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.files import write_text
+from keras_hybrid.quantization.report import (
+    LayerError,
+    float_layers,
+    layer_errors,
+    warn_outside_ranges,
+)
+from keras_hybrid.training.data.pipeline import evaluation_dataset
+from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.run.run_folder import Run
+from keras_hybrid.workflows.int8_run import QuantizedRun
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file.
+
+    Attributes:
+        name: "float", "post-training" or "trained".
+        path: of the `.tflite`.
+        accuracy: of the file, on all test images.
+        agreement: share of them of the same class as the Keras model behind it.
+        inspection: of the file.
+        timing: among the others, in turns, on one thread of this machine.
+    """
+
+    name: str
+    path: Path
+    accuracy: float
+    agreement: float
+    inspection: Inspection
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class QuantizedReport:
+    """What `quantized_report` found.
+
+    Attributes:
+        path: of the report.
+        rows: of the files.
+        errors: of the layers of the last int8 model, worst first.
+        float_layers: names of layers left in float, and why.
+    """
+
+    path: Path
+    rows: tuple[Row, ...]
+    errors: tuple[LayerError, ...]
+    float_layers: dict[str, str]
+
+    def table(self) -> str:
+        """The rows as a Markdown table."""
+        first = self.rows[0]
+        lines = [
+            "| model | accuracy | same class as Keras | MB | of float | ms | of float "
+            "| partitions |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for row in self.rows:
+            size = row.inspection.size_bytes
+            lines.append(
+                f"| {row.name} | {row.accuracy:.2%} | {row.agreement:.2%} | {size / 1e6:.2f} "
+                f"| {size / first.inspection.size_bytes:.2f} | {row.timing.median_ms:.3f} "
+                f"| {row.timing.ratio:.2f} | {row.inspection.partitions} |"
+            )
+        return "\n".join(lines)
+
+
+def quantized_report(
+    run: Run, quantized: QuantizedRun, source: ImageSource, worst: int = 15
+) -> QuantizedReport:
+    """Converts, evaluates and times a float run and its int8 models.
+
+    Args:
+        run: in float.
+        quantized: made of it.
+        source: of the test images.
+        worst: how many layers the written report lists.
+
+    Returns: the report; `report.md` in the quantised run's folder says the same.
+    """
+    folder, profile = quantized.folder, quantized.recipe.profile
+    batches = list(evaluation_dataset(source, run.recipe, source.evaluation_split))
+    images = np.concatenate([np.asarray(batch) for batch, _ in batches])
+    labels = np.concatenate([np.asarray(label) for _, label in batches]).argmax(-1)
+    models = [("float", run.model, "float32"), ("post-training", quantized.post_training, profile)]
+    if quantized.trained is not None:
+        models.append(("trained", quantized.trained, profile))
+    files = [
+        export_tflite(model, folder / f"{name.replace('-', '_')}.tflite", precision=precision)
+        for name, model, precision in models
+    ]
+    timings = time_interleaved(files)
+    rows = []
+    for (name, model, _), path, timing in zip(models, files, timings, strict=True):
+        (scores,) = run_tflite(path, images).values()
+        classes = model.predict(images, verbose=0).argmax(-1)
+        rows.append(
+            Row(
+                name,
+                path,
+                float(np.mean(scores.argmax(-1) == labels)),
+                float(np.mean(scores.argmax(-1) == classes)),
+                inspect_tflite(path),
+                timing,
+            )
+        )
+    last = models[-1][1]
+    warn_outside_ranges(last, images)
+    report = QuantizedReport(
+        folder / "report.md",
+        tuple(rows),
+        tuple(layer_errors(last, images[:64])),
+        float_layers(last),
+    )
+    write_text(report.path, _text(run, quantized, report, worst))
+    return report
+
+
+def _text(run, quantized, report, worst):
+    offenders = report.rows[-1].inspection.integer_offenders
+    layers = "\n".join(
+        f"| {error.name} | {error.signal_to_noise:.1f} | {error.own:.1f} "
+        f"| {error.low:.4g} to {error.high:.4g} |"
+        for error in report.errors[:worst]
+    )
+    floats = "\n".join(f"- `{name}`: {why}" for name, why in report.float_layers.items())
+    return f"""# {run.recipe.model} in {quantized.recipe.profile}
+
+{report.table()}
+
+Accuracy is the file's on all test images; latency is of one thread of this machine, in turns.
+
+## Layers that int8 hurts most
+
+Signal to noise in decibels against the same model without rounding: with all roundings before it,
+and with its own alone. `keep_float=NAME` leaves a layer in float.
+
+| layer | all | own | range |
+| --- | --- | --- | --- |
+{layers}
+
+## Left in float
+
+{floats or "Nothing."}
+
+{f"Tensors in float: {len(offenders)}." if offenders else "The file has no tensor in float."}
+"""
