@@ -5,8 +5,9 @@ import re
 import keras
 import numpy as np
 import pytest
-from keras_hybrid.graph import calls
 from published import GOLDEN_MODELS, golden, golden_images, golden_model
+
+from keras_hybrid.keras_private import calls
 
 LOGIT_BAR = 5e-5  # of the golden logits' standard deviation
 TAP_BAR = 2e-4  # of a tap's standard deviation; values are single floats, not averages
