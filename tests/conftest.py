@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "goldens")]  # harness, published, fill
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "goldens")]  # harness, fill
 IN_CI = os.environ.get("KERAS_HYBRID_CI") == "1"
 
 
@@ -50,6 +50,16 @@ def fresh_process():
     process = FreshProcess()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """Runs programs of the project, each in a process of its own: `programs("recipes/qat.py")`."""
+    from programs import Programs
+
+    runner = Programs()
+    yield runner
+    runner.close()
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 """tflite/benchmark_int8.py as a user runs it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 
 @pytest.fixture
-def run(root, require):
+def run(programs, require):
     require(module="tensorflow_model_optimization")
     require(module="ai_edge_litert")
 
-    def run(*arguments):
-        program = root / "tflite" / "benchmark_int8.py"
-        command = [sys.executable, program, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=900)
+    def run(*arguments, **options):
+        return programs("tflite/benchmark_int8.py", *arguments, **options)
 
     return run
 
@@ -49,6 +45,6 @@ def test_rows_are_printed_stored_and_judged(run, tmp_path):
 
 
 def test_bad_input_is_explained(run, tmp_path):
-    done = run(f"--folder={tmp_path}", "--models=IFormerX")
+    done = run(f"--folder={tmp_path}", "--models=IFormerX", fresh=True)
     assert done.returncode == 1
     assert "Did you mean" in done.stderr and "Traceback" not in done.stderr

@@ -2,22 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def program(root):
-    def run(name, *arguments):
-        return subprocess.run(
-            [sys.executable, root / "tflite" / name, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+def program(programs):
+    def run(name, *arguments, **options):
+        return programs(f"tflite/{name}", *arguments, **options)
 
     return run
 
@@ -31,6 +24,7 @@ def test_convert_then_verify(program, classifier, tmp_path):
         f"--model={keras_file}",
         f"--output={tflite}",
         f"--labels={tmp_path / 'labels.txt'}",
+        fresh=True,
     )
     assert done.returncode == 0, done.stderr
     assert "CONV_2D" in done.stdout and "partitions: 1" in done.stdout
@@ -41,7 +35,7 @@ def test_convert_then_verify(program, classifier, tmp_path):
     images = np.random.default_rng(0).normal(size=(5, 16, 16, 3)).astype("float32")
     np.save(tmp_path / "images.npy", images)
     arguments = (tflite, f"--data={tmp_path / 'images.npy'}", "--raw")
-    done = program("verify.py", *arguments, f"--against={keras_file}")
+    done = program("verify.py", *arguments, f"--against={keras_file}", fresh=True)
     assert done.returncode == 0 and "5 of 5 images" in done.stdout, done.stderr
 
     classifier_weights = classifier.get_weights()

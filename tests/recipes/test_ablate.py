@@ -1,24 +1,19 @@
 """recipes/ablate.py: run by run, through SIGKILL, to a table beside the paper's."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from keras_hybrid.analysis.ablation_table import ablation_table, order_of_rows
 from keras_hybrid.analysis.ablations import ABLATIONS
 
-# The program, with a small network and data set in place of the real ones; it kills itself after
-# so many saved states as the environment says.
-PROGRAM = """
+# Puts a small network and data set in place of the real ones; the program kills itself after so
+# many saved states as the environment says.
+SMALL = """
 import os
-import runpy
 import signal
-import sys
 
 import small_training
 from keras_hybrid.training.run import callbacks, run
@@ -35,8 +30,6 @@ def save(*arguments):
 callbacks.save_state = save
 run.make_model = small_training.make_tiny_network
 sources.open_source = lambda *_: small_training.make_source()
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 RECIPE = """
 import small_training
@@ -47,26 +40,20 @@ def get_recipe():
 
 
 @pytest.fixture
-def ablate(root, tmp_path, require):
+def ablate(programs, tmp_path, require):
     require(module="tensorflow_datasets")
     (tmp_path / "small.py").write_text(RECIPE)
 
-    def call(*arguments, kill_after=0):
-        return subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                PROGRAM,
-                str(root / "recipes" / "ablate.py"),
-                "--data=greys",
-                f"--recipe={tmp_path / 'small.py'}",
-                f"--out={tmp_path / 'out'}",
-                *arguments,
-            ],
-            env=os.environ | {"PYTHONPATH": str(root / "tests"), "KILL_AFTER": str(kill_after)},
-            capture_output=True,
-            text=True,
-            timeout=300,
+    def call(*arguments, kill_after=0, fresh=False):
+        return programs(
+            "recipes/ablate.py",
+            "--data=greys",
+            f"--recipe={tmp_path / 'small.py'}",
+            f"--out={tmp_path / 'out'}",
+            *arguments,
+            before=SMALL,
+            env={"KILL_AFTER": kill_after},
+            fresh=fresh,
         )
 
     return call
@@ -114,7 +101,7 @@ def test_killed_between_and_inside_runs_it_goes_on(ablate, tmp_path):
 
 
 def test_an_unknown_table_is_refused_in_a_line(ablate):
-    done = ablate("--table=mobile_former/table55")
+    done = ablate("--table=mobile_former/table55", fresh=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "Did you mean `mobile_former/table5`?" in done.stderr
 

@@ -1,44 +1,34 @@
 """compare_finetuning.py from end to end, with a network that trains in milliseconds."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-# Puts the small network in place of IFormerT, and runs the program.
-PROGRAM = """
-import runpy
+# Puts the small network in place of IFormerT.
+SMALL = """
 import sys
 
-from test_finetuning import staged_network
+sys.path.append({folder!r})
 from keras_hybrid.training.run import run
+from test_finetuning import staged_network
 
 run.make_model = staged_network
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.large
-def test_both_runs_are_printed_side_by_side(root, tmp_path, require):
+def test_both_runs_are_printed_side_by_side(programs, root, tmp_path, require):
     require(module="tensorflow_datasets")
     require(module="sklearn")
     folder = tmp_path / "out"
-
-    paths = [str(root / "tests"), str(root / "tests" / "training"), *filter(None, sys.path)]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", PROGRAM, root / "recipes" / "compare_finetuning.py"),
-            *("--model=IFormerT", f"--out={folder}", f"--data_dir={tmp_path}"),
-            *("--seeds=2", "epochs=3", "warmup_epochs=0"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    done = programs(
+        "recipes/compare_finetuning.py",
+        *("--model=IFormerT", f"--out={folder}", f"--data_dir={tmp_path}"),
+        *("--seeds=2", "epochs=3", "warmup_epochs=0"),
+        before=SMALL.format(folder=str(root / "tests" / "training")),
+        fresh=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     printed = done.stdout

@@ -1,24 +1,17 @@
 """compare_quantizers.py from end to end, with a stand-in for the Python of the other quantiser."""
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-# Puts small data in place of the run's, and runs the program.
-PROGRAM = """
-import runpy
-import sys
-
+# Puts small data in place of the run's.
+SMALL = """
 import small_training
 from keras_hybrid.training.data import sources
 
 sources.open_source = lambda *_: small_training.make_source()
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # Says what it was given, and gives the float file back as its own.
 STAND_IN = """#!{python}
@@ -55,23 +48,16 @@ def refused_by_xnnpack(source, path):
 
 
 @pytest.fixture
-def program(root, tmp_path, require):
+def program(programs, tmp_path, require):
     require(module="tensorflow_model_optimization")
     require(module="ai_edge_litert")
     stand_in = tmp_path / "python"
     stand_in.write_text(STAND_IN.format(python=sys.executable, degenerate=DEGENERATE))
     stand_in.chmod(0o755)
 
-    def call(*arguments, python=stand_in):
-        paths = [str(root / "tests"), *filter(None, sys.path)]
-        path = root / "recipes" / "compare_quantizers.py"
+    def call(*arguments, python=stand_in, **options):
         arguments = (f"--ai_edge_quantizer={python}", "--rounds=1", *arguments)
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, path, *arguments],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
+        return programs("recipes/compare_quantizers.py", *arguments, before=SMALL, **options)
 
     return call
 
@@ -132,5 +118,5 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
 
 
 def test_what_is_no_python_is_named(program, tmp_path):
-    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", python="missing")
+    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", python="missing", fresh=True)
     assert done.returncode == 1 and "--ai_edge_quantizer=missing" in done.stderr

@@ -1,37 +1,22 @@
 """qat.py from end to end, with a network that trains in milliseconds."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-# Puts small data in place of the run's, and runs the program.
-PROGRAM = """
-import runpy
-import sys
-
+# Puts small data in place of the run's.
+SMALL = """
 import small_training
 from keras_hybrid.training.data import sources
 
 sources.open_source = lambda *_: small_training.make_source()
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.fixture
-def program(root, require):
+def program(programs, require):
     require(module="tensorflow_model_optimization")
 
-    def call(*arguments):
-        paths = [str(root / "tests"), *filter(None, sys.path)]
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, root / "recipes" / "qat.py", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
+    def call(*arguments, **options):
+        return programs("recipes/qat.py", *arguments, before=SMALL, **options)
 
     return call
 
@@ -61,6 +46,6 @@ def test_a_float_run_becomes_files_and_a_report(
 
 
 def test_bad_input_is_answered_in_a_line(program, tmp_path):
-    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}")
+    done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", fresh=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "qat.py: A finished run's folder holds `model.keras`" in done.stderr

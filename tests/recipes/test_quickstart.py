@@ -1,34 +1,24 @@
 """The programs in recipes/: help, bad input, and the main job from images to a report."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
 
 @pytest.fixture(scope="module")
-def program(root, require):
+def program(programs, root, require):
     require(module="tensorflow_datasets")
     require(module="sklearn")
 
-    def call(name, *arguments, timeout=600):
-        return subprocess.run(
-            [sys.executable, root / "recipes" / name, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=root,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
+    def call(name, *arguments, **options):
+        return programs(f"recipes/{name}", *arguments, cwd=root, **options)
 
     return call
 
 
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py", "quickstart.py"])
 def test_help_shows_commands_and_flags(program, name):
-    done = program(name, "--help")
+    done = program(name, "--help", fresh=True)
     text = done.stdout + done.stderr
     assert f"python recipes/{name}" in text and "--data_dir" in text
 

@@ -8,7 +8,7 @@ from fill import fill, golden_input
 
 import keras_hybrid
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 
 # name -> (trainable parameters, millions of multiply-adds at the native size)
 PUBLISHED = {
