@@ -19,7 +19,6 @@ EXTRAS = {
         "tqdm>=4.60",
         "keras-cv>=0.9,<0.10",
         "matplotlib>=3.8",
-        "pillow>=10",
     ],
     # Converting is TensorFlow's; running, verifying and timing a .tflite is LiteRT's.
     "tflite": [
@@ -60,6 +59,7 @@ setup(
         "keras>=3.12,<4",
         "ml_dtypes>=0.3",  # bfloat16 in checkpoints
         "numpy>=1.26",
+        "pillow>=10.1",  # photos that TensorFlow does not read as they are shown
         "safetensors>=0.4.3",
         "tensorflow>=2.18,<3",
         "wrapt>=1.14",

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = (
     "version",
     "files",
+    "image_files",
     "layer_names",
     "keras_private",
     "litert",

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_hybrid.image_files import SUFFIXES, decode_tensor
 from keras_hybrid.weights.labels import imagenet_classes
 from keras_hybrid.weights.presets import (
     Preprocessing,
@@ -15,8 +16,6 @@ from keras_hybrid.weights.presets import (
     preprocess_input,
     preprocessing_of,
 )
-
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def evaluation_image(
@@ -87,7 +86,7 @@ def folder_examples(folder: str | os.PathLike):
     the images does, too.
 
     Args:
-        folder: it holds folders such as n01440764 with JPEG (or PNG) files.
+        folder: it holds folders such as n01440764 with image files.
 
     Returns: a dataset of {"image": encoded file, "label": int64} in the order of the names, and
         the number of examples.
@@ -109,7 +108,7 @@ def folder_examples(folder: str | os.PathLike):
         )
     files, labels = [], []
     for path in classes:
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         files += map(str, found)
         labels += [labels_of[path.name]] * len(found)
     if not files:
@@ -151,9 +150,7 @@ def evaluate_published(
         )
 
     def prepare(example):
-        image = tf.io.decode_jpeg(  # PNG files too; exact, as PIL's decoder
-            example["image"], channels=3, dct_method="INTEGER_ACCURATE"
-        )
+        image = decode_tensor(example["image"])
         return preprocess_input(evaluation_image(image, preset), preset), example["label"]
 
     batches = examples.map(prepare, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)

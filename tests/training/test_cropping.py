@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_hybrid.image_files import decode_tensor
 from keras_hybrid.training.augmentation import cropping
 
 DRAWS = 1000
@@ -47,12 +48,12 @@ def test_a_jpeg_is_cropped_as_any_other_image():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 80, 3)).astype("uint8")
     jpeg = tf.io.encode_jpeg(image, quality=95)
-    png = tf.io.encode_png(tf.io.decode_jpeg(jpeg))
+    png = tf.io.encode_png(decode_tensor(jpeg))
     results = [
         cropping.decode_random_crop(file, 32, (0.2, 0.5), (0.8, 1.2), "bilinear", [3, 4]).numpy()
         for file in (jpeg, png)
     ]
-    np.testing.assert_allclose(results[0], results[1], atol=1e-3)
+    np.testing.assert_allclose(results[0], results[1], atol=0.5)  # colours at the border
     assert results[0].shape == (32, 32, 3)
 
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_hybrid.image_files import decode_tensor, is_plain_jpeg
+
 ATTEMPTS = 10
 
 
@@ -47,28 +49,23 @@ def random_crop_box(height, width, area, aspect, seed):
     return tf.cast(tf.stack([top, left, crop_height, crop_width]), tf.int32)
 
 
-def decode(encoded):
-    """An encoded image (JPEG, PNG, GIF, BMP) as uint8 (H, W, 3); grey becomes RGB."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
-
-
 def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
     """Decodes, crops at random and resizes: float32 (resolution, resolution, 3), 0 to 255."""
 
     def of_jpeg():
         shape = tf.io.extract_jpeg_shape(encoded)
         box = random_crop_box(shape[0], shape[1], area, aspect, seed)
-        return tf.io.decode_and_crop_jpeg(encoded, box, channels=3)  # decodes the crop only
+        return tf.io.decode_and_crop_jpeg(  # decodes the crop only
+            encoded, box, channels=3, dct_method="INTEGER_ACCURATE"
+        )
 
     def of_other():
-        image = decode(encoded)
+        image = decode_tensor(encoded)
         shape = tf.shape(image)
         box = random_crop_box(shape[0], shape[1], area, aspect, seed)
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
-    image = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_other)
+    image = tf.cond(is_plain_jpeg(encoded), of_jpeg, of_other)
     image = resize(image, tf.stack([resolution, resolution]), interpolation)
     static = resolution if isinstance(resolution, int) else None
     return tf.ensure_shape(image, (static, static, 3))
@@ -79,7 +76,7 @@ def decode_central_crop(encoded, resolution, crop_fraction, interpolation):
 
     Returns: float32 (resolution, resolution, 3), 0 to 255.
     """
-    image = decode(encoded)
+    image = decode_tensor(encoded)
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     shorter = float(int(resolution / crop_fraction))
     size = tf.cast(tf.floor(shape * shorter / tf.reduce_min(shape) + 1e-3), tf.int32)
