@@ -3,8 +3,15 @@
 import math
 
 import keras
-import numpy as np
 from keras import ops
+
+from keras_hybrid.layers.attention_heads import (
+    flat,
+    from_heads,
+    head_mask,
+    to_heads,
+    zeros_between_heads,
+)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -75,7 +82,7 @@ class DotProductAttention(keras.layers.Layer):
         query, key, value = inputs
         # Between a map and a handful of tokens, heads are told apart by zeros in the tokens:
         # that multiplies a small product by `num_heads`, and saves transposing the map.
-        few_queries, few_keys = self._heads_by_zeros(query), self._heads_by_zeros(key)
+        few_queries, few_keys = self.heads_by_zeros(query), self.heads_by_zeros(key)
         if few_queries and few_keys:
             if query.shape[1] == key.shape[1]:
                 return self._attend_among_tokens(query, key, value)
@@ -85,8 +92,8 @@ class DotProductAttention(keras.layers.Layer):
         if few_keys:
             return self._attend_to_tokens(query, key, value)
         weights = self.attention_weights(query, key)
-        attended = ops.matmul(weights, self._to_heads(value))
-        return self._from_heads(attended, query)
+        attended = ops.matmul(weights, self.to_heads(value))
+        return self.from_heads(attended, query)
 
     def attention_weights(self, query, key):
         """The weights that the values are averaged with; they sum to 1 along the last axis.
@@ -95,23 +102,40 @@ class DotProductAttention(keras.layers.Layer):
         positions, iFormer's windows, or 1.
         """
         scores = ops.matmul(
-            self._scaled(self._to_heads(query), query),
-            ops.transpose(self._to_heads(key), (0, 1, 3, 2)),
+            self._scaled(self.to_heads(query), query),
+            ops.transpose(self.to_heads(key), (0, 1, 3, 2)),
         )
-        return ops.cast(self._normalized(scores), scores.dtype)
+        return ops.cast(self.normalized(scores), scores.dtype)
 
-    def _normalized(self, scores):
+    def normalized(self, scores):
         """softmax(scores)."""
         # Half precision holds neither large scores nor the sum of thousands of weights.
         return ops.softmax(ops.cast(scores, "float32"), axis=-1)
 
-    def _heads_by_zeros(self, tokens):
+    def heads_by_zeros(self, tokens) -> bool:
+        """Whether zeros in these tokens tell heads apart: few tokens (batch, M, C), several heads.
+
+        Args:
+            tokens: a tensor or `KerasTensor`.
+        """
         several_heads = self.num_heads > 1 and not self.separate_positions and not self.window_size
         return several_heads and len(tokens.shape) == 3 and tokens.shape[1] is not None
 
+    def scale_of(self, query_shape) -> float:
+        """The factor on the scores of a query of this shape."""
+        return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
+
+    def to_heads(self, x):
+        """(batch, ..., C) -> (batch, groups * num_heads, N, C / num_heads)."""
+        return to_heads(x, self.num_heads, self.separate_positions, self.window_size)
+
+    def from_heads(self, x, query):
+        """(batch, groups * num_heads, N, c) -> the query's axes with num_heads * c channels."""
+        return from_heads(x, query, self.num_heads, self.separate_positions, self.window_size)
+
     def _scaled(self, x, query):
-        """x times the factor on the scores, where it is not 1."""
-        scale = self.scale or (query.shape[-1] // self.num_heads) ** -0.5
+        """`x` times the factor on the scores, where it is not 1."""
+        scale = self.scale_of(query.shape)
         return x if scale == 1 else x * scale
 
     def _attend_among_tokens(self, query, key, value):
@@ -119,59 +143,42 @@ class DotProductAttention(keras.layers.Layer):
         heads, num_tokens = self.num_heads, query.shape[1]
         # Zeros in keys and values, which in Mobile-Former are the same tokens: with zeros in the
         # queries there would be more to compute and to sum up (1.1 to 1.2 times as long).
-        keys = self._zeros_between_heads(key)  # (batch, heads * M, C)
-        values = keys if value is key else self._zeros_between_heads(value)
+        keys = zeros_between_heads(key, self.num_heads)  # (batch, heads * M, C)
+        values = keys if value is key else zeros_between_heads(value, self.num_heads)
         scores = ops.matmul(self._scaled(query, query), ops.transpose(keys, (0, 2, 1)))
-        x = self._normalized(ops.reshape(scores, (-1, num_tokens, heads, num_tokens)))
+        x = self.normalized(ops.reshape(scores, (-1, num_tokens, heads, num_tokens)))
         x = ops.reshape(x, (-1, num_tokens, heads * num_tokens))
         return ops.matmul(ops.cast(x, scores.dtype), values)  # (batch, M, D)
 
     def _attend_from_tokens(self, query, key, value):
         """Few queries: (batch, M, C), over keys and values of any axes -> (batch, M, D)."""
         num_tokens, channels = query.shape[1], value.shape[-1]
-        query = self._scaled(self._zeros_between_heads(query), query)  # (batch, heads * M, C)
-        key, value = self._flat(key), self._flat(value)  # (batch, N, C), (batch, N, D)
+        query = self._scaled(
+            zeros_between_heads(query, self.num_heads), query
+        )  # (batch, heads * M, C)
+        key, value = flat(key), flat(value)  # (batch, N, C), (batch, N, D)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
-        weights = self._normalized(scores)
+        weights = self.normalized(scores)
         x = ops.matmul(ops.cast(weights, scores.dtype), value)  # (batch, heads * M, D)
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
-        return ops.sum(x * self._head_mask(x), axis=1)  # (batch, M, D)
+        return ops.sum(x * head_mask(x, self.num_heads), axis=1)  # (batch, M, D)
 
     def _attend_to_tokens(self, query, key, value):
         """Few keys: a query of any axes over (batch, M, C) -> the query's axes with D channels."""
         heads, num_tokens = self.num_heads, key.shape[1]
         length = math.prod(ops.shape(query)[1:-1])
         axes = tuple(ops.shape(query)[1:-1])
-        keys = self._scaled(self._zeros_between_heads(key), query)  # (batch, heads * M, C)
-        scores = ops.matmul(keys, ops.transpose(self._flat(query), (0, 2, 1)))
+        keys = self._scaled(
+            zeros_between_heads(key, self.num_heads), query
+        )  # (batch, heads * M, C)
+        scores = ops.matmul(keys, ops.transpose(flat(query), (0, 2, 1)))
         # Softmax with the pixels last: one over few tokens, row by row, takes four times as long.
         x = ops.cast(ops.reshape(scores, (-1, heads, num_tokens, length)), "float32")
         x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=2, keepdims=True)))
         x = x / ops.sum(x, axis=2, keepdims=True)  # (batch, heads, M, N)
         x = ops.reshape(ops.cast(x, scores.dtype), (-1, heads * num_tokens, length))
-        x = ops.matmul(ops.transpose(x, (0, 2, 1)), self._zeros_between_heads(value))
+        x = ops.matmul(ops.transpose(x, (0, 2, 1)), zeros_between_heads(value, self.num_heads))
         return ops.reshape(x, (-1, *axes, value.shape[-1]))
-
-    def _flat(self, x):
-        """(batch, ..., C) -> (batch, N, C)."""
-        if len(x.shape) == 3:
-            return x
-        return ops.reshape(x, (-1, math.prod(ops.shape(x)[1:-1]), x.shape[-1]))
-
-    def _head_mask(self, x):
-        """(1, heads, 1, C): 1 where a channel belongs to a head, else 0."""
-        channels = x.shape[-1] // self.num_heads
-        mask = np.repeat(np.eye(self.num_heads), channels, axis=1)[None, :, None]
-        return ops.convert_to_tensor(mask, dtype=x.dtype)
-
-    def _zeros_between_heads(self, tokens):
-        """(batch, M, C) -> (batch, heads * M, C), each head with zeros in the others' channels."""
-        num_tokens, channels = tokens.shape[1:]
-        x = tokens
-        if x.shape[0] != 1:  # a single image's tokens broadcast as they are
-            x = ops.reshape(x, (-1, 1, num_tokens, channels))
-        x = x * self._head_mask(x)  # (batch, heads, M, C)
-        return ops.reshape(x, (-1, self.num_heads * num_tokens, channels))
 
     def multiply_adds(self, query, key, value):
         """Multiply-adds of both matrix products for one image, given the inputs' shapes."""
@@ -181,57 +188,6 @@ class DotProductAttention(keras.layers.Layer):
         elif self.window_size:
             keys = self.window_size**2
         return queries * keys * (query[-1] + value[-1])
-
-    def _to_heads(self, x):
-        """(batch, ..., C) -> (batch, groups * num_heads, N, C / num_heads)."""
-        heads, channels = self.num_heads, x.shape[-1]
-        if self.separate_positions:
-            positions = x.shape[2]
-            x = ops.reshape(x, (-1, ops.shape(x)[1], positions * heads, channels // heads))
-            return ops.transpose(x, (0, 2, 1, 3))  # (batch, positions * heads, N, c)
-        if self.window_size:
-            x = self._to_windows(x)  # (batch, windows, N, C)
-            if heads == 1:
-                return x
-            windows, length = ops.shape(x)[1], self.window_size**2
-            x = ops.reshape(x, (-1, windows, length, heads, channels // heads))
-            x = ops.transpose(x, (0, 1, 3, 2, 4))  # (batch, windows, heads, N, c)
-            return ops.reshape(x, (-1, windows * heads, length, channels // heads))
-        length = math.prod(ops.shape(x)[1:-1])
-        if heads == 1:
-            return ops.reshape(x, (-1, 1, length, channels))
-        x = ops.reshape(x, (-1, length, heads, channels // heads))
-        return ops.transpose(x, (0, 2, 1, 3))  # (batch, heads, N, c)
-
-    def _from_heads(self, x, query):
-        """(batch, groups * num_heads, N, c) -> the query's axes with num_heads * c channels."""
-        heads, channels = self.num_heads, self.num_heads * x.shape[-1]
-        axes = tuple(ops.shape(query)[1:-1])
-        if self.window_size:
-            rows, columns = (size // self.window_size for size in axes)
-            if heads > 1:
-                length = self.window_size**2
-                x = ops.reshape(x, (-1, rows * columns, heads, length, channels // heads))
-                x = ops.transpose(x, (0, 1, 3, 2, 4))  # (batch, windows, N, heads, c)
-            return self._from_windows(x, rows, columns, channels)
-        if self.separate_positions or heads > 1:
-            x = ops.transpose(x, (0, 2, 1, 3))  # (batch, N, groups * heads, c)
-        return ops.reshape(x, (-1, *axes, channels))
-
-    def _to_windows(self, x):
-        """(batch, H, W, C) -> (batch, windows, window_size^2, C)."""
-        size, channels = self.window_size, x.shape[-1]
-        rows, columns = (axis // size for axis in ops.shape(x)[1:3])
-        x = ops.reshape(x, (-1, rows, size, columns, size, channels))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, size, size, C)
-        return ops.reshape(x, (-1, rows * columns, size * size, channels))
-
-    def _from_windows(self, x, rows, columns, channels):
-        """(batch, windows, window_size^2, ...) -> (batch, H, W, C)."""
-        size = self.window_size
-        x = ops.reshape(x, (-1, rows, columns, size, size, channels))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, size, columns, size, C)
-        return ops.reshape(x, (-1, rows * size, columns * size, channels))
 
     def compute_output_shape(self, input_shape):
         query, _, value = input_shape

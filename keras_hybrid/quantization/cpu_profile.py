@@ -6,6 +6,9 @@ layers in int8: the networks are faster than in float with them, and the profile
 """
 
 import math
+from dataclasses import dataclass, field
+
+from keras_hybrid.surgery.editable_model import Step
 
 # A first convolution reads 3 channels, which int8 kernels pad to 8: 3x3 and 5x5, stride 2, from
 # 224 x 224 pixels take three to four times as long as in float.
@@ -19,21 +22,44 @@ FEW_TOKENS = 128
 NARROW_HEAD = 32
 
 
-def convolution(step) -> bool:
-    """Whether a convolution is computed in int8."""
-    return step.inputs[0].shape[-1] > FEW_CHANNELS
+@dataclass(frozen=True)
+class CpuChoice:
+    """What the profile makes of one step.
 
-
-def depthwise(step) -> bool:
-    """Whether a depthwise convolution is computed in int8.
-
-    With several outputs a channel, it runs as a grouped convolution: 5 times as long as in float.
+    Attributes:
+        int8: whether it is computed in int8.
+        twin_settings: more of the twin's configuration, where a part of it is in float.
     """
-    return step.setting("depth_multiplier") == 1
+
+    int8: bool
+    twin_settings: dict = field(default_factory=dict)
 
 
-def attention(step) -> bool | dict:
-    """Which parts of an attention are computed in int8."""
+def in_int8(step: Step) -> CpuChoice:
+    """In int8, whatever its shape."""
+    return CpuChoice(True)
+
+
+def in_float(step: Step) -> CpuChoice:
+    """In float, whatever its shape."""
+    return CpuChoice(False)
+
+
+def convolution(step: Step) -> CpuChoice:
+    """A convolution: in float where it has few input channels."""
+    return CpuChoice(step.inputs[0].shape[-1] > FEW_CHANNELS)
+
+
+def depthwise(step: Step) -> CpuChoice:
+    """A depthwise convolution: in float where a channel has several outputs.
+
+    With several, it runs as a grouped convolution: 5 times as long as in float.
+    """
+    return CpuChoice(step.setting("depth_multiplier") == 1)
+
+
+def attention(step: Step) -> CpuChoice:
+    """An attention: in float over few tokens; else its products are in int8, its softmax is not."""
     query, key = (value.shape for value in step.inputs[:2])
     if step.setting("separate_positions"):
         queries, keys = query[1], key[1]
@@ -42,9 +68,9 @@ def attention(step) -> bool | dict:
     else:
         queries, keys = (_size(shape) for shape in (query, key))
     if min(queries, keys) < FEW_TOKENS:
-        return False
+        return CpuChoice(False)
     narrow = query[-1] // step.setting("num_heads") < NARROW_HEAD
-    return {"float_softmax": True, "float_scores": narrow}
+    return CpuChoice(True, {"float_softmax": True, "float_scores": narrow})
 
 
 def _size(shape):

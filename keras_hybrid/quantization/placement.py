@@ -2,8 +2,16 @@
 
 import keras
 
-from keras_hybrid.quantization.rules import FUSES_INTO, SAME, fusable, rule_of
-from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.quantization.cpu_profile import CpuChoice
+from keras_hybrid.quantization.rules import (
+    FUSES_INTO,
+    FixedRange,
+    OutputRange,
+    Rule,
+    fusable,
+    rule_of,
+)
+from keras_hybrid.surgery.editable_model import EditableModel, Step, Value
 
 
 class Placement:
@@ -32,31 +40,48 @@ class Placement:
                 self.int8[step] = False
             else:
                 self.rules[step] = rule = rule_of(step, rules)
-                choice = True if profile == "int8" else rule.on_cpu(step)
-                self.settings[step] = choice if isinstance(choice, dict) else {}
-                self.int8[step] = bool(choice)
+                choice = CpuChoice(True) if profile == "int8" else rule.on_cpu(step)
+                self.settings[step] = choice.twin_settings
+                self.int8[step] = choice.int8
         self.producers = {value: step for step in model.steps for value in step.outputs}
         self._follow_kernels()
         if profile == "int8_cpu":
             self._leave_clipping()
-        self._place_moves(floats)
+        self._place_rearrangements(floats)
         if profile == "int8_cpu":
             self._follow_readers()
-            self._leave_islands()
-            self._place_moves(floats)
+            self._widen_float_regions()
+            self._place_rearrangements(floats)
 
-    def moves(self, step) -> bool:
-        """Whether a step only moves values about."""
+    def int8_rules(self) -> list[tuple[Step, Rule]]:
+        """The steps that are computed in int8, each with its rule."""
+        return [(step, rule) for step, rule in self.rules.items() if self.int8[step]]
+
+    def output_range(self, step: Step) -> OutputRange | FixedRange | None:
+        """Where the range of a step's output comes from; None for a step without rule."""
         rule = self.rules.get(step)
-        return rule is not None and rule.output == SAME and bool(step.inputs)
+        return None if rule is None else rule.output
 
-    def _place_moves(self, floats):
-        """Values are moved about in the type that they were computed in, or are needed in."""
+    def rearranges(self, step: Step) -> bool:
+        """Whether a step only rearranges values."""
+        return self.output_range(step) is OutputRange.AS_INPUT and bool(step.inputs)
+
+    def origins(self) -> dict[Value, Value]:
+        """By value, the one that it was computed as, before it was rearranged in int8."""
+        origins = {}
+        for step in self.model.steps:
+            for value in step.outputs:
+                same = self.rearranges(step) and self.int8[step]
+                origins[value] = origins[step.inputs[0]] if same else value
+        return origins
+
+    def _place_rearrangements(self, floats):
+        """Values are rearranged in the type that they were computed in, or are needed in."""
         for step in self.rules:
-            if self.moves(step):
+            if self.rearranges(step):
                 self.int8[step] = all(self.int8[self.producers[x]] for x in step.inputs)
         for step in reversed(self.rules):
-            if self.moves(step) and step not in floats and not self.int8[step]:
+            if self.rearranges(step) and step not in floats and not self.int8[step]:
                 after = [x for value in step.outputs for x in self.model.consumers(value)]
                 if not any(self.model.is_output(value) for value in step.outputs):
                     self.int8[step] = all(self.int8[x] for x in after)
@@ -76,7 +101,7 @@ class Placement:
     def _leave_clipping(self):
         """Alone, a clipping is an operator that XNNPACK has in float only."""
         for step in self.rules:
-            if fusable(step) and not self.moves(step) and not self.fused(step):
+            if fusable(step) and not self.rearranges(step) and not self.fused(step):
                 self.int8[step] = False
 
     def _follow_kernels(self):
@@ -94,19 +119,19 @@ class Placement:
                 after = [x for value in step.outputs for x in self._readers(value)]
                 self.int8[step] = self.int8[step] and all(self.int8[x] for x in after)
 
-    def _leave_islands(self):
+    def _widen_float_regions(self):
         """Leaves in float what lies between layers in float, unless it is worth conversions."""
-        islands = [
+        between = [
             step
             for step, rule in self.rules.items()
-            if self.int8[step] and not rule.island and not self.moves(step)
+            if self.int8[step] and not rule.worth_converting and not self.rearranges(step)
         ]
-        while islands:
-            group, pending, worth = [], [islands[0]], False
+        while between:
+            group, pending, worth = [], [between[0]], False
             while pending:
                 step = pending.pop()
-                if step in islands:
-                    islands.remove(step)
+                if step in between:
+                    between.remove(step)
                     group.append(step)
                     pending += [self._origin(value) for value in step.inputs]
                     pending += [x for value in step.outputs for x in self._readers(value)]
@@ -116,15 +141,15 @@ class Placement:
                 self.int8.update(dict.fromkeys(group, False))
 
     def _origin(self, value):
-        """The step that computes a value that is only moved about since."""
+        """The step that computes a value that is only rearranged since."""
         step = self.producers[value]
-        return self._origin(step.inputs[0]) if self.moves(step) else step
+        return self._origin(step.inputs[0]) if self.rearranges(step) else step
 
     def _readers(self, value):
-        """The steps that compute with a value that is only moved about before."""
+        """The steps that compute with a value that is only rearranged before."""
         found = []
         for step in self.model.consumers(value):
-            if self.moves(step):
+            if self.rearranges(step):
                 found += [x for output in step.outputs for x in self._readers(output)]
             else:
                 found.append(step)

@@ -10,8 +10,8 @@ from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.quantize import is_quantized
 from keras_hybrid.quantization.ranges.calibration import batches
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
-from keras_hybrid.quantization.rules import NO_KERNEL, SAME, rule_of
-from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, StayFloat
+from keras_hybrid.quantization.rules import NO_KERNEL, OutputRange, rule_of
+from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, FloatGuard
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.editable_model import EditableModel
 
@@ -108,18 +108,18 @@ def float_layers(model: keras.Model) -> dict[str, str]:
     for step in EditableModel(model).steps:
         if getattr(step.operation, "float_softmax", False):
             reasons[step.name] = f"its softmax: {NO_KERNEL}"
-        if step.is_a(StayFloat):
+        if step.is_a(FloatGuard):
             in_float.update(step.outputs)
         if step.is_a(FloatDotProductAttention):
             step.layer_class = DotProductAttention
         try:
             rule = rule_of(step, {})
         except ValueError:
-            continue  # a quantised twin, a rounding or a mark
+            continue  # a quantised twin, a rounding or a guard
         if rule.twin is None and not in_float.intersection(step.inputs):
             continue
         in_float.update(step.outputs)
-        if rule.output != SAME:
+        if rule.output is not OutputRange.AS_INPUT:
             reasons[step.name] = rule.why_float or "between layers in float, or kept so by name"
     return reasons
 

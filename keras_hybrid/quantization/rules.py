@@ -6,19 +6,45 @@ All that the rewrite knows about layers stands here. A layer class of your own i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import keras
 from keras import layers
 
 from keras_hybrid import layers as hybrid
 from keras_hybrid.quantization import cpu_profile
+from keras_hybrid.quantization.cpu_profile import CpuChoice
 from keras_hybrid.quantization.twins import activations, attention, composites, kernels
+from keras_hybrid.surgery.editable_model import Step
 
 PROFILES = ("int8", "int8_cpu")
 
-LEARNED = "learned"
-SAME = "same"
-INSIDE = "inside"
+
+class OutputRange(Enum):
+    """Where the range of a layer's output comes from, unless it is a `FixedRange`.
+
+    Attributes:
+        LEARNED: a range of its own, from calibration and training.
+        AS_INPUT: the input's: values are only rearranged.
+        INSIDE: the twin has rounded it.
+    """
+
+    LEARNED = "learned"
+    AS_INPUT = "as input"
+    INSIDE = "inside"
+
+
+@dataclass(frozen=True)
+class FixedRange:
+    """The range that TFLite gives an operator's output whatever its values.
+
+    Attributes:
+        low: the least value.
+        high: the greatest.
+    """
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -28,70 +54,66 @@ class Rule:
     Attributes:
         twin: the layer class that takes its place, with the same configuration and weights; None
             where the layer itself will do.
-        output: "learned" for a range of its own; "same" where values are only moved about, so that
-            input and output share a range; "inside" where the twin has rounded it; a pair for
-            TFLite's fixed range of this operator.
+        output: where its output's range comes from.
         symmetric: numbers of the inputs that are to be quantised around 0.
         one_range: whether all inputs must share a range.
-        int8_cpu: whether it is computed in int8 in the profile of that name too, not in float; or
-            more of the twin's configuration for that profile, where a part of it is; or a function
-            that says so of a `Step` (those of `cpu_profile`).
-        island: whether that profile computes it in int8 even between layers in float, as is worth
-            two conversions where int8 saves most; else it is float where all its neighbours are.
+        on_cpu: what the profile "int8_cpu" makes of a step: a function of `cpu_profile`, or one
+            like them.
+        worth_converting: whether that profile computes it in int8 even between layers in float, as
+            is worth two conversions where int8 saves most; else it is float where all its
+            neighbors are.
         as_readers: whether that profile computes it in float where a layer that reads it is in
             float: sums that layer norms read stay as exact as they are, at no further conversion.
         why_float: for the report, why it or a part of it is not.
     """
 
     twin: type | None = None
-    output: str | tuple[float, float] = LEARNED
+    output: OutputRange | FixedRange = OutputRange.LEARNED
     symmetric: tuple[int, ...] = ()
     one_range: bool = False
-    int8_cpu: bool | dict | Callable = True
-    island: bool = False
+    on_cpu: Callable[[Step], CpuChoice] = cpu_profile.in_int8
+    worth_converting: bool = False
     as_readers: bool = False
     why_float: str = ""
 
-    def on_cpu(self, step) -> bool | dict:
-        """`int8_cpu` for one step."""
-        return self.int8_cpu(step) if callable(self.int8_cpu) else self.int8_cpu
 
-
-MOVES = Rule(output=SAME)
+REARRANGES_ONLY = Rule(output=OutputRange.AS_INPUT)
 ARITHMETIC = Rule()
 SUM = Rule(as_readers=True, why_float="read by a layer in float")
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
 CLIPPING = Rule(why_float=f"between layers in float, or no part of a kernel: alone, {NO_KERNEL}")
+PROBABILITY = FixedRange(*composites.PROBABILITY)
+TANH = FixedRange(*composites.TANH)
 
 LAYERS = {
     layers.Conv2D: Rule(
         kernels.QuantizedConv2D,
-        int8_cpu=cpu_profile.convolution,
-        island=True,
+        on_cpu=cpu_profile.convolution,
+        worth_converting=True,
         why_float="so few input channels are slower in int8",
     ),
     layers.DepthwiseConv2D: Rule(
         kernels.QuantizedDepthwiseConv2D,
-        int8_cpu=cpu_profile.depthwise,
+        on_cpu=cpu_profile.depthwise,
         why_float="between layers in float, or several outputs a channel: slower in int8",
     ),
-    layers.Dense: Rule(kernels.QuantizedDense, island=True),
+    layers.Dense: Rule(kernels.QuantizedDense, worth_converting=True),
     hybrid.DotProductAttention: Rule(
         attention.QuantizedDotProductAttention,
         symmetric=(1, 2),
-        int8_cpu=cpu_profile.attention,
-        island=True,
+        on_cpu=cpu_profile.attention,
+        worth_converting=True,
         why_float=f"few tokens; else its softmax: {NO_KERNEL}",
     ),
     hybrid.LeanLayerNormalization: Rule(
         composites.QuantizedLayerNormalization,
-        int8_cpu=False,
+        on_cpu=cpu_profile.in_float,
         why_float=f"reciprocal square root: {NO_KERNEL}",
     ),
     hybrid.TwoSlopeReLU: Rule(
         composites.QuantizedTwoSlopeReLU,
-        output=INSIDE,
-        int8_cpu=False,
+        output=OutputRange.INSIDE,
+        on_cpu=cpu_profile.in_float,
         why_float=f"maximum: {NO_KERNEL}",
     ),
     hybrid.GlobalTokens: ARITHMETIC,
@@ -102,41 +124,41 @@ LAYERS = {
     layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
     layers.GlobalAveragePooling2D: ARITHMETIC,
-    layers.Concatenate: Rule(output=SAME, one_range=True),
-    layers.AveragePooling2D: MOVES,
-    layers.MaxPooling2D: MOVES,
-    layers.GlobalMaxPooling2D: MOVES,
-    layers.ZeroPadding2D: MOVES,
-    layers.Cropping2D: MOVES,
-    layers.UpSampling2D: MOVES,
-    layers.Reshape: MOVES,
-    layers.Flatten: MOVES,
-    layers.Permute: MOVES,
-    hybrid.ChannelShuffle: MOVES,
-    hybrid.CropToReference: MOVES,
-    hybrid.FoldPatches: MOVES,
-    hybrid.PadToMultiple: MOVES,
-    hybrid.SelectToken: MOVES,
-    hybrid.SplitChannels: MOVES,
-    hybrid.UnfoldPatches: MOVES,
+    layers.Concatenate: Rule(output=OutputRange.AS_INPUT, one_range=True),
+    layers.AveragePooling2D: REARRANGES_ONLY,
+    layers.MaxPooling2D: REARRANGES_ONLY,
+    layers.GlobalMaxPooling2D: REARRANGES_ONLY,
+    layers.ZeroPadding2D: REARRANGES_ONLY,
+    layers.Cropping2D: REARRANGES_ONLY,
+    layers.UpSampling2D: REARRANGES_ONLY,
+    layers.Reshape: REARRANGES_ONLY,
+    layers.Flatten: REARRANGES_ONLY,
+    layers.Permute: REARRANGES_ONLY,
+    hybrid.ChannelShuffle: REARRANGES_ONLY,
+    hybrid.CropToReference: REARRANGES_ONLY,
+    hybrid.FoldPatches: REARRANGES_ONLY,
+    hybrid.PadToMultiple: REARRANGES_ONLY,
+    hybrid.SelectToken: REARRANGES_ONLY,
+    hybrid.SplitChannels: REARRANGES_ONLY,
+    hybrid.UnfoldPatches: REARRANGES_ONLY,
 }
 
 # Of `keras.layers.Activation`, and of `activation=` in other layers, by Keras' name.
 ACTIVATIONS = {
-    "linear": MOVES,
+    "linear": REARRANGES_ONLY,
     "relu": CLIPPING,
     "relu6": CLIPPING,
     "leaky_relu": ARITHMETIC,
     "hard_tanh": CLIPPING,
-    "sigmoid": Rule(output=composites.PROBABILITY),
-    "tanh": Rule(output=composites.TANH),
-    "softmax": Rule(output=composites.PROBABILITY, int8_cpu=False, why_float=NO_KERNEL),
+    "sigmoid": Rule(output=PROBABILITY),
+    "tanh": Rule(output=TANH),
+    "softmax": Rule(output=PROBABILITY, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
     # Alone, LiteRT's look-up table takes less than float between two conversions; but leaving
     # XNNPACK for it makes networks slower (iFormer-T and -M by 1.08 to 1.16).
-    "gelu": Rule(int8_cpu=False, why_float=NO_KERNEL),
+    "gelu": Rule(on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
     "silu": Rule(activations.QuantizedSiLU),
     "hard_sigmoid": Rule(activations.QuantizedHardSigmoid),
-    "hard_silu": Rule(activations.HardSwish, int8_cpu=False, why_float=NO_KERNEL),
+    "hard_silu": Rule(activations.HardSwish, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
 }
 
 # Of `keras.ops`, by the operation's name.
@@ -148,9 +170,9 @@ OPERATIONS = {
     "Relu6": CLIPPING,
     "Sigmoid": ACTIVATIONS["sigmoid"],
     "Softmax": ACTIVATIONS["softmax"],
-    "Reshape": MOVES,
-    "Transpose": MOVES,
-    "Pad": MOVES,
+    "Reshape": REARRANGES_ONLY,
+    "Transpose": REARRANGES_ONLY,
+    "Pad": REARRANGES_ONLY,
 }
 
 # What a convolution, dense layer, sum or product does on the way out, at no cost.

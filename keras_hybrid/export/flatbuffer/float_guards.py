@@ -3,12 +3,12 @@
 import numpy as np
 
 from keras_hybrid.export.flatbuffer.packing import pack
-from keras_hybrid.quantization.twins.float_guard import MARK
+from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 
 
 def remove_marks(content: bytes) -> bytes:
-    """A `.tflite` without products by `MARK` and leaky ReLUs of that slope: their readers take what
-    was marked.
+    """A `.tflite` without products by `GUARD_FACTOR` and leaky ReLUs of that slope: their readers
+    take what was guarded.
 
     Args:
         content: of the file.
@@ -24,7 +24,7 @@ def remove_marks(content: bytes) -> bytes:
         for number, buffer in enumerate(model.buffers)
         if buffer.data is not None
         and len(buffer.data) == 4
-        and bytes(buffer.data) == np.float32(MARK).tobytes()
+        and bytes(buffer.data) == np.float32(GUARD_FACTOR).tobytes()
     }
     removed = 0
     for graph in model.subgraphs:
@@ -50,7 +50,7 @@ def _marked(operator, codes, graph, marks, schema):
     """What the operator multiplies by the mark, or None."""
     if codes[operator.opcodeIndex] == schema.BuiltinOperator.LEAKY_RELU:
         slope = np.float32(operator.builtinOptions.alpha)
-        return int(operator.inputs[0]) if slope == np.float32(MARK) else None
+        return int(operator.inputs[0]) if slope == np.float32(GUARD_FACTOR) else None
     if codes[operator.opcodeIndex] != schema.BuiltinOperator.MUL:
         return None
     tensors = [int(index) for index in operator.inputs]

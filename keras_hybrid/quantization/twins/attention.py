@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_hybrid.layers import DotProductAttention
+from keras_hybrid.layers.attention_heads import flat, head_mask, zeros_between_heads
 from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
-from keras_hybrid.quantization.twins.float_guard import MARK
+from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 
 # From this many keys on, the softmax operator's grid of 1/256 is too coarse for equal weights, and
 # the operator takes longer than the others together (3.0 and 1.3 ns a weight, on one x86 core).
@@ -41,7 +42,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         query, key, _ = input_shape
         self.scores = None if self.float_scores else self._learned("scores")
         zeros = self._zeros(query, key)
-        # What is computed last is rounded behind the layer, and not twice.
+        # What is computed last is rounded after the layer, and not twice.
         if self._is_long(query, key):
             self._build_long_rows()
             self.attended = self._learned("attended")
@@ -49,7 +50,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         else:
             self.weights_ = fixed_quantizer("weights", PROBABILITY)
             self.attended = self._learned("attended") if zeros == "query" else None
-        scaled = self._scale_of(query) != 1 and not self.float_scores
+        scaled = self.scale_of(query) != 1 and not self.float_scores
         self.scaled = self._learned("scaled") if scaled else None
         if zeros == "query":
             self.masked_query = self._learned("masked_query")
@@ -83,27 +84,27 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             return self._from_tokens(query, key, value, training)
         if zeros == "key":
             return self._to_tokens(query, key, value, training)
-        scores = self._product(self._to_heads(query), self._to_heads(key))
-        attended = self._attend(scores, self._to_heads(value), inputs, training)
-        return self._from_heads(attended, query)
+        scores = self._product(self.to_heads(query), self.to_heads(key))
+        attended = self._attend(scores, self.to_heads(value), inputs, training)
+        return self.from_heads(attended, query)
 
     def _from_tokens(self, query, key, value, training):
         num_tokens, channels = query.shape[1], value.shape[-1]
-        masked = self.masked_query(self._zeros_between_heads(query), training=training)
-        scores = self._product(masked, self._flat(key))  # (batch, heads * M, N)
-        x = self._attend(scores, self._flat(value), (query, key, value), training)
+        masked = self.masked_query(zeros_between_heads(query, self.num_heads), training=training)
+        scores = self._product(masked, flat(key))  # (batch, heads * M, N)
+        x = self._attend(scores, flat(value), (query, key, value), training)
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
-        x = self.selected(x * self._head_mask(x), training=training)
+        x = self.selected(x * head_mask(x, self.num_heads), training=training)
         return ops.sum(x, axis=1)  # (batch, M, D)
 
     def _to_tokens(self, query, key, value, training):
         heads, num_tokens = self.num_heads, key.shape[1]
         axes = tuple(ops.shape(query)[1:-1])
-        keys = self.masked_key(self._zeros_between_heads(key), training=training)
-        values = self.masked_value(self._zeros_between_heads(value), training=training)
-        flat = self._flat(query)
-        scores = self._product(flat, keys)  # (batch, N, heads * M)
-        length = ops.shape(flat)[1]
+        keys = self.masked_key(zeros_between_heads(key, self.num_heads), training=training)
+        values = self.masked_value(zeros_between_heads(value, self.num_heads), training=training)
+        pixels = flat(query)
+        scores = self._product(pixels, keys)  # (batch, N, heads * M)
+        length = ops.shape(pixels)[1]
         scores = ops.reshape(scores, (-1, length, heads, num_tokens))
         weights = self._softmax(scores, query, training)
         weights = ops.reshape(weights, (-1, length, heads * num_tokens))
@@ -112,7 +113,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     def _product(self, query, key):
         """query key^T."""
         if self.float_scores:
-            query, key = query * MARK, key * MARK
+            query, key = query * GUARD_FACTOR, key * GUARD_FACTOR
         return ops.matmul(query, ops.swapaxes(key, -1, -2))
 
     def _attend(self, scores, values, inputs, training):
@@ -147,11 +148,11 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     def _softmax(self, scores, query, training):
         scores = self._scaled_scores(scores, query, training)
         if self.float_softmax and not self.float_scores:
-            scores = scores * MARK
+            scores = scores * GUARD_FACTOR
         return self.weights_(ops.softmax(scores, axis=-1), training=training)
 
     def _scaled_scores(self, scores, query, training):
-        scale = self._scale_of(query.shape)
+        scale = self.scale_of(query.shape)
         if not self.float_scores:
             scores = self.scores(scores, training=training)
         if scale != 1:
@@ -160,12 +161,9 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
                 scores = self.scaled(scores, training=training)
         return scores
 
-    def _scale_of(self, query_shape):
-        return self.scale or (query_shape[-1] // self.num_heads) ** -0.5
-
     def _zeros(self, query_shape, key_shape):
         """Where zeros tell heads apart, "query" or "key"; None where heads are transposed."""
-        query, key = (self._heads_by_zeros(keras.KerasTensor(x)) for x in (query_shape, key_shape))
+        query, key = (self.heads_by_zeros(keras.KerasTensor(x)) for x in (query_shape, key_shape))
         if query and key:
             return "query" if query_shape[1] < key_shape[1] else "key"
         return "query" if query else "key" if key else None

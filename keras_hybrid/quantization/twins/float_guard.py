@@ -1,4 +1,4 @@
-"""Layers that compute nothing: they keep the converter from computing, or from merging."""
+"""Float guards: layers that compute nothing, and keep the converter from rounding or merging."""
 
 import keras
 import numpy as np
@@ -6,13 +6,15 @@ from keras import ops
 
 from keras_hybrid.layers import DotProductAttention
 
-# The product with it marks the place; a file without the product is as exact as one with it.
-MARK = float(np.float32(1 + 2**-20))
+# A product with it, or a leaky ReLU of this slope, is a float guard: it keeps what follows in
+# float, and export takes it out of the file, which is as exact without.
+GUARD_FACTOR = float(np.float32(1 + 2**-20))
 ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplified away
 
 
-@keras.saving.register_keras_serializable("keras_hybrid")
-class StayFloat(keras.layers.Layer):
+# The name is that of files saved before.
+@keras.saving.register_keras_serializable("keras_hybrid", name="StayFloat")
+class FloatGuard(keras.layers.Layer):
     """Keeps the converter from computing what follows in int8; nothing else.
 
     Between two roundings, the converter makes all it can int8, kernels that nothing rounds
@@ -25,7 +27,7 @@ class StayFloat(keras.layers.Layer):
     def call(self, inputs):
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
             return inputs
-        return ops.leaky_relu(inputs, negative_slope=MARK)
+        return ops.leaky_relu(inputs, negative_slope=GUARD_FACTOR)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -35,11 +37,11 @@ class StayFloat(keras.layers.Layer):
 class FloatDotProductAttention(DotProductAttention):
     """`DotProductAttention` in float inside of a quantised model; it computes the same.
 
-    The converter rounds a softmax to 1/256 by itself where values are only moved about behind it.
+    The converter rounds a softmax to 1/256 by itself where values are only rearranged after it.
     """
 
-    def _normalized(self, scores):
-        return ops.leaky_relu(super()._normalized(scores), negative_slope=MARK)
+    def normalized(self, scores):
+        return ops.leaky_relu(super().normalized(scores), negative_slope=GUARD_FACTOR)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -1,0 +1,101 @@
+"""Heads of attention: channels apart from each other, by transposing or by zeros between them."""
+
+import math
+
+import numpy as np
+from keras import ops
+
+
+def flat(x):
+    """(batch, ..., C) -> (batch, N, C)."""
+    if len(x.shape) == 3:
+        return x
+    return ops.reshape(x, (-1, math.prod(ops.shape(x)[1:-1]), x.shape[-1]))
+
+
+def head_mask(x, num_heads: int):
+    """(1, heads, 1, C): 1 where a channel belongs to a head, else 0; in the type of `x`."""
+    channels = x.shape[-1] // num_heads
+    mask = np.repeat(np.eye(num_heads), channels, axis=1)[None, :, None]
+    return ops.convert_to_tensor(mask, dtype=x.dtype)
+
+
+def zeros_between_heads(tokens, num_heads: int):
+    """(batch, M, C) -> (batch, heads * M, C), each head with zeros in the others' channels."""
+    num_tokens, channels = tokens.shape[1:]
+    x = tokens
+    if x.shape[0] != 1:  # a single image's tokens broadcast as they are
+        x = ops.reshape(x, (-1, 1, num_tokens, channels))
+    x = x * head_mask(x, num_heads)  # (batch, heads, M, C)
+    return ops.reshape(x, (-1, num_heads * num_tokens, channels))
+
+
+def to_heads(x, num_heads: int, separate_positions: bool = False, window_size: int | None = None):
+    """(batch, ..., C) -> (batch, groups * heads, N, C / heads).
+
+    Args:
+        x: sequence or feature map.
+        num_heads: number of heads, each a contiguous part of the channels.
+        separate_positions: as for `DotProductAttention`: groups are MobileViT's positions.
+        window_size: as for `DotProductAttention`: groups are windows. Else there is one group.
+    """
+    heads, channels = num_heads, x.shape[-1]
+    if separate_positions:
+        positions = x.shape[2]
+        x = ops.reshape(x, (-1, ops.shape(x)[1], positions * heads, channels // heads))
+        return ops.transpose(x, (0, 2, 1, 3))  # (batch, positions * heads, N, c)
+    if window_size:
+        x = _to_windows(x, window_size)  # (batch, windows, N, C)
+        if heads == 1:
+            return x
+        windows, length = ops.shape(x)[1], window_size**2
+        x = ops.reshape(x, (-1, windows, length, heads, channels // heads))
+        x = ops.transpose(x, (0, 1, 3, 2, 4))  # (batch, windows, heads, N, c)
+        return ops.reshape(x, (-1, windows * heads, length, channels // heads))
+    length = math.prod(ops.shape(x)[1:-1])
+    if heads == 1:
+        return ops.reshape(x, (-1, 1, length, channels))
+    x = ops.reshape(x, (-1, length, heads, channels // heads))
+    return ops.transpose(x, (0, 2, 1, 3))  # (batch, heads, N, c)
+
+
+def from_heads(
+    x, query, num_heads: int, separate_positions: bool = False, window_size: int | None = None
+):
+    """(batch, groups * heads, N, c) -> the query's axes with heads * c channels.
+
+    Args:
+        x: what `to_heads` with the same settings could have given.
+        query: tensor of the axes wanted.
+        num_heads: number of heads.
+        separate_positions: whether groups are MobileViT's positions.
+        window_size: side of the windows that the groups are; None without.
+    """
+    heads, channels = num_heads, num_heads * x.shape[-1]
+    axes = tuple(ops.shape(query)[1:-1])
+    if window_size:
+        rows, columns = (size // window_size for size in axes)
+        if heads > 1:
+            length = window_size**2
+            x = ops.reshape(x, (-1, rows * columns, heads, length, channels // heads))
+            x = ops.transpose(x, (0, 1, 3, 2, 4))  # (batch, windows, N, heads, c)
+        return _from_windows(x, rows, columns, window_size, channels)
+    if separate_positions or heads > 1:
+        x = ops.transpose(x, (0, 2, 1, 3))  # (batch, N, groups * heads, c)
+    return ops.reshape(x, (-1, *axes, channels))
+
+
+def _to_windows(x, size):
+    """(batch, H, W, C) -> (batch, windows, size^2, C)."""
+    channels = x.shape[-1]
+    rows, columns = (axis // size for axis in ops.shape(x)[1:3])
+    x = ops.reshape(x, (-1, rows, size, columns, size, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, size, size, C)
+    return ops.reshape(x, (-1, rows * columns, size * size, channels))
+
+
+def _from_windows(x, rows, columns, size, channels):
+    """(batch, windows, size^2, ...) -> (batch, H, W, C)."""
+    x = ops.reshape(x, (-1, rows, columns, size, size, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (batch, rows, size, columns, size, C)
+    return ops.reshape(x, (-1, rows * size, columns * size, channels))

@@ -1,0 +1,49 @@
+"""Activations as steps of their own, where an int8 kernel does not compute them on the way out."""
+
+import keras
+
+from keras_hybrid.quantization.passes.insertion import insert_after
+from keras_hybrid.quantization.rules import FUSED, activation_name, fusable
+from keras_hybrid.surgery.editable_model import EditableModel, new_step
+
+HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def edit_activations(model: EditableModel):
+    """Gives activations that an int8 kernel does not have for free a step of their own."""
+    for step in list(model.steps):
+        if step.layer_class not in HAS_ACTIVATION or not model.editable(step):
+            continue
+        name = activation_name(step.setting("activation"))
+        if name in FUSED:
+            continue
+        step.edit().config["activation"] = "linear"
+        old = step.output
+        layer = keras.layers.Activation(name, name=f"{step.name}_{name}")
+        activation = new_step(layer, [old], old.shape)
+        insert_after(model, step, activation)
+
+
+def edit_joined_activations(model: EditableModel):
+    """Has convolutions clip what is then concatenated, where one layer clipped all of it.
+
+    They clip on the way out, for nothing, and their common range is that of what is left.
+    """
+    for step in list(model.steps):
+        if not step.inputs or not fusable(step) or not model.editable(step):
+            continue
+        joint = model.producer(step.inputs[0])
+        if not joint.is_a(keras.layers.Concatenate) or model.only_consumer(joint.output) is None:
+            continue
+        parts = [model.producer(value) for value in joint.inputs]
+        if not all(
+            part.is_a(*HAS_ACTIVATION) and model.only_consumer(part.output) is joint
+            for part in parts
+        ):
+            continue
+        for number, value in enumerate(joint.inputs):
+            config = {**(step.config or step.operation.get_config())}
+            config["name"] = f"{step.name}_of{number}"
+            layer = step.layer_class.from_config(config)
+            insert_after(model, parts[number], new_step(layer, [value], value.shape))
+        model.bypass(step)

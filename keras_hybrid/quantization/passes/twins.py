@@ -1,0 +1,34 @@
+"""Quantised twins in the place of the layers that int8 operators compute."""
+
+from keras_hybrid.quantization.placement import Placement
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.twins.composites import Composite
+from keras_hybrid.quantization.twins.frozen_norm import unfold_batch_norm
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+
+
+def edit_twins(
+    placement: Placement, weight_quantizer, activation_quantizer, unfold_batch_norms: bool
+):
+    """Gives each step placed in int8 the twin that its rule names.
+
+    Args:
+        placement: of a model's steps, which are edited.
+        weight_quantizer: the user's TFMOT quantiser of kernels, or None.
+        activation_quantizer: likewise of activations.
+        unfold_batch_norms: whether twins with a kernel train batch norm's scale and offset beside
+            it, where it followed them.
+    """
+    for step, rule in placement.int8_rules():
+        if rule.twin is None:
+            continue
+        step.edit()
+        step.layer_class, step.partial = rule.twin, True
+        step.config.update(placement.settings[step])
+        if issubclass(rule.twin, QuantizedKernel):
+            if weight_quantizer is not None:
+                step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
+            if unfold_batch_norms:
+                unfold_batch_norm(step)
+        elif issubclass(rule.twin, Composite) and activation_quantizer is not None:
+            step.config["activation_quantizer"] = tfmot.serialize(activation_quantizer)
