@@ -69,7 +69,7 @@ flags.DEFINE_float("tolerance", 0.05, "Slower by more than this, for certain, is
 flags.DEFINE_integer("seed", 0, "Of the order of runs.")
 
 
-def make_cells(models, delegates):
+def cells_of_matrix(models, delegates):
     kinds = ["latency", "profile"] if FLAGS.profile else ["latency"]
     counts = [int(count) for count in FLAGS.threads]
     if min(counts) < 1:
@@ -86,7 +86,7 @@ def make_cells(models, delegates):
     ]
 
 
-def make_options(binaries, delegates, session_id):
+def options_of_flags(binaries, delegates, session_id):
     return benchmark.Options(
         binaries=tuple(binaries),
         protocol=benchmark.Protocol(
@@ -112,13 +112,13 @@ def make_options(binaries, delegates, session_id):
     )
 
 
-def make_targets(delegates, session_id, stop):
+def targets_of_flags(delegates, session_id, stop):
     targets = []
     if "host" in FLAGS.target:
         binaries = [FLAGS.host_binary] if FLAGS.host_binary else []
-        targets.append(benchmark.Host(make_options(binaries, delegates, session_id)))
+        targets.append(benchmark.Host(options_of_flags(binaries, delegates, session_id)))
     if "android" in FLAGS.target:
-        options = make_options(FLAGS.benchmark_binary, delegates, session_id)
+        options = options_of_flags(FLAGS.benchmark_binary, delegates, session_id)
         for serial in find_serials():
             device = benchmark.Adb(serial, program=FLAGS.adb, timeout=FLAGS.adb_timeout)
             if FLAGS.apk or FLAGS.app:
@@ -149,7 +149,7 @@ def measure(paths):
     stop = threading.Event()
     running = benchmark.Session(
         FLAGS.output,
-        make_cells(models, delegates),
+        cells_of_matrix(models, delegates),
         benchmark.Repetitions(
             FLAGS.repetitions, max(FLAGS.repetitions, FLAGS.max_repetitions), FLAGS.max_spread
         ),
@@ -158,7 +158,7 @@ def measure(paths):
         reconnect_seconds=FLAGS.reconnect_seconds,
         stop=stop,
     )
-    outcomes = running.run(make_targets(delegates, benchmark.new_session_id(), stop))
+    outcomes = running.run(targets_of_flags(delegates, benchmark.new_session_id(), stop))
     return all(outcome.complete for outcome in outcomes), {m.name: m.path for m in models}
 
 
@@ -177,8 +177,8 @@ def main(argv):
             written = benchmark.write_reports(
                 FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
-            print(benchmark.as_markdown(rows), *written, sep="\n")
-            complete = complete and all(cell.rows for cell in benchmark.summarise(rows))
+            print(benchmark.rows_as_markdown(rows), *written, sep="\n")
+            complete = complete and all(cell.rows for cell in benchmark.summarize(rows))
         if FLAGS.compare:
             result = benchmark.compare(earlier, rows, tolerance=FLAGS.tolerance)
             table = benchmark.comparison_table(result)

@@ -21,7 +21,7 @@ from pathlib import Path
 from absl import app, flags
 
 from keras_hybrid.benchmark import benchmark_host
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pairs", 9, "Processes of each side.", lower_bound=1)
@@ -88,12 +88,13 @@ def compare(program, path):
 def table_row(path, pairs):
     """The row's text, and the median ratio of medians."""
     cells = [
-        f"{summary.median([pair[side][0] for pair in pairs]):8.2f}" for side in range(len(pairs[0]))
+        f"{statistics.median([pair[side][0] for pair in pairs]):8.2f}"
+        for side in range(len(pairs[0]))
     ]
     middles = []
     for measure in range(len(MEASURES)):
         ratios = [ours[measure] / theirs[measure] for ours, theirs in pairs]
-        low, middle, high = (summary.quantile(ratios, share) for share in (0.25, 0.5, 0.75))
+        low, middle, high = (statistics.quantile(ratios, share) for share in (0.25, 0.5, 0.75))
         cells.append(f"{middle:.3f} ({low:.3f} to {high:.3f})")
         middles.append(middle)
     return f"| {Path(path).name} | " + " | ".join(cells) + " |", middles[0]

@@ -4,7 +4,7 @@ import dataclasses
 import random
 from collections.abc import Iterable
 
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 
 
@@ -58,7 +58,7 @@ class Repetitions:
         finished = {row.repetition for row in rows}
         if len(finished) < self.least:
             return self.least
-        if len(times) >= 2 and summary.relative_spread(times) > self.max_spread:
+        if len(times) >= 2 and statistics.relative_spread(times) > self.max_spread:
             return min(self.most, max(finished) + 2)
         return len(finished)
 

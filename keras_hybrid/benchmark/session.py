@@ -12,8 +12,8 @@ from pathlib import Path
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
 from keras_hybrid.benchmark.results.tables import plural
-from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
-from keras_hybrid.benchmark.targets.adb import AdbError
+from keras_hybrid.benchmark.rows import RowFile, read_rows
+from keras_hybrid.benchmark.targets.target import Target, TargetError
 
 ROWS = "rows.jsonl"
 _ATTEMPTS = 3
@@ -98,7 +98,7 @@ class Session:
         self._rows = RowFile(self.path)
         self._earlier = read_rows(self.path) if self.path.exists() else []
 
-    def run(self, targets: list) -> list[Outcome]:
+    def run(self, targets: list[Target]) -> list[Outcome]:
         """Runs the matrix on every target, each in a thread of its own."""
         with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
             futures = [pool.submit(self._run_target, target) for target in targets]
@@ -125,7 +125,7 @@ class Session:
             outcome = Outcome(target.name, False, str(error))
         try:
             target.close()
-        except AdbError as error:
+        except TargetError as error:
             self.say(f"[{target.name}] what was pushed could not be removed: {error}")
         if not outcome.complete:
             self.say(f"[{target.name}] incomplete: {outcome.message}")
@@ -143,11 +143,11 @@ class Session:
             cell, repetition = following
             try:
                 row, log = target.run(cell, repetition)
-            except AdbError as error:
+            except TargetError as error:
                 lost[following] = lost.get(following, 0) + 1
                 is_final = not error.device_is_lost or lost[following] >= _ATTEMPTS
                 status = "failed" if is_final and not self.stop.is_set() else "interrupted"
-                row = self._lost_row(target, cell, repetition, status, str(error))
+                row = target.make_row(cell, repetition, status=status, notes=(str(error),))
                 self._rows.append(row)
                 plan.record(cell, row)
                 self.say(f"[{target.name}] {cell.model.name}: {error}")
@@ -169,9 +169,9 @@ class Session:
             try:
                 target.prepare(self.cells)
                 return None
-            except AdbError as error:
+            except TargetError as error:
                 last = error
-                if not error.device_is_lost or error.kind == "full" or self.stop.is_set():
+                if not error.waiting_helps or self.stop.is_set():
                     return error
                 self.say(f"[{target.name}] {error}")
                 if attempt + 1 < _ATTEMPTS and not target.wait_until_back(self.reconnect_seconds):
@@ -180,7 +180,7 @@ class Session:
 
     def _recover(self, target, error):
         """Waits for a lost target and prepares it again; the error if that is of no use."""
-        if error.kind == "full" or self.stop.is_set():
+        if not error.waiting_helps or self.stop.is_set():
             return error
         self.say(f"[{target.name}] waiting up to {self.reconnect_seconds:g} s for the device")
         if not target.wait_until_back(self.reconnect_seconds):
@@ -191,25 +191,6 @@ class Session:
     def _give_up(target, error):
         return Outcome(
             target.name, False, f"{error}. No row is lost: then run the same command with --resume"
-        )
-
-    def _lost_row(self, target, cell, repetition, status, note):
-        return Row(
-            model=cell.model.name,
-            num_threads=cell.num_threads,
-            target=target.target,
-            delegate=cell.delegate,
-            repetition=repetition,
-            kind=cell.kind,
-            status=status,
-            notes=(note,),
-            device=getattr(target, "device", {"serial": target.name}),
-            binary=target.binary or {"name": target.program},
-            model_sha256=cell.model.sha256,
-            model_bytes=cell.model.size,
-            started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            session=target.options.session,
-            **provenance.harness(),
         )
 
     def _keep_log(self, target, row, log):

@@ -117,7 +117,7 @@ class Device:
             self._connections.add(connection)
             threading.Thread(target=_Link(self, connection).serve, daemon=True).start()
 
-    def localise(self, command: str) -> str:
+    def localize(self, command: str) -> str:
         """The command with the device's paths put below its folder."""
         return re.sub(
             r"(?<!\w)/(?=data/local/tmp|sys/|proc/(?:loadavg|sys/))", f"{self.root}/", command
@@ -126,7 +126,7 @@ class Device:
     def start_shell(self, command: str, merge: bool) -> subprocess.Popen:
         self.commands.append(command)
         process = subprocess.Popen(
-            ["sh", "-c", self.localise(command)],
+            ["sh", "-c", self.localize(command)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
@@ -314,7 +314,7 @@ class _Sync:
                 raise ValueError(f"unknown request {kind!r}")
 
     def _local(self, path):
-        return Path(self.device.localise(path))
+        return Path(self.device.localize(path))
 
     def _stat(self, path):
         local = self._local(path)

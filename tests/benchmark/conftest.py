@@ -15,7 +15,8 @@ from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session, find_models
 from keras_hybrid.benchmark.targets.adb import Adb, run_adb
 from keras_hybrid.benchmark.targets.device_state import Rules
-from keras_hybrid.benchmark.targets.phone import Options, Phone
+from keras_hybrid.benchmark.targets.options import Options
+from keras_hybrid.benchmark.targets.phone import Phone
 from keras_hybrid.benchmark.targets.tool_flags import Protocol
 
 

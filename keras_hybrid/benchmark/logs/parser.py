@@ -10,8 +10,8 @@ import re
 from keras_hybrid.benchmark.logs.counts import NUMBER, Counts, looks_like_counts, read_counts
 from keras_hybrid.benchmark.logs.failures import Applied, Delegation, find_failures
 from keras_hybrid.benchmark.logs.lines import Line, read_lines
-from keras_hybrid.benchmark.logs.log_summary import Summary
 from keras_hybrid.benchmark.logs.profile_tables import Profile, read_profile
+from keras_hybrid.benchmark.logs.results_block import ResultsBlock
 
 _TIMINGS = re.compile(
     rf"Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
@@ -111,8 +111,8 @@ def _is_whole(line, *texts):
 class _Reader:
     """Collects the figures of one log, line by line, then confronts them."""
 
-    def __init__(self, lines: list[Line], summary: Summary):
-        self.summary = summary.values
+    def __init__(self, lines: list[Line], block: ResultsBlock):
+        self.block = block.values
         self.problems: list[str] = []
         self.counts: list[tuple[Counts, int]] = []
         self.phases: list[tuple[int, float, float | None]] = []
@@ -212,7 +212,7 @@ class _Reader:
         if len(self.counts) == 1:
             counts, phase = self.counts[0]
             if not timings:
-                return self._role_by_summary(counts)
+                return self._role_by_block(counts)
             if agrees(counts, "inference") and (phase == 2 or not agrees(counts, "warmup")):
                 return None, counts
             if agrees(counts, "warmup") and timings.get("first", counts.first) == counts.first:
@@ -220,17 +220,17 @@ class _Reader:
             self.problems.append("contradiction: count line and timings differ")
         return None, None
 
-    def _role_by_summary(self, counts):
-        """The role of the only count line by the figures of LiteRT 2.x' summary.
+    def _role_by_block(self, counts):
+        """The role of the only count line by the figures of LiteRT 2.x' block.
 
         Without them it has none: the other count line may have come before it or after.
         """
 
         def agrees(mean, runs):
-            rounded = self.summary.get(mean)
+            rounded = self.block.get(mean)
             return (
                 rounded is not None
-                and self.summary.get(runs) == counts.runs > 0
+                and self.block.get(runs) == counts.runs > 0
                 and abs(rounded - counts.mean / 1000) <= 0.0101
             )
 
@@ -269,28 +269,28 @@ def parse_log(log: str) -> Report:
         contradicting) are None and `valid` is False.
     """
     lines = read_lines(log)
-    summary = Summary(lines)
-    reader = _Reader(lines, summary)
+    block = ResultsBlock(lines)
+    reader = _Reader(lines, block)
     failures = find_failures(lines)
     warmup, measured, timings = reader.figures()
     if reader.problems:
         warmup = measured = timings = None
-    values = _values(warmup, measured, timings, reader, summary)
+    values = _values(warmup, measured, timings, reader, block)
     problems = list(reader.problems)
-    if summary.blocks > 1 or summary.broken:
+    if block.blocks > 1 or block.broken:
         problems.append("the results block is broken or there are several")
         values = {}
     if values.get("runs") == 0:
         problems.append("no inference was run")
     elif values.get("mean_ms") is None and not problems:
         problems.append("the log holds no measurement" if log.strip() else "the log is empty")
-    elif not problems and not (timings or summary.closed or (measured and summary.values)):
+    elif not problems and not (timings or block.closed or (measured and block.values)):
         problems.append("the end of the report is missing")
     return Report(
         valid=not problems and not failures.errors,
         errors=(*problems, *failures.errors),
         warnings=failures.warnings,
-        flavour=_flavour(summary, timings, lines),
+        flavour=_flavour(block, timings, lines),
         delegations=failures.delegations,
         applied=failures.applied,
         fallbacks=failures.fallbacks,
@@ -303,9 +303,9 @@ def parse_log(log: str) -> Report:
     )
 
 
-def _values(warmup, measured, timings, reader, summary):
+def _values(warmup, measured, timings, reader, block):
     """Figures in ms by the names of `Report`'s fields, from the most precise source of each."""
-    values = dict(summary.values)
+    values = dict(block.values)
     if reader.problems:
         return {}
     precise = {}
@@ -346,9 +346,9 @@ def _values(warmup, measured, timings, reader, summary):
     return values | precise
 
 
-def _flavour(summary, timings, lines):
-    if summary.blocks:
-        return "litert_python" if summary.python else "litert"
+def _flavour(block, timings, lines):
+    if block.blocks:
+        return "litert_python" if block.python else "litert"
     if timings or any(_ANY_TIMINGS.search(line.text) for line in lines):
         return "classic"
     return None

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark.plan import latest
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 
 LEAST_REPETITIONS = 3
@@ -87,11 +87,11 @@ def _compare(configuration, earlier, later, tolerance, confidence):
         verdict = "undecided"
         if before and now:
             ratio = math.exp(
-                summary.mean([math.log(t) for t in now])
-                - summary.mean([math.log(t) for t in before])
+                statistics.mean([math.log(t) for t in now])
+                - statistics.mean([math.log(t) for t in before])
             )
     else:
-        ratio, low, high = summary.ratio_interval(before, now, confidence=confidence)
+        ratio, low, high = statistics.ratio_interval(before, now, confidence=confidence)
         if low > 1 + tolerance:
             verdict = "slower"
         elif high < 1 - tolerance:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keras_hybrid.benchmark.plan import latest
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.results.tables import device_label, plural
 from keras_hybrid.benchmark.rows import Row
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; each with its own marker.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DPI = 200  # twice the common 100
 METRICS = {
@@ -134,7 +134,7 @@ def plot_against(rows: Iterable[Row], metrics: dict[str, dict], metric: str, pat
     figure, axes = _figure(len(panels))
     for axis, (key, models) in zip(axes, panels.items(), strict=True):
         names = sorted(models)
-        points = [(summary.median(models[m]), metrics[m][metric] * scale) for m in names]
+        points = [(statistics.median(models[m]), metrics[m][metric] * scale) for m in names]
         front = pareto_front(points)
         axis.step(
             [points[n][0] for n in front],
@@ -157,7 +157,7 @@ def plot_against(rows: Iterable[Row], metrics: dict[str, dict], metric: str, pat
                 [points[n][1] for n in own],
                 xerr=[low, high],
                 fmt=MARKERS[number % len(MARKERS)],
-                color=COLOURS[number % len(COLOURS)],
+                color=SERIES_COLORS[number % len(SERIES_COLORS)],
                 markersize=7,
                 capsize=3,
                 label=family or None,
@@ -248,9 +248,9 @@ def plot_latency(rows: Iterable[Row], path, metrics: dict[str, dict] | None = No
     most = max(len(models) for models in panels.values())
     figure, axes = _figure(len(panels), height=1.4 + 0.36 * most)
     for axis, (key, models) in zip(axes, panels.items(), strict=True):
-        names = sorted(models, key=lambda m: -summary.median(models[m]))
-        medians = [summary.median(models[m]) for m in names]
-        axis.barh(range(len(names)), medians, color=COLOURS[0], height=0.6)
+        names = sorted(models, key=lambda m: -statistics.median(models[m]))
+        medians = [statistics.median(models[m]) for m in names]
+        axis.barh(range(len(names)), medians, color=SERIES_COLORS[0], height=0.6)
         for place, name in enumerate(names):
             axis.plot(models[name], [place] * len(models[name]), "o", color="#000000", markersize=3)
             axis.annotate(

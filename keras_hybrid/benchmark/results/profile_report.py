@@ -5,9 +5,9 @@ import importlib.util
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark.plan import latest
-from keras_hybrid.benchmark.results import parts, summary
+from keras_hybrid.benchmark.results import parts, statistics
 from keras_hybrid.benchmark.results.comparison import escape
-from keras_hybrid.benchmark.results.plots import COLOURS, DPI
+from keras_hybrid.benchmark.results.plots import DPI, SERIES_COLORS
 from keras_hybrid.benchmark.results.tables import device_label, plural
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.layer_names import PARTS
@@ -36,7 +36,7 @@ class ProfileSummary:
         return sum(self.by_part.values())
 
 
-def summarise_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list[ProfileSummary]:
+def summarize_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list[ProfileSummary]:
     """One summary for each configuration with an "ok" profile.
 
     Args:
@@ -78,14 +78,14 @@ def _totals(row, graph):
 
 def _medians(totals):
     names = list(dict.fromkeys(name for total in totals for name in total))
-    return {name: summary.median([total.get(name, 0.0) for total in totals]) for name in names}
+    return {name: statistics.median([total.get(name, 0.0) for total in totals]) for name in names}
 
 
 def _ordered_parts(by_part):
     return sorted(by_part, key=lambda p: _ORDER.index(p) if p in _ORDER else len(_ORDER))
 
 
-def as_markdown(summaries: list[ProfileSummary], most_layers: int = 20) -> str:
+def profiles_as_markdown(summaries: list[ProfileSummary], most_layers: int = 20) -> str:
     """Tables by part, kind and (the slowest) layers."""
     lines = []
     for item in summaries:
@@ -123,7 +123,8 @@ def plot_profiles(summaries: list[ProfileSummary], path) -> None:
     names = _ordered_parts({part: 0 for item in summaries for part in item.by_part})
     greys = {parts.RUNTIME: "#bbbbbb", parts.UNKNOWN: "#eeeeee"}
     palette = {
-        part: greys.get(part, COLOURS[number % len(COLOURS)]) for number, part in enumerate(names)
+        part: greys.get(part, SERIES_COLORS[number % len(SERIES_COLORS)])
+        for number, part in enumerate(names)
     }
     figure, axis = pyplot.subplots(figsize=(10, 2.2 + 0.75 * len(summaries)), dpi=DPI)
     widest = max(item.total_ms for item in summaries)
@@ -133,7 +134,12 @@ def plot_profiles(summaries: list[ProfileSummary], path) -> None:
             time = item.by_part.get(part, 0.0)
             axis.barh(place, time, left=left, color=palette[part], edgecolor="white", height=0.55)
             if time > 0.075 * widest:
-                dark = palette[part] in (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[6])
+                dark = palette[part] in (
+                    SERIES_COLORS[0],
+                    SERIES_COLORS[1],
+                    SERIES_COLORS[2],
+                    SERIES_COLORS[6],
+                )
                 axis.text(
                     left + time / 2,
                     place,

@@ -29,7 +29,7 @@ def write_reports(
     folder.mkdir(parents=True, exist_ok=True)
     metrics = metrics or {}
     written = [folder / "report.md", folder / "rows.csv"]
-    text = "# Latency\n\n" + tables.as_markdown(rows)
+    text = "# Latency\n\n" + tables.rows_as_markdown(rows)
     tables.write_csv(rows, written[1])
     measured = {row.model for row in rows if row.kind == "latency" and row.status == "ok"}
     pictures = []
@@ -44,9 +44,9 @@ def write_reports(
             name = f"latency_{metric}.png"
             plots.plot_against(rows, metrics, metric, folder / name)
             pictures.append(name)
-    profiles = profile_report.summarise_profiles(rows, model_paths or {})
+    profiles = profile_report.summarize_profiles(rows, model_paths or {})
     if profiles:
-        text += "\n# Profiles\n\n" + profile_report.as_markdown(profiles)
+        text += "\n# Profiles\n\n" + profile_report.profiles_as_markdown(profiles)
         if can_draw:
             profile_report.plot_profiles(profiles, folder / "profile.png")
             pictures.append("profile.png")

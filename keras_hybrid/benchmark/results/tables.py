@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark.plan import latest
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.results.comparison import escape
 from keras_hybrid.benchmark.rows import STATUSES, Row
 
@@ -45,21 +45,21 @@ def device_label(row: Row) -> str:
     return row.device_id if model in (None, row.device_id) else f"{model} ({row.device_id})"
 
 
-def summarise(rows: Iterable[Row]) -> list[CellSummary]:
+def summarize(rows: Iterable[Row]) -> list[CellSummary]:
     """One summary for each configuration of latency rows; none is left out."""
     groups = {}
     for row in latest(rows):
         if row.kind == "latency":
             groups.setdefault(row.configuration, []).append(row)
-    return [_summarise(groups[key]) for key in sorted(groups)]
+    return [_summarize(groups[key]) for key in sorted(groups)]
 
 
-def _summarise(rows):
+def _summarize(rows):
     good = [row for row in rows if row.status == "ok"]
 
     def middle(name):
         values = [getattr(row, name) for row in good if getattr(row, name) is not None]
-        return summary.median(values) if values else None
+        return statistics.median(values) if values else None
 
     central = [row.central_ms for row in good if row.central_ms]
     memory = middle("peak_memory_mb")
@@ -76,7 +76,7 @@ def _summarise(rows):
         p90_ms=middle("p90_ms"),
         p95_ms=middle("p95_ms"),
         std_ms=middle("std_ms"),
-        spread=summary.relative_spread(central) if central else None,
+        spread=statistics.relative_spread(central) if central else None,
         init_ms=middle("init_ms"),
         first_ms=middle("first_ms"),
         peak_memory_mb=middle("overall_memory_mb") if memory is None else memory,
@@ -120,14 +120,14 @@ _COLUMNS = (
 )
 
 
-def as_markdown(rows: list[Row]) -> str:
+def rows_as_markdown(rows: list[Row]) -> str:
     """The table, where the numbers come from, and the rows that are none."""
     rows = latest(rows)
     lines = [
         "| " + " | ".join(title for title, _, _ in _COLUMNS) + " |",
         "|" + "|".join(" --- " for _ in _COLUMNS) + "|",
     ]
-    for cell in summarise(rows):
+    for cell in summarize(rows):
         values = [(getattr(cell, name), form) for _, name, form in _COLUMNS]
         words = [
             "" if v is None else escape(v) if isinstance(v, str) else form.format(v)

@@ -7,8 +7,10 @@ import shlex
 import subprocess
 import time
 
+from keras_hybrid.benchmark.targets.target import TargetError
 
-class AdbError(RuntimeError):
+
+class AdbError(TargetError):
     """An adb call failed.
 
     Attributes:
@@ -32,7 +34,12 @@ class AdbError(RuntimeError):
     @property
     def device_is_lost(self) -> bool:
         """Whether the same call may succeed once the user has seen to the device."""
-        return self.kind in ("gone", "unauthorized", "full", "timeout")
+        return self.waiting_helps or self.kind == "full"
+
+    @property
+    def waiting_helps(self) -> bool:
+        """Whether the device may come back by itself."""
+        return self.kind in ("gone", "unauthorized", "timeout")
 
 
 _KINDS = (

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
-from keras_hybrid.benchmark.results import summary
+from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.targets.host_worker import MARKER
 
-DELEGATES = ("cpu", "builtin")  # XNNPACK, and LiteRT's own kernels
+INTERPRETER_KERNELS = ("cpu", "builtin")  # XNNPACK, and LiteRT's own kernels
 
 
 def benchmark_host(
@@ -50,9 +50,10 @@ def benchmark_host(
     path = Path(model_path)
     if not path.is_file():
         raise ValueError(f"model_path must be a .tflite file. Received: model_path={model_path!r}")
-    if delegate not in DELEGATES:
+    if delegate not in INTERPRETER_KERNELS:
         raise ValueError(
-            f"On the host, delegate must be one of {DELEGATES}. Received: delegate={delegate!r}"
+            f"On the host, delegate must be one of {INTERPRETER_KERNELS}. "
+            f"Received: delegate={delegate!r}"
         )
     for name, value, least in (
         ("num_threads", num_threads, 1),
@@ -108,17 +109,17 @@ def benchmark_host(
     if spread > max_spread:
         notes = (f"spread {spread:.1%} after max_seconds={max_seconds:g} (bound {max_spread:.1%})",)
     return Row(
-        median_ms=summary.median(times),
-        mean_ms=summary.mean(times),
-        p5_ms=summary.quantile(times, 0.05),
-        p90_ms=summary.quantile(times, 0.90),
-        p95_ms=summary.quantile(times, 0.95),
-        std_ms=summary.standard_deviation(times),
+        median_ms=statistics.median(times),
+        mean_ms=statistics.mean(times),
+        p5_ms=statistics.quantile(times, 0.05),
+        p90_ms=statistics.quantile(times, 0.90),
+        p95_ms=statistics.quantile(times, 0.95),
+        std_ms=statistics.standard_deviation(times),
         min_ms=min(times),
         max_ms=max(times),
         runs=len(times),
         first_ms=warmup[0],
-        warmup_ms=summary.mean(warmup),
+        warmup_ms=statistics.mean(warmup),
         warmup_runs=len(warmup),
         notes=notes,
         **result,

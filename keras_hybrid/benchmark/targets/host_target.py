@@ -1,29 +1,31 @@
 """This machine as a target of the matrix: LiteRT's interpreter, or a host `benchmark_model`."""
 
 import dataclasses
-import datetime
 import os
 import platform
 import subprocess
-import time
 
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.plan import Cell
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.targets import binaries, tool_flags
-from keras_hybrid.benchmark.targets.host import DELEGATES, benchmark_host
-from keras_hybrid.benchmark.targets.phone import Options
+from keras_hybrid.benchmark.targets.host import INTERPRETER_KERNELS, benchmark_host
+from keras_hybrid.benchmark.targets.options import Options
+from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
 
 
-class Host:
+class Host(Target):
     """Runs cells on this machine, through the interpreter unless `options` has a binary."""
 
     target = "host"
     name = "host"
+    runs_on_this_machine = True
 
     def __init__(self, options: Options):
         self.options = options
+        self.session = options.session
+        self.device = provenance.host_device()
         self._path = next(iter(options.binaries), None)
         self.flavour: tool_flags.Flavour | None = None
         self.binary = provenance.host_runtime()
@@ -37,11 +39,11 @@ class Host:
         """
         path = self._path
         if path is None:
-            impossible = sorted({cell.delegate for cell in cells} - set(DELEGATES))
+            impossible = sorted({cell.delegate for cell in cells} - set(INTERPRETER_KERNELS))
             if impossible or any(cell.kind == "profile" for cell in cells):
                 raise ValueError(
-                    f"The interpreter on this machine runs {DELEGATES} and has no profile of "
-                    "operators: give a host benchmark_model with --host_binary. Received: "
+                    f"The interpreter on this machine runs {INTERPRETER_KERNELS} and has no profile "
+                    "of operators: give a host benchmark_model with --host_binary. Received: "
                     f"delegates={impossible}"
                 )
             if self.options.extra_flags:
@@ -109,8 +111,7 @@ class Host:
             )
             return row, ""
         before = provenance.host_state()
-        started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        start = time.monotonic()
+        watch = Stopwatch()
         flags = self._flags(cell)
         log, exit_status, late = self._call(flags, self.options.run_seconds)
         fields = judge(
@@ -122,24 +123,13 @@ class Host:
         if late:
             fields["status"] = "failed"
             fields["notes"] = (late, *fields["notes"])
-        row = Row(
-            model=cell.model.name,
-            num_threads=cell.num_threads,
-            target=self.target,
-            delegate=cell.delegate,
-            repetition=repetition,
-            kind=cell.kind,
-            device=provenance.host_device(),
+        row = self.make_row(
+            cell,
+            repetition,
             state_before=before,
             state_after=provenance.host_state(),
-            binary=self.binary,
             command=flags,
-            model_sha256=cell.model.sha256,
-            model_bytes=cell.model.size,
-            started=started,
-            seconds=round(time.monotonic() - start, 3),
-            session=self.options.session,
-            **provenance.harness(),
+            **watch.fields(),
             **fields,
         )
         return self._mark_if_busy(row), log
@@ -151,9 +141,3 @@ class Host:
             return row
         note = f"before: load {load:g} on {cores} cores"
         return dataclasses.replace(row, status="throttled", notes=(*row.notes, note))
-
-    def wait_until_back(self, seconds: float) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Nothing was left anywhere."""

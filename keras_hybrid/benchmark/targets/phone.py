@@ -1,7 +1,5 @@
 """One Android phone: what it is, what lies on it, and one run of `benchmark_model` in its shell."""
 
-import dataclasses
-import datetime
 import re
 import shlex
 import threading
@@ -14,6 +12,8 @@ from keras_hybrid.benchmark.plan import Cell, Model
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
 from keras_hybrid.benchmark.targets.adb import Adb, AdbError
+from keras_hybrid.benchmark.targets.options import Options
+from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
 
 FOLDER = "/data/local/tmp/keras_hybrid_benchmark"
@@ -32,44 +32,7 @@ _PROPERTIES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What all runs of a matrix share.
-
-    Args:
-        binaries: paths of `benchmark_model`; each device takes the first that is for its ABI.
-            None are needed with the APK route and with the host's interpreter.
-        cores: "big" (the strongest cores, one for each thread), "all", or a hexadecimal mask.
-        extra_flags: further flags, passed as they are to every run.
-        start_seconds: how long loading and preparing a model may take at most.
-    """
-
-    binaries: tuple[str, ...]
-    protocol: tool_flags.Protocol
-    rules: device_state.Rules = device_state.Rules()
-    delegates: dict[str, tool_flags.Delegate] = dataclasses.field(
-        default_factory=lambda: dict(tool_flags.DELEGATES)
-    )
-    cores: str = "big"
-    extra_flags: tuple[str, ...] = ()
-    start_seconds: float = 120.0
-    keep_files: bool = False
-    session: str = ""
-
-    def __post_init__(self):
-        if self.cores not in ("big", "all") and not re.fullmatch(r"[0-9a-fA-F]{1,16}", self.cores):
-            raise ValueError(
-                "cores must be 'big', 'all' or a hexadecimal mask for taskset. "
-                f"Received: cores={self.cores!r}"
-            )
-
-    @property
-    def run_seconds(self) -> float:
-        """The limit of one run: both phases to their maximum, and the start."""
-        return 2 * self.protocol.max_seconds + self.start_seconds
-
-
-class Phone:
+class Phone(Target):
     """A device behind adb, as a target of the matrix.
 
     Args:
@@ -93,6 +56,7 @@ class Phone:
         self.adb = adb
         self.say = say
         self.options = options
+        self.session = options.session
         self.stop = stop or threading.Event()
         self.flavour: tool_flags.Flavour | None = None
         self.device: dict = {"serial": adb.serial}
@@ -262,10 +226,9 @@ class Phone:
         before, waited = self._cool_down()
         mask, pin_note = self._mask(before, cell.num_threads)
         flags = self._flags(cell)
-        started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        start = time.monotonic()
+        watch = Stopwatch()
         log, exit_status, late = self._execute(flags, mask)
-        seconds = time.monotonic() - start
+        timing = watch.fields()
         after = self.state()
         fields = judge(
             log,
@@ -284,26 +247,15 @@ class Phone:
         notes += disturbed
         if waited >= 1:
             notes.append(f"waited {waited:.0f} s for the device to be fit")
-        row = Row(
-            model=cell.model.name,
-            num_threads=cell.num_threads,
-            target=self.target,
-            delegate=cell.delegate,
-            repetition=repetition,
-            kind=cell.kind,
+        row = self.make_row(
+            cell,
+            repetition,
             notes=tuple(note for note in notes if note),
-            device=self.device,
             state_before=before.as_dict(),
             state_after=after.as_dict(),
             cpu_mask=mask,
-            binary=self.binary,
             command=flags,
-            model_sha256=cell.model.sha256,
-            model_bytes=cell.model.size,
-            started=started,
-            seconds=round(seconds, 3),
-            session=self.options.session,
-            **provenance.harness(),
+            **timing,
             **fields,
         )
         return row, log

@@ -12,7 +12,7 @@ import pytest
 
 from keras_hybrid.benchmark import rows as rows_module
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions, latest
-from keras_hybrid.benchmark.results import comparison, plots, reports, summary, tables
+from keras_hybrid.benchmark.results import comparison, plots, reports, statistics, tables
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
 
 
@@ -153,12 +153,12 @@ def test_impossible_repetitions_are_refused(least, most, spread):
 
 
 def test_quantiles():
-    assert summary.quantile([4, 1, 3, 2], 0.5) == 2.5
-    assert summary.quantile(list(range(11)), 0.9) == 9
-    assert summary.quantile([7], 0.1) == 7
+    assert statistics.quantile([4, 1, 3, 2], 0.5) == 2.5
+    assert statistics.quantile(list(range(11)), 0.9) == 9
+    assert statistics.quantile([7], 0.1) == 7
     with pytest.raises(ValueError, match="0 values"):
-        summary.quantile([], 0.5)
-    assert summary.standard_deviation([328140, 309932]) == 9104  # as benchmark_model prints it
+        statistics.quantile([], 0.5)
+    assert statistics.standard_deviation([328140, 309932]) == 9104  # as benchmark_model prints it
 
 
 @pytest.mark.large
@@ -179,7 +179,7 @@ def test_intervals_cover_the_true_ratio(count, noise):
     covered = 0
     for _ in range(1000):
         true = math.exp(generator.uniform(-0.3, 0.3))
-        _, low, high = summary.ratio_interval(draw(10.0), draw(10.0 * true), resamples=300)
+        _, low, high = statistics.ratio_interval(draw(10.0), draw(10.0 * true), resamples=300)
         covered += low <= true <= high
     assert covered >= 930
 
@@ -187,13 +187,13 @@ def test_intervals_cover_the_true_ratio(count, noise):
 def test_intervals_are_of_use_and_repeatable():
     generator = random.Random(3)
     one, two = ([t * math.exp(generator.gauss(0, 0.01)) for _ in range(8)] for t in (10.0, 12.0))
-    ratio, low, high = summary.ratio_interval(one, two)
+    ratio, low, high = statistics.ratio_interval(one, two)
     assert 1.17 < low < ratio < high < 1.23
-    assert summary.ratio_interval(one, two) == (ratio, low, high)
-    assert summary.ratio_interval([5.0] * 3, [10.0] * 3) == pytest.approx((2, 2, 2))
+    assert statistics.ratio_interval(one, two) == (ratio, low, high)
+    assert statistics.ratio_interval([5.0] * 3, [10.0] * 3) == pytest.approx((2, 2, 2))
     for bad in ([1.0, 2.0], [1.0, 2.0, -1.0]):
         with pytest.raises(ValueError, match="Received"):
-            summary.ratio_interval(bad, one)
+            statistics.ratio_interval(bad, one)
 
 
 def repeated(ms, count=5, spread=0.01, **changes):
@@ -248,12 +248,12 @@ def test_the_table_drops_no_row_and_counts_only_measurements():
         make_row(ms=99.0, repetition=3, status="throttled", notes=("thermal status 2",)),
         make_row("bad|name.tflite", None, status="failed", notes=("ended with status 1",)),
     ]
-    cells = {cell.model: cell for cell in tables.summarise(rows)}
+    cells = {cell.model: cell for cell in tables.summarize(rows)}
     assert cells["m.tflite"].median_ms == 10.0 and cells["m.tflite"].rows == 3
     assert cells["m.tflite"].others == "1 throttled"
     assert cells["bad|name.tflite"].median_ms is None
     assert cells["bad|name.tflite"].others == "1 failed"
-    text = tables.as_markdown(rows)
+    text = tables.rows_as_markdown(rows)
     assert "thermal status 2" in text and "ended with status 1" in text
     assert "bad\\|name.tflite" in text
     columns = [line.replace("\\|", "").count("|") for line in text.splitlines() if "| " in line[:2]]

@@ -1,4 +1,4 @@
-"""The summary in milliseconds that LiteRT 2.x and `litert-benchmark` print."""
+"""The block of results in milliseconds that LiteRT 2.x and `litert-benchmark` print."""
 
 import re
 
@@ -29,7 +29,7 @@ _LINES = {
 _NO_RUNS = "No inference runs were performed."
 
 
-class Summary:
+class ResultsBlock:
     """The figures of one results block.
 
     Attributes:

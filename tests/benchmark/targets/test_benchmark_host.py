@@ -66,7 +66,7 @@ def test_check_host_compares_with_litert_benchmark(small_model, require):
     require(module="ai_edge_litert")
 
     def check(*arguments):
-        program = Path(__file__).parents[2] / "tflite" / "check_host.py"
+        program = Path(__file__).parents[3] / "tflite" / "check_host.py"
         command = [sys.executable, str(program), "--pairs=2", "--runs=50", *arguments]
         return subprocess.run(command, capture_output=True, text=True)
 

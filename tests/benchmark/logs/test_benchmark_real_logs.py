@@ -8,7 +8,7 @@ from benchmark_logs import assert_same_or_nothing
 
 from keras_hybrid.benchmark.logs.parser import parse_log
 
-SAMPLES = Path(__file__).parent.parent.parent.parent / "shared" / "android" / "samples"
+SAMPLES = Path(__file__).parents[4] / "shared" / "android" / "samples"
 
 # What people read in the logs of ../shared: name of the file -> figures in it, exactly.
 KNOWN = {

@@ -1,0 +1,43 @@
+"""What all runs of a matrix share, whatever target they run on."""
+
+import dataclasses
+import re
+
+from keras_hybrid.benchmark.targets import device_state, tool_flags
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all runs of a matrix share.
+
+    Args:
+        binaries: paths of `benchmark_model`; each device takes the first that is for its ABI.
+            None are needed with the APK route and with the host's interpreter.
+        cores: "big" (the strongest cores, one for each thread), "all", or a hexadecimal mask.
+        extra_flags: further flags, passed as they are to every run.
+        start_seconds: how long loading and preparing a model may take at most.
+    """
+
+    binaries: tuple[str, ...]
+    protocol: tool_flags.Protocol
+    rules: device_state.Rules = device_state.Rules()
+    delegates: dict[str, tool_flags.Delegate] = dataclasses.field(
+        default_factory=lambda: dict(tool_flags.DELEGATES)
+    )
+    cores: str = "big"
+    extra_flags: tuple[str, ...] = ()
+    start_seconds: float = 120.0
+    keep_files: bool = False
+    session: str = ""
+
+    def __post_init__(self):
+        if self.cores not in ("big", "all") and not re.fullmatch(r"[0-9a-fA-F]{1,16}", self.cores):
+            raise ValueError(
+                "cores must be 'big', 'all' or a hexadecimal mask for taskset. "
+                f"Received: cores={self.cores!r}"
+            )
+
+    @property
+    def run_seconds(self) -> float:
+        """The limit of one run: both phases to their maximum, and the start."""
+        return 2 * self.protocol.max_seconds + self.start_seconds
