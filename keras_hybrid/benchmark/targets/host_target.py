@@ -42,8 +42,8 @@ class Host(Target):
             impossible = sorted({cell.delegate for cell in cells} - set(INTERPRETER_KERNELS))
             if impossible or any(cell.kind == "profile" for cell in cells):
                 raise ValueError(
-                    f"The interpreter on this machine runs {INTERPRETER_KERNELS} and has no profile "
-                    "of operators: give a host benchmark_model with --host_binary. Received: "
+                    f"The interpreter on this machine runs {INTERPRETER_KERNELS} and profiles "
+                    "no operators: give a host benchmark_model with --host_binary. Received: "
                     f"delegates={impossible}"
                 )
             if self.options.extra_flags:
