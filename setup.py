@@ -23,6 +23,7 @@ EXTRAS = {
     # Converting is TensorFlow's; running, verifying and timing a .tflite is LiteRT's.
     "tflite": [
         "ai-edge-litert>=2.0,<3",
+        "flatbuffers>=24",
         "tensorflow-model-optimization>=0.8,<0.9",
         "tf_keras>=2.18,<3",
         "matplotlib>=3.8",

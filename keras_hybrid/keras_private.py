@@ -1,4 +1,8 @@
-"""A functional model's calls in order: the one place that reads Keras' private graph."""
+"""Everything that is taken from Keras' private API: the one place, tested against each Keras.
+
+Keras tells no functional model's calls in public, nor a layer's layers in depth, nor the moving
+averages of an optimizer. `tests/test_keras_private.py` fails where a Keras names them otherwise.
+"""
 
 from dataclasses import dataclass
 
@@ -22,16 +26,24 @@ class Call:
     args_and_kwargs: tuple[tuple, dict]
 
 
+def functional(model: keras.Model) -> keras.Model | None:
+    """The model as one with a graph: itself, or what a built Sequential is inside.
+
+    Returns: None for a model without a graph, such as a subclassed one.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        model = model._functional
+    return model if getattr(model, "_nodes_by_depth", None) else None
+
+
 def calls(model: keras.Model) -> list[Call]:
     """All calls of a functional model, inputs before what is computed from them.
 
     Raises:
         ValueError: for a model that is not functional (or Sequential and built).
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = model._functional
-    nodes_by_depth = getattr(model, "_nodes_by_depth", None)
-    if not nodes_by_depth:
+    graph = functional(model)
+    if graph is None:
         raise ValueError(f"A functional model is expected. Received: model={model!r}")
     return [
         Call(
@@ -40,9 +52,19 @@ def calls(model: keras.Model) -> list[Call]:
             tuple(node.outputs),
             (node.arguments.args, node.arguments.kwargs),
         )
-        for depth in sorted(nodes_by_depth, reverse=True)
-        for node in nodes_by_depth[depth]
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
     ]
+
+
+def outputs_structure(model: keras.Model):
+    """The outputs of a functional model as it returns them: a tensor, list or dict."""
+    return functional(model)._outputs_struct
+
+
+def inputs_structure(model: keras.Model):
+    """The inputs of a functional model as it takes them: a tensor, list or dict."""
+    return functional(model)._inputs_struct
 
 
 def first_input(operation: keras.Operation) -> keras.KerasTensor | None:
@@ -51,6 +73,37 @@ def first_input(operation: keras.Operation) -> keras.KerasTensor | None:
     return nodes[0].input_tensors[0] if nodes and nodes[0].input_tensors else None
 
 
+def last_output(operation: keras.Operation) -> keras.KerasTensor:
+    """What the last call of a layer or operation returned."""
+    return operation._inbound_nodes[-1].outputs[0]
+
+
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
     """The layer or operation that computes a tensor of a functional model."""
     return tensor._keras_history.operation
+
+
+def layers_in_depth(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """All layers inside of a layer or model, those inside of its layers included."""
+    return list(layer._flatten_layers(include_self=False, recursive=True))
+
+
+def moving_averages(optimizer) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Each trainable variable of an optimizer with `use_ema`, and its moving average.
+
+    Args:
+        optimizer: built; one that scales the loss stands for the one inside.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(
+        zip(
+            optimizer._trainable_variables,
+            optimizer._model_variables_moving_average,
+            strict=True,
+        )
+    )
+
+
+def share_reduction_axes(norm: keras.layers.BatchNormalization, other):
+    """Has another batch norm, which was never built, average over the axes of a built one."""
+    other._reduction_axes = norm._reduction_axes

@@ -73,8 +73,8 @@ def main(argv):
 def run():
     import keras_hybrid
     from keras_hybrid.export.engines import check_gpu_delegate
-    from keras_hybrid.export.flatbuffer.metadata import About
     from keras_hybrid.export.inspect import inspect_tflite
+    from keras_hybrid.export.metadata import About
 
     model = open_model(FLAGS.model, FLAGS.weights, FLAGS.head)
     labels = None

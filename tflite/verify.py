@@ -49,9 +49,9 @@ def run(path):
     import numpy as np
 
     import keras_hybrid
-    from keras_hybrid.export.flatbuffer.metadata import read_record
     from keras_hybrid.export.images import load_images
     from keras_hybrid.export.inspect import inspect_tflite
+    from keras_hybrid.export.metadata import read_record
     from keras_hybrid.export.verify import verify_tflite
 
     image_tensor = next(t for t in inspect_tflite(path).activations if t.producer == "INPUT")

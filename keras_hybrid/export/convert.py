@@ -1,9 +1,7 @@
 """Keras model -> `.tflite`: static shapes, batch 1, builtin operators only, checked by running."""
 
 import contextlib
-import functools
 import gc
-import math
 import os
 import tempfile
 from pathlib import Path
@@ -11,26 +9,22 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_hybrid.export.flatbuffer.float_guards import remove_marks
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
+from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
 from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
-from keras_hybrid.export.flatbuffer.metadata import About, Normalization, add_metadata
-from keras_hybrid.export.flatbuffer.shorten_names import compact
+from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.metadata import About, Normalization, add_metadata
+from keras_hybrid.export.saved_model import save_for_conversion
 from keras_hybrid.litert import open_interpreter
-from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import batches, calibrate, check_calibrated
-from keras_hybrid.surgery.editable_model import EditableModel
-from keras_hybrid.surgery.fuse import formulated
-from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.version import __version__
-from keras_hybrid.weights.presets import Preprocessing, preprocess_input, preprocessing_of
+from keras_hybrid.weights.presets import Preprocessing, preprocessing_of
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 TYPES = ("float32", "uint8", "int8")
 INTEGER = ("int8", "int8_cpu", "int16x8")
-SIGNATURE = "serving_default"
-MANY_WEIGHTS = 50_000_000
 
 
 def export_tflite(
@@ -109,28 +103,27 @@ def export_tflite(
     model, samples = _prepare(model, precision, representative_data, (input, output), known)
     with tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
-        _save(
+        save_for_conversion(
             model, shape, "float32" if precision in INTEGER else input, known, fused, top_k, folder
         )
         gc.collect()
-        content = _convert(folder, precision, input, output, samples)
+        file = _convert(folder, precision, input, output, samples)
+    add_metadata(
+        file,
+        about or About(name=model.name, version=__version__),
+        _normalization(model, known),
+        labels,
+        {
+            "precision": precision,
+            "preprocessing": known is not None,
+            "input": input,
+            "top_k": top_k,
+            "package": __version__,
+        },
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
-        temporary.write_bytes(content)
-        del content  # as large as all weights
-        add_metadata(
-            temporary,
-            about or About(name=model.name, version=__version__),
-            _normalization(model, known),
-            labels,
-            record={
-                "precision": precision,
-                "preprocessing": known is not None,
-                "input": input,
-                "top_k": top_k,
-                "package": __version__,
-            },
-        )
+        file.write(temporary)
         _check(temporary)
         os.replace(temporary, path)
     return path
@@ -245,61 +238,8 @@ def _normalization(model, known):
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
-def _save(model, shape, input_type, preprocessing, fused, top_k, folder):
-    """Writes the function of one image that is to be converted as a SavedModel."""
-    import tensorflow as tf
-
-    if is_quantized(model) or fused:
-        editable = EditableModel(model) if is_quantized(model) else formulated(model)
-        if preprocessing is not None:
-            known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
-            if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(
-                editable, *known
-            ):
-                preprocessing = None
-        model = editable.to_model(shape)
-    servable = _servable(model, shape, input_type, preprocessing, top_k)
-    tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
-
-
-def _servable(model, shape, input_type, preprocessing, top_k):
-    """The model as a TensorFlow module with a function of one image."""
-    import tensorflow as tf
-
-    # Constants in the graph: half the time for the converter. But it has five more copies of them
-    # at its peak than of variables beside the graph, of which it makes constants.
-    if sum(math.prod(variable.shape) for variable in model.variables) > MANY_WEIGHTS:
-        beside, weights = [variable.value for variable in model.variables], contextlib.nullcontext
-    else:
-        constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
-        beside, weights = [], functools.partial(keras.StatelessScope, constants)
-
-    class Servable(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.beside = beside
-
-        @tf.function(
-            input_signature=[tf.TensorSpec(shape, input_type, name="image")], autograph=False
-        )
-        def serve(self, image):
-            x = tf.cast(image, "float32")
-            if preprocessing is not None:
-                x = preprocess_input(x, preprocessing)
-            with weights():
-                outputs = model(x, training=False)
-            if top_k is not None:
-                scores, classes = tf.math.top_k(outputs, top_k)
-                return {"scores": scores, "classes": classes}
-            if isinstance(outputs, dict):
-                return outputs
-            return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
-
-    return Servable()
-
-
 def _convert(folder, precision, input_type, output_type, samples):
-    """The content of the `.tflite`."""
+    """The converted file, edited."""
     import tensorflow as tf
 
     # From a SavedModel: there the converter sees constants, so that it can fold and fuse them.
@@ -317,8 +257,13 @@ def _convert(folder, precision, input_type, output_type, samples):
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
-    content = remove_marks(converter.convert())
-    return compact(merge_dense(content), precision == "int8") if precision in INTEGER else content
+    file = TFLiteFile.parse(converter.convert())
+    remove_float_guards(file)
+    if precision in INTEGER:
+        merge_dense(file)
+        shorten_names(file, precision == "int8")
+    first_names(file)
+    return file
 
 
 @contextlib.contextmanager

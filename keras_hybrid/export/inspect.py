@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_hybrid.litert import open_interpreter
+from keras_hybrid.export.flatbuffer.file import TFLiteFile, enum_name
+from keras_hybrid.litert import delegation, open_interpreter
 
 MAXIMUM_GPU_RANK = 4
 
@@ -110,23 +111,6 @@ class Inspection:
         )
 
 
-def read_schema(path: str | os.PathLike):
-    """The file as the object of TFLite's schema (`ModelT`).
-
-    Raises:
-        ValueError: for a missing file, or one that is no `.tflite`.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"`path` must be a .tflite file. Received: path={str(path)!r}")
-    content = path.read_bytes()
-    if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError(f"The file is not a .tflite model. Received: path={str(path)!r}")
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-
-
 def inspect_tflite(path: str | os.PathLike) -> Inspection:
     """Reads a `.tflite` and has XNNPACK partition it.
 
@@ -139,13 +123,13 @@ def inspect_tflite(path: str | os.PathLike) -> Inspection:
         ValueError: for a missing file, one that is no `.tflite`, or one that LiteRT cannot
             prepare.
     """
-    model = read_schema(path)
-    names = [_operator_name(code) for code in model.operatorCodes]
-    graph = model.subgraphs[0]
+    path = os.fsdecode(path)
+    file = TFLiteFile.read(path)
+    graph = file.model.subgraphs[0]
     producers = {int(index): "INPUT" for index in graph.inputs}
     for operator in graph.operators:
         for index in operator.outputs:
-            producers[int(index)] = names[operator.opcodeIndex]
+            producers[int(index)] = file.operator_name(operator)
     outputs = {int(index) for index in graph.outputs}
     activations = tuple(
         _describe(graph.tensors[index], producer, index in outputs)
@@ -154,7 +138,9 @@ def inspect_tflite(path: str | os.PathLike) -> Inspection:
     partitions, undelegated = _delegation(path)
     return Inspection(
         ops=Counter(
-            names[operator.opcodeIndex] for part in model.subgraphs for operator in part.operators
+            file.operator_name(operator)
+            for part in file.model.subgraphs
+            for operator in part.operators
         ),
         partitions=partitions,
         undelegated=undelegated,
@@ -163,25 +149,11 @@ def inspect_tflite(path: str | os.PathLike) -> Inspection:
     )
 
 
-def _enum_name(enumeration, value):
-    return next(name for name, number in vars(enumeration).items() if number == value)
-
-
-def _operator_name(code):
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-
-    # Files of old converters keep small codes in the deprecated field.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    if number == BuiltinOperator.CUSTOM:
-        return code.customCode.decode()
-    return _enum_name(BuiltinOperator, number)
-
-
 def _describe(tensor, producer, is_output):
     from ai_edge_litert.schema_py_generated import TensorType
 
     shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
-    dtype = _enum_name(TensorType, tensor.type)
+    dtype = enum_name(TensorType, tensor.type)
     return Tensor(tensor.name.decode(), shape, dtype, producer, is_output)
 
 
@@ -194,21 +166,7 @@ def _delegation(path):
         raise ValueError(
             f"LiteRT cannot prepare this file: {error}. Received: path={str(path)!r}"
         ) from error
-    # The interpreter lists the file's operators first, the delegate's kernels after them.
-    operators = interpreter._get_ops_details()
-    kernels = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
-    remaining = {
-        index: operator
-        for index, operator in enumerate(operators)
-        if operator["op_name"] != "DELEGATE"
-    }
-    producer = {int(t): index for index, node in remaining.items() for t in node["outputs"]}
-    for kernel in kernels:
-        border = {int(tensor) for tensor in kernel["inputs"]}
-        pending = [int(tensor) for tensor in kernel["outputs"]]
-        while pending:
-            tensor = pending.pop()
-            node = remaining.pop(producer[tensor], None) if tensor in producer else None
-            if node is not None and tensor not in border:
-                pending += [int(t) for t in node["inputs"] if int(t) not in border]
-    return len(kernels), Counter(operator["op_name"] for operator in remaining.values())
+    found = delegation(interpreter)
+    if found is None:
+        raise RuntimeError("This LiteRT does not list its operators: install ai-edge-litert 2")
+    return found.kernels, Counter(operator.name for operator in found.left)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from keras_hybrid.keras_private import producer
 from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
 from keras_hybrid.weights.presets import find_preset, is_tag
 from keras_hybrid.weights.pretrained.pretrained import load_pretrained
@@ -121,7 +122,7 @@ def make_model(image, outputs, name: str, weights) -> keras.Model:
     An `image` that is computed from other tensors makes these the model's inputs.
     """
     inputs = image
-    if not isinstance(image._keras_history.operation, layers.InputLayer):
+    if not isinstance(producer(image), layers.InputLayer):
         inputs = keras.utils.get_source_inputs(image)
         inputs = inputs[0] if len(inputs) == 1 else inputs
     model = keras.Model(inputs, outputs, name=name)

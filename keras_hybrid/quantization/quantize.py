@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_hybrid.keras_private import functional
 from keras_hybrid.quantization.kept_float import kept_float
 from keras_hybrid.quantization.passes.activations import edit_activations, edit_joined_activations
 from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
@@ -114,9 +115,7 @@ def _check(model, profile, batch_norm):
         raise ValueError(
             f"`batch_norm` must be one of {BATCH_NORMS}. Received: batch_norm={batch_norm!r}"
         )
-    if isinstance(model, keras.Sequential) and model.built:
-        model = model._functional
-    if not getattr(model, "_nodes_by_depth", None):
+    if functional(model) is None:
         raise ValueError(
             "A functional model is expected: a subclassed one has no graph to rewrite. "
             f"Received: model={model!r}"

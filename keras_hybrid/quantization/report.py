@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_hybrid.keras_private import last_output
 from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.quantize import is_quantized
 from keras_hybrid.quantization.ranges.calibration import batches
@@ -56,7 +57,7 @@ def layer_errors(model: keras.Model, images, batch_size: int = 32) -> list[Layer
     sums = {layer.name: np.zeros(3) for layer in rounded}
     view = keras.Model(
         model.input,
-        {layer.name: _last(layer) for layer in rounded},
+        {layer.name: last_output(layer) for layer in rounded},
         name="errors",
     )
     kernels = [layer for layer in model.layers if isinstance(layer, QuantizedKernel)]
@@ -165,11 +166,6 @@ def _check(model):
         raise ValueError(
             f"A model of `quantize` is expected. Received: model {model.name!r}, not quantised"
         )
-
-
-def _last(layer):
-    """The layer's output; of its last call where it rounds several values."""
-    return layer._inbound_nodes[-1].outputs[0]
 
 
 def _decibels(signal, noise):

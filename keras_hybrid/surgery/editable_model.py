@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_hybrid.keras_private import calls
+from keras_hybrid.keras_private import calls, outputs_structure
 
 
 class Value:
@@ -255,10 +255,7 @@ def _structure_of_inputs(model):
 
 
 def _structure_of_outputs(model):
-    outputs = getattr(model, "_outputs_struct", None)
-    if outputs is not None:
-        return outputs
-    return model.outputs[0] if len(model.outputs) == 1 else list(model.outputs)
+    return outputs_structure(model)
 
 
 def _new_operation(step):

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 import keras_hybrid
-from keras_hybrid.export.flatbuffer.metadata import About, read_metadata, read_record
+from keras_hybrid.export.metadata import About, read_metadata, read_record
 from keras_hybrid.export.verify import verify_tflite
 
 ABOUT = About("Digits", "Ten digits.", "1.2", "An author", "Apache-2.0", "a-preset")

@@ -10,9 +10,9 @@ from harness import randomise
 from keras import layers
 
 import keras_hybrid
-from keras_hybrid.export.flatbuffer.metadata import read_metadata
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.packing import pack
-from keras_hybrid.export.inspect import read_schema
+from keras_hybrid.export.metadata import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def int8_file(tmp_path_factory, require):
 
 
 def plainly_written(path):
-    return written(read_schema(path))
+    return written(TFLiteFile.read(path).model)
 
 
 def written(model):
@@ -71,7 +71,7 @@ def computed(content, images, resolver):
 
 def test_a_packed_file_says_what_a_plain_one_says_in_fewer_bytes(int8_file):
     plain = plainly_written(int8_file)
-    packed = pack(read_schema(int8_file))
+    packed = pack(TFLiteFile.read(int8_file).model)
     assert described(packed) == described(plain)
     assert len(packed) < len(plain) - 1000
     name = b"stage1_silu"
@@ -113,7 +113,7 @@ def test_a_packed_file_computes_the_same_bits(int8_file, noise, resolver):
 
 
 def test_names_tell_the_layer_and_constants_have_none(int8_file):
-    model = read_schema(int8_file)
+    model = TFLiteFile.read(int8_file).model
     (graph,) = model.subgraphs
     computed = {int(index) for operator in graph.operators for index in operator.outputs}
     ends = {int(index) for index in (*graph.inputs, *graph.outputs)}

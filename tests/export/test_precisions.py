@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_hybrid
-from keras_hybrid.export.inspect import read_schema
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.verify import run_tflite
 
 SIZE = 64
@@ -67,7 +67,7 @@ def largest_float(path):
     """Number of elements of the largest constant in float32, 0 without one."""
     from ai_edge_litert.schema_py_generated import TensorType
 
-    model = read_schema(path)
+    model = TFLiteFile.read(path).model
     return max(
         (
             int(np.prod(tensor.shape))

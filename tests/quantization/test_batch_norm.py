@@ -8,7 +8,8 @@ from keras import layers as L
 
 import keras_hybrid
 from keras_hybrid import layers as hybrid
-from keras_hybrid.export.inspect import inspect_tflite, read_schema
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
+from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.verify import run_tflite
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.twins import kernels
@@ -150,7 +151,11 @@ def test_frozen_computes_and_ships_what_folded_does(
     assert inspected[0].size_bytes == inspected[1].size_bytes
     assert decibels(np.asarray(folded(images)), np.asarray(frozen(images))) > 40
     constants = [
-        [buffer.data.tobytes() for buffer in read_schema(path).buffers if buffer.data is not None]
+        [
+            buffer.data.tobytes()
+            for buffer in TFLiteFile.read(path).model.buffers
+            if buffer.data is not None
+        ]
         for path in files
     ]
     # All kernels, of which a factor's last bit may have put a value into the next step.

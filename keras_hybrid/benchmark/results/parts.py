@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from keras_hybrid import layer_names as layer_parts
+from keras_hybrid.litert import list_operators, open_interpreter
 
 UNKNOWN = "not attributed"
 RUNTIME = "runtime"
@@ -173,30 +174,25 @@ def read_graph(model_path) -> list[Node]:
     that of the operator that reads its output, or else of the one that it reads from. The list
     is empty with a LiteRT that does not list its operators (the method is private).
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_path=str(model_path),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    if not hasattr(interpreter, "_get_ops_details"):
+    interpreter = open_interpreter(model_path, xnnpack=False)
+    operators = list_operators(interpreter)
+    if operators is None:
         return []
     names = {details["index"]: details["name"] for details in interpreter.get_tensor_details()}
-    operators = interpreter._get_ops_details()
-    outputs = [names.get(int(operator["outputs"][0]), "") for operator in operators]
+    outputs = [names.get(operator.outputs[0], "") for operator in operators]
     layers = [layer_name(name) for name in outputs]
-    producer = {int(t): n for n, operator in enumerate(operators) for t in operator["outputs"]}
+    producer = {t: n for n, operator in enumerate(operators) for t in operator.outputs}
     edges = [
-        (producer[int(tensor)], number)
+        (producer[tensor], number)
         for number, operator in enumerate(operators)
-        for tensor in operator["inputs"]
-        if int(tensor) in producer
+        for tensor in operator.inputs
+        if tensor in producer
     ]
     for source, reader in reversed(edges):
         layers[source] = layers[source] or layers[reader]
     for source, reader in edges:
         layers[reader] = layers[reader] or layers[source]
     return [
-        Node(operator["op_name"], name, layer)
+        Node(operator.name, name, layer)
         for operator, name, layer in zip(operators, outputs, layers, strict=True)
     ]

@@ -1,12 +1,14 @@
 """The process that times one model on this machine: prints one JSON object and ends.
 
 A process of its own, so that initialisation is cold and the memory is the model's. Run by
-`keras_hybrid.benchmark.targets.host`; imports only the interpreter and NumPy.
+`keras_hybrid.benchmark.targets.host`; imports next to nothing but the interpreter and NumPy.
 """
 
 import json
 import sys
 import time
+
+from keras_hybrid.litert import delegation
 
 MARKER = "keras_hybrid_host_result:"
 
@@ -50,35 +52,6 @@ def random_inputs(interpreter):
         else:
             value = np.zeros(shape, dtype)
         interpreter.set_tensor(details["index"], value)
-
-
-def delegation(interpreter):
-    """Counts `(delegated_nodes, total_nodes, delegate_kernels)` of the allocated interpreter.
-
-    None of them is known with a LiteRT that does not list its operators (the method is private).
-
-    The interpreter lists the model's own operators first and the delegate's kernels after
-    them. An operator is delegated if a kernel's outputs depend on it without passing through
-    the kernel's inputs.
-    """
-    if not hasattr(interpreter, "_get_ops_details"):
-        return None, None, None
-    operators = interpreter._get_ops_details()
-    kernels = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
-    own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
-    producer = {int(t): n for n, operator in enumerate(own) for t in operator["outputs"]}
-    taken = set()
-    for kernel in kernels:
-        stop = {int(tensor) for tensor in kernel["inputs"]}
-        open_tensors = [int(tensor) for tensor in kernel["outputs"]]
-        while open_tensors:
-            tensor = open_tensors.pop()
-            node = producer.get(tensor)
-            if tensor in stop or node is None or node in taken:
-                continue
-            taken.add(node)
-            open_tensors += [int(t) for t in own[node]["inputs"] if int(t) >= 0]
-    return len(taken), len(own), len(kernels)
 
 
 def median_spread(times):
@@ -136,7 +109,7 @@ def measure(request):
             enough and len(times) % 10 == 0 and median_spread(times) <= request["max_spread"]
         ):
             break
-    delegated, total, kernels = delegation(interpreter)
+    found = delegation(interpreter)
     overall_mb, peak_mb = memory_mb("VmRSS"), memory_mb("VmHWM")
     known = None not in (before_mb, init_mb, overall_mb)
     return {
@@ -147,9 +120,9 @@ def measure(request):
         "init_memory_mb": init_mb - before_mb if known else None,
         "overall_memory_mb": overall_mb - before_mb if known else None,
         "peak_memory_mb": peak_mb - before_mb if known and peak_is_ours else None,
-        "delegated_nodes": delegated,
-        "total_nodes": total,
-        "delegate_kernels": kernels,
+        "delegated_nodes": found and found.taken,
+        "total_nodes": found and found.total,
+        "delegate_kernels": found and found.kernels,
     }
 
 

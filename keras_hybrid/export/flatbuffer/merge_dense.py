@@ -2,40 +2,29 @@
 
 import numpy as np
 
-from keras_hybrid.export.flatbuffer.packing import pack
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
 
 # TFLite's version of the operator that takes a scale for each unit.
 PER_UNIT = 12
 
 
-def merge_dense(content: bytes) -> bytes:
-    """A `.tflite` whose 1 x 1 convolutions between two RESHAPEs are FULLY_CONNECTED.
+def merge_dense(file: TFLiteFile):
+    """Makes 1 x 1 convolutions between two RESHAPEs FULLY_CONNECTED.
 
     Trained ranges for each unit reach the file on kernels of convolutions only, so that a
     quantised dense layer on tokens is converted as RESHAPE, CONV_2D and RESHAPE.
-
-    Args:
-        content: of the file.
-
-    Returns: the content of the new file; the same where there is no such convolution.
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    merged = 0
-    for graph in model.subgraphs:
-        merged += _Merging(model, graph, schema).run()
-    return pack(model) if merged else content
+    for graph in file.model.subgraphs:
+        _Merging(file, graph, schema).run()
 
 
 class _Merging:
     """One graph's operators."""
 
-    def __init__(self, model, graph, schema):
-        self.model, self.graph, self.schema = model, graph, schema
-        self.codes = [
-            max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes
-        ]
+    def __init__(self, file, graph, schema):
+        self.file, self.graph, self.schema = file, graph, schema
         self.producer = {int(x): op for op in graph.operators for x in op.outputs}
         self.readers = {}
         for operator in graph.operators:
@@ -44,16 +33,14 @@ class _Merging:
 
     def run(self):
         kinds = self.schema.BuiltinOperator
-        gone, count = set(), 0
+        gone = set()
         for operator in self.graph.operators:
             if self._is(operator, kinds.CONV_2D) and self._is_dense(operator):
                 gone.update(map(id, self._merge(operator)))
-                count += 1
         self.graph.operators = [x for x in self.graph.operators if id(x) not in gone]
-        return count
 
     def _is(self, operator, kind):
-        return operator is not None and self.codes[operator.opcodeIndex] == kind
+        return operator is not None and self.file.kind(operator) == kind
 
     def _shape(self, index):
         return tuple(int(size) for size in self.graph.tensors[int(index)].shape)
@@ -91,22 +78,11 @@ class _Merging:
         options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
         operator.builtinOptions = options
         operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-        operator.opcodeIndex = self._code()
+        operator.opcodeIndex = self.file.code_index(
+            schema.BuiltinOperator.FULLY_CONNECTED, PER_UNIT
+        )
         operator.inputs = np.array([before.inputs[0], *operator.inputs[1:]], "int32")
         operator.outputs = np.array([after.outputs[0]], "int32")
         readers = self.readers[int(before.outputs[0])]
         readers.remove(operator)
         return [after] if readers else [before, after]
-
-    def _code(self):
-        """Where the model lists the operator, in the version needed."""
-        kind = self.schema.BuiltinOperator.FULLY_CONNECTED
-        for index, code in enumerate(self.model.operatorCodes):
-            if self.codes[index] == kind and code.version >= PER_UNIT:
-                return index
-        code = self.schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = kind
-        code.version = PER_UNIT
-        self.model.operatorCodes.append(code)
-        self.codes.append(kind)
-        return len(self.codes) - 1

@@ -1,268 +1,164 @@
-"""TFLite metadata: what Android's Task Library and ML Model Binding read, and our own record.
+"""TFLite's metadata as a flatbuffer: written and read.
 
 The schema is TensorFlow Lite's metadata_schema.fbs; the numbers below are its fields' positions.
-Label files lie behind the model as a zip archive, as that schema asks for.
 """
 
-import json
-import os
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import flatbuffers
-import numpy as np
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
-from keras_hybrid.export.flatbuffer.packing import pack
-from keras_hybrid.export.inspect import read_schema
-
-METADATA_NAME = "TFLITE_METADATA"
-METADATA_IDENTIFIER = b"M001"
-RECORD_NAME = "keras_hybrid"
-LABEL_FILE = "labels.txt"
+IDENTIFIER = b"M001"
 MINIMUM_PARSER_VERSION = "1.0.0"
 
 # Positions of fields in the schema's tables.
-_MODEL = {"name": 0, "description": 1, "version": 2, "subgraphs": 3, "author": 4, "license": 5}
-_MODEL_PARSER_VERSION = 7
+_MODEL = {"name": 0, "description": 1, "version": 2, "author": 4, "license": 5}
+_MODEL_SUBGRAPHS, _MODEL_PARSER_VERSION = 3, 7
 _SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 2, 3
-_TENSOR = {"name": 0, "description": 1, "content": 3, "process_units": 4, "stats": 5, "files": 6}
+_TENSOR_NAME, _TENSOR_DESCRIPTION, _TENSOR_CONTENT = 0, 1, 3
+_TENSOR_PROCESS_UNITS, _TENSOR_STATS, _TENSOR_FILES = 4, 5, 6
 _NORMALIZATION_OPTIONS = 1  # in the union of processing units
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2  # in the union of contents
 _TENSOR_AXIS_LABELS = 2  # kind of an associated file
-_RGB = 1
+_RGB, _GRAYSCALE = 1, 2
 
 
 @dataclass(frozen=True)
-class About:
-    """Who made a model, and what it is.
+class TensorTable:
+    """What the metadata say of one input or output.
 
     Attributes:
-        name: what an app may show.
-        description: one or two sentences.
-        version: of the model.
-        author: a person or organisation.
-        licence: its name or text.
-        preset: name of the published checkpoint, if it is one.
+        name: of the tensor.
+        description: for a reader.
+        image_channels: of an image input, 3 for RGB or 1 for gray; None for what is no image.
+        mean: of each channel, or one for all; None where no normalization is stated.
+        std: likewise.
+        label_file: name of the attached file with the names of its classes, or None.
     """
 
-    name: str = ""
+    name: str
     description: str = ""
-    version: str = ""
-    author: str = ""
-    licence: str = ""
-    preset: str = ""
+    image_channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    label_file: str | None = None
 
 
-@dataclass(frozen=True)
-class Normalization:
-    """How pixels of 0 to 255 become the input: (pixel - mean) / std, per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What `read_metadata` found.
-
-    Attributes:
-        about: name, description, version, author, licence and preset.
-        normalization: of the input; None when the file states none.
-        labels: of the output's classes, in order; empty when there are none.
-        record: this package's own entries, such as the precision.
-    """
-
-    about: About
-    normalization: Normalization | None
-    labels: tuple[str, ...]
-    record: dict
-
-
-def add_metadata(
-    path: str | os.PathLike,
-    about: About,
-    normalization: Normalization,
-    labels: list[str] | None = None,
-    labelled_output: int = 0,
-    record: dict | None = None,
-):
-    """Writes metadata into a `.tflite`, in place.
+def pack_metadata(
+    texts: dict[str, str], inputs: list[TensorTable], outputs: list[TensorTable]
+) -> bytes:
+    """The metadata as a flatbuffer.
 
     Args:
-        path: of the file.
-        about: what the model is.
-        normalization: of its input.
-        labels: of the classes, in order, for the output number `labelled_output`; None for none.
-        labelled_output: which output the labels are for.
-        record: entries for this package's own record.
-
-    Raises:
-        ValueError: for a file that is no `.tflite`, or labels with a line break in one.
+        texts: of the model: "name", "description", "version", "author" and "license".
+        inputs: of the model, in the order of the file.
+        outputs: likewise.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    if labels and any("\n" in label for label in labels):
-        raise ValueError("A label must be one line. Received: labels with line breaks")
-    model = read_schema(path)
-    graph = model.subgraphs[0]
-    tensors = [
-        [graph.tensors[index].name.decode() for index in indices]
-        for indices in (graph.inputs, graph.outputs)
-    ]
-    content = _pack(about, normalization, bool(labels), labelled_output, *tensors)
-    entries = {METADATA_NAME: content}
-    entries[RECORD_NAME] = json.dumps({**asdict(about), **(record or {})}).encode()
-    model.metadata = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
-    for name, data in entries.items():
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(data, dtype=np.uint8)
-        model.buffers.append(buffer)
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = name, len(model.buffers) - 1
-        model.metadata.append(entry)
-    _shorten_names(graph)
-    with open(path, "wb") as file:
-        file.write(pack(model))
-    if labels:
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(LABEL_FILE, "\n".join(labels) + "\n")
-
-
-def _shorten_names(graph):
-    """Of tensors fused from several, the converter strings the names of all together."""
-    for index, tensor in enumerate(graph.tensors):
-        if index not in graph.inputs and index not in graph.outputs:
-            tensor.name = tensor.name.split(b";")[0]
-
-
-def read_metadata(path: str | os.PathLike) -> Metadata:
-    """Reads the metadata of a `.tflite`.
-
-    Raises:
-        ValueError: for a file that is no `.tflite`, or has no metadata.
-    """
-    model = read_schema(path)
-    entries = {
-        entry.name.decode(): bytes(model.buffers[entry.buffer].data)
-        for entry in model.metadata or []
-    }
-    content = entries.get(METADATA_NAME)
-    if content is None or content[4:8] != METADATA_IDENTIFIER:
-        raise ValueError(f"The file has no metadata. Received: path={str(path)!r}")
-    root = Table(content, flatbuffers.encode.Get(flatbuffers.packer.uoffset, content, 0))
-    subgraph = _children(root, _MODEL["subgraphs"])[0]
-    (image,) = _children(subgraph, _SUBGRAPH_INPUTS)
-    normalization = None
-    for unit in _children(image, _TENSOR["process_units"]):
-        options = Table(content, unit.Indirect(unit.Pos + unit.Offset(_slot(1))))
-        normalization = Normalization(_floats(options, 0), _floats(options, 1))
-    files = [
-        _string(file, 0)
-        for output in _children(subgraph, _SUBGRAPH_OUTPUTS)
-        for file in _children(output, _TENSOR["files"])
-    ]
-    labels = ()
-    if files:
-        with zipfile.ZipFile(path) as archive:
-            labels = tuple(archive.read(files[0]).decode().splitlines())
-    record = json.loads(entries.get(RECORD_NAME, b"{}"))
-    about = About(
-        **{name: _string(root, _MODEL[name]) for name in ("name", "description", "version")},
-        author=_string(root, _MODEL["author"]),
-        licence=_string(root, _MODEL["license"]),
-        preset=record.get("preset", ""),
-    )
-    return Metadata(about, normalization, labels, record)
-
-
-def read_record(path: str | os.PathLike) -> dict:
-    """This package's own record in a `.tflite`, empty for a file that it did not make."""
-    model = read_schema(path)
-    for entry in model.metadata or []:
-        if entry.name.decode() == RECORD_NAME:
-            return json.loads(bytes(model.buffers[entry.buffer].data))
-    return {}
-
-
-def _pack(about, normalization, labelled, labelled_output, inputs, outputs):
-    """The metadata as a flatbuffer."""
     builder = flatbuffers.Builder(1024)
-
-    def strings(**fields):
-        return {position: builder.CreateString(text) for position, text in fields.values()}
-
-    def table(num_fields, offsets, numbers=()):
-        builder.StartObject(num_fields)
-        for position, offset in offsets.items():
-            builder.PrependUOffsetTRelativeSlot(position, offset, 0)
-        for position, number in numbers:
-            builder.PrependUint8Slot(position, number, 0)
-        return builder.EndObject()
-
-    def vector(offsets):
-        builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            builder.PrependUOffsetTRelative(offset)
-        return builder.EndVector()
-
-    def floats(values):
-        builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            builder.PrependFloat32(value)
-        return builder.EndVector()
-
-    def content(kind, offset):
-        return table(3, {1: offset}, [(0, kind)])
-
-    lowest = [-m / s for m, s in zip(normalization.mean, normalization.std, strict=True)]
-    highest = [(255 - m) / s for m, s in zip(normalization.mean, normalization.std, strict=True)]
-    options = table(2, {0: floats(normalization.mean), 1: floats(normalization.std)})
-    unit = table(2, {1: options}, [(0, _NORMALIZATION_OPTIONS)])
-    image = table(
-        7,
+    sides = [[_tensor(builder, x) for x in side] for side in (inputs, outputs)]
+    subgraph = _table(
+        builder,
+        10,
         {
-            **strings(
-                name=(_TENSOR["name"], inputs[0]),
-                description=(_TENSOR["description"], "RGB image"),
-            ),
-            _TENSOR["content"]: content(_IMAGE_PROPERTIES, table(2, {}, [(0, _RGB)])),
-            _TENSOR["process_units"]: vector([unit]),
-            _TENSOR["stats"]: table(2, {0: floats(highest), 1: floats(lowest)}),
+            _SUBGRAPH_INPUTS: _vector(builder, sides[0]),
+            _SUBGRAPH_OUTPUTS: _vector(builder, sides[1]),
         },
     )
-    results = []
-    for index, name in enumerate(outputs):
-        fields = {
-            **strings(name=(_TENSOR["name"], name)),
-            _TENSOR["content"]: content(_FEATURE_PROPERTIES, table(0, {})),
-        }
-        if labelled and index == labelled_output:
-            file = table(
-                5,
-                strings(name=(0, LABEL_FILE), description=(1, "Names of the classes")),
-                [(2, _TENSOR_AXIS_LABELS)],
-            )
-            fields[_TENSOR["files"]] = vector([file])
-        results.append(table(7, fields))
-    subgraph = table(10, {_SUBGRAPH_INPUTS: vector([image]), _SUBGRAPH_OUTPUTS: vector(results)})
-    root = table(
-        8,
-        {
-            **strings(
-                name=(_MODEL["name"], about.name),
-                description=(_MODEL["description"], about.description),
-                version=(_MODEL["version"], about.version),
-                author=(_MODEL["author"], about.author),
-                licence=(_MODEL["license"], about.licence),
-                parser=(_MODEL_PARSER_VERSION, MINIMUM_PARSER_VERSION),
-            ),
-            _MODEL["subgraphs"]: vector([subgraph]),
-        },
-    )
-    builder.Finish(root, file_identifier=METADATA_IDENTIFIER)
+    fields = {_MODEL[key]: builder.CreateString(text) for key, text in texts.items()}
+    fields[_MODEL_PARSER_VERSION] = builder.CreateString(MINIMUM_PARSER_VERSION)
+    fields[_MODEL_SUBGRAPHS] = _vector(builder, [subgraph])
+    builder.Finish(_table(builder, 8, fields), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
+
+
+def unpack_metadata(
+    content: bytes,
+) -> tuple[dict[str, str], list[TensorTable], list[TensorTable]]:
+    """What `pack_metadata` was given.
+
+    Raises:
+        ValueError: for something else than TFLite's metadata.
+    """
+    if content[4:8] != IDENTIFIER:
+        raise ValueError(f"TFLite's metadata are expected. Received: {content[:8]!r}...")
+    root = Table(content, flatbuffers.encode.Get(flatbuffers.packer.uoffset, content, 0))
+    subgraph = _children(root, _MODEL_SUBGRAPHS)[0]
+    inputs, outputs = (
+        [_read_tensor(tensor) for tensor in _children(subgraph, side)]
+        for side in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS)
+    )
+    return {key: _string(root, position) for key, position in _MODEL.items()}, inputs, outputs
+
+
+def _tensor(builder, tensor):
+    unit = None
+    if tensor.mean is not None:
+        options = _table(
+            builder, 2, {0: _floats(builder, tensor.mean), 1: _floats(builder, tensor.std)}
+        )
+        unit = _table(builder, 2, {1: options}, [(0, _NORMALIZATION_OPTIONS)])
+    fields = {_TENSOR_NAME: builder.CreateString(tensor.name)}
+    if tensor.description:
+        fields[_TENSOR_DESCRIPTION] = builder.CreateString(tensor.description)
+    if tensor.image_channels in (1, 3):
+        color = _RGB if tensor.image_channels == 3 else _GRAYSCALE
+        properties = _table(builder, 2, {}, [(0, color)])
+        content = _table(builder, 3, {1: properties}, [(0, _IMAGE_PROPERTIES)])
+    else:
+        properties = _table(builder, 0, {})
+        content = _table(builder, 3, {1: properties}, [(0, _FEATURE_PROPERTIES)])
+    fields[_TENSOR_CONTENT] = content
+    if unit is not None:
+        fields[_TENSOR_PROCESS_UNITS] = _vector(builder, [unit])
+        pairs = list(zip(tensor.mean, tensor.std, strict=True))
+        highest, lowest = [(255 - m) / s for m, s in pairs], [-m / s for m, s in pairs]
+        fields[_TENSOR_STATS] = _table(
+            builder, 2, {0: _floats(builder, highest), 1: _floats(builder, lowest)}
+        )
+    if tensor.label_file is not None:
+        texts = {0: tensor.label_file, 1: "Names of the classes"}
+        strings = {position: builder.CreateString(text) for position, text in texts.items()}
+        file = _table(builder, 5, strings, [(2, _TENSOR_AXIS_LABELS)])
+        fields[_TENSOR_FILES] = _vector(builder, [file])
+    return _table(builder, 7, fields)
+
+
+def _table(builder, num_fields, offsets, numbers=()):
+    builder.StartObject(num_fields)
+    for position, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(position, offset, 0)
+    for position, number in numbers:
+        builder.PrependUint8Slot(position, number, 0)
+    return builder.EndObject()
+
+
+def _vector(builder, offsets):
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
+def _floats(builder, values):
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependFloat32(value)
+    return builder.EndVector()
+
+
+def _read_tensor(table):
+    channels, mean, std = None, None, None
+    content = _child(table, _TENSOR_CONTENT)
+    if content is not None and _number(content, 0) == _IMAGE_PROPERTIES:
+        channels = 3 if _number(_child(content, 1), 0) == _RGB else 1
+    for unit in _children(table, _TENSOR_PROCESS_UNITS):
+        if _number(unit, 0) == _NORMALIZATION_OPTIONS:
+            options = _child(unit, 1)
+            mean, std = _read_floats(options, 0), _read_floats(options, 1)
+    files = [_string(file, 0) for file in _children(table, _TENSOR_FILES)]
+    texts = (_string(table, position) for position in (_TENSOR_NAME, _TENSOR_DESCRIPTION))
+    return TensorTable(*texts, channels, mean, std, files[0] if files else None)
 
 
 def _slot(position):
@@ -270,9 +166,19 @@ def _slot(position):
     return 4 + 2 * position
 
 
+def _number(table, position):
+    offset = table.Offset(_slot(position))
+    return table.Get(number_types.Uint8Flags, table.Pos + offset) if offset else 0
+
+
 def _string(table, position):
     offset = table.Offset(_slot(position))
     return table.String(table.Pos + offset).decode() if offset else ""
+
+
+def _child(table, position):
+    offset = table.Offset(_slot(position))
+    return Table(table.Bytes, table.Indirect(table.Pos + offset)) if offset else None
 
 
 def _children(table, position):
@@ -286,7 +192,7 @@ def _children(table, position):
     ]
 
 
-def _floats(table, position):
+def _read_floats(table, position):
     offset = table.Offset(_slot(position))
     start = table.Vector(offset)
     return tuple(

@@ -4,32 +4,37 @@ import re
 
 import numpy as np
 
-from keras_hybrid.export.flatbuffer.packing import pack
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
 
 # What `quantize` puts beside a layer is named after it.
 BESIDE = re.compile(rb"_(rounded|float)\d*(?=(_\d+)?$)")
 
 
-def compact(content: bytes, name_floats: bool = True) -> bytes:
-    """A `.tflite` with short names and without tensors that nothing uses.
+def shorten_names(file: TFLiteFile, name_floats: bool = True):
+    """Gives tensors short names, and drops those that nothing uses.
 
     Names keep what they are read for: what a layer computes has the layer's name, so that costs
     are told by layer. Constants have none.
 
     Args:
-        content: of the file.
+        file: to be changed.
         name_floats: whether what is computed in float inside of a layer keeps a name of its own:
             in a file that is to be int8 throughout, it is what a user has to be told.
-
-    Returns: the content of the new file.
     """
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.schema_py_generated import TensorType
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    for graph in model.subgraphs:
-        _drop_unused(graph, model.signatureDefs or [])
-        _shorten_names(graph, schema.TensorType.FLOAT32 if name_floats else None)
-    return pack(model)
+    for graph in file.model.subgraphs:
+        _drop_unused(graph, file.model.signatureDefs or [])
+        _shorten(graph, TensorType.FLOAT32 if name_floats else None)
+
+
+def first_names(file: TFLiteFile):
+    """Leaves one name of those that the converter strings together where it fuses tensors."""
+    for graph in file.model.subgraphs:
+        ends = {int(index) for index in (*graph.inputs, *graph.outputs)}
+        for index, tensor in enumerate(graph.tensors):
+            if index not in ends:
+                tensor.name = tensor.name.split(b";")[0]
 
 
 def _drop_unused(graph, signatures):
@@ -52,7 +57,7 @@ def _drop_unused(graph, signatures):
             tensor.tensorIndex = place[tensor.tensorIndex]
 
 
-def _shorten_names(graph, named_type):
+def _shorten(graph, named_type):
     kept = {int(index) for index in (*graph.inputs, *graph.outputs)}
     computed = [int(index) for operator in graph.operators for index in operator.outputs]
     last = {_layer(graph.tensors[index]): index for index in computed}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hybrid.keras_private import layers_in_depth
 from keras_hybrid.quantization.ranges import tfmot
 
 UNSEEN = (np.inf, -np.inf)
@@ -130,5 +131,4 @@ class FakeQuantize(keras.layers.Layer):
 
 def fake_quantizers(model: keras.Model) -> list[FakeQuantize]:
     """All of a model's, those inside its layers included, in the model's order."""
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    return [layer for layer in layers if isinstance(layer, FakeQuantize)]
+    return [layer for layer in layers_in_depth(model) if isinstance(layer, FakeQuantize)]

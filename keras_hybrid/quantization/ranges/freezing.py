@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_hybrid.keras_private import layers_in_depth
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
@@ -15,7 +16,7 @@ def freeze_ranges(model: keras.Model, frozen: bool = True):
         model: of `quantize`.
         frozen: whether the ranges stay.
     """
-    for layer in model._flatten_layers(include_self=False, recursive=True):
+    for layer in layers_in_depth(model):
         if isinstance(layer, FakeQuantize):
             layer.frozen = frozen
 

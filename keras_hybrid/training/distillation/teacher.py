@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from keras_hybrid.keras_private import producer
 from keras_hybrid.models.builder import suggestion
 from keras_hybrid.models.catalogue import MODELS, build_model
 from keras_hybrid.training.optimization.finetuning import weights_file
@@ -166,7 +167,7 @@ def logits_of(model: keras.Model) -> keras.Model:
             "A teacher must be a functional or sequential model with one output. "
             f"Received: model={model.name} of class {type(model).__name__}"
         )
-    layer = output._keras_history.operation
+    layer = producer(output)
     if isinstance(layer, keras.layers.Softmax):
         return keras.Model(model.input, layer.input, name=f"{model.name}_logits")
     activation = getattr(layer, "activation", keras.activations.linear)

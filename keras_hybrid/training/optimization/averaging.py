@@ -9,6 +9,8 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_hybrid.keras_private import moving_averages
+
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class AverageStatistics(keras.layers.Layer):
@@ -93,11 +95,7 @@ class MovingAverage(keras.callbacks.Callback):
         self.statistics = statistics
 
     def _pairs(self):
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # behind a loss scale
-        weights = optimizer._trainable_variables
-        averages = optimizer._model_variables_moving_average
-        return [*zip(weights, averages, strict=True), *self.statistics.pairs]
+        return [*moving_averages(self.model.optimizer), *self.statistics.pairs]
 
     def _swap(self):
         for variable, average in self._pairs():

@@ -7,6 +7,8 @@ a training step of MobileViT-XXS on a CPU.
 import keras
 from keras import ops
 
+from keras_hybrid.keras_private import share_reduction_axes
+
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -55,7 +57,7 @@ def _fused(norm):
     layer = FusedBatchNormalization.from_config(norm.get_config())
     for name in ("gamma", "beta", "moving_mean", "moving_variance"):
         setattr(layer, name, getattr(norm, name))
-    layer._reduction_axes = norm._reduction_axes
+    share_reduction_axes(norm, layer)
     layer.input_spec = norm.input_spec
     layer.trainable = norm.trainable
     layer.built = True

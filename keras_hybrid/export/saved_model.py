@@ -1,0 +1,70 @@
+"""A model as the SavedModel that is converted: one function of one image."""
+
+import contextlib
+import functools
+import math
+
+import keras
+
+from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
+from keras_hybrid.quantization.quantize import is_quantized
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.fuse import formulated
+from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
+from keras_hybrid.weights.presets import preprocess_input
+
+SIGNATURE = "serving_default"
+MANY_WEIGHTS = 50_000_000
+
+
+def save_for_conversion(model, shape, input_type, preprocessing, fused, top_k, folder):
+    """Writes the function of one image that is to be converted as a SavedModel."""
+    import tensorflow as tf
+
+    if is_quantized(model) or fused:
+        editable = EditableModel(model) if is_quantized(model) else formulated(model)
+        if preprocessing is not None:
+            known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
+            if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(
+                editable, *known
+            ):
+                preprocessing = None
+        model = editable.to_model(shape)
+    servable = _servable(model, shape, input_type, preprocessing, top_k)
+    tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
+
+
+def _servable(model, shape, input_type, preprocessing, top_k):
+    """The model as a TensorFlow module with a function of one image."""
+    import tensorflow as tf
+
+    # Constants in the graph: half the time for the converter. But it has five more copies of them
+    # at its peak than of variables beside the graph, of which it makes constants.
+    if sum(math.prod(variable.shape) for variable in model.variables) > MANY_WEIGHTS:
+        beside, weights = [variable.value for variable in model.variables], contextlib.nullcontext
+    else:
+        constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
+        beside, weights = [], functools.partial(keras.StatelessScope, constants)
+
+    class Servable(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.beside = beside
+
+        @tf.function(
+            input_signature=[tf.TensorSpec(shape, input_type, name="image")], autograph=False
+        )
+        def serve(self, image):
+            x = tf.cast(image, "float32")
+            if preprocessing is not None:
+                x = preprocess_input(x, preprocessing)
+            with weights():
+                outputs = model(x, training=False)
+            if top_k is not None:
+                scores, classes = tf.math.top_k(outputs, top_k)
+                return {"scores": scores, "classes": classes}
+            if isinstance(outputs, dict):
+                return outputs
+            return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+
+    return Servable()
