@@ -7,7 +7,10 @@ from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 
 
 def remove_float_guards(file: TFLiteFile):
-    """Removes products by `GUARD_FACTOR` and leaky ReLUs of that slope: readers take what was guarded."""
+    """Removes products by `GUARD_FACTOR` and leaky ReLUs of that slope.
+
+    Their readers take what was guarded.
+    """
     from ai_edge_litert.schema_py_generated import BuiltinOperator as Kind
 
     slope = np.float32(GUARD_FACTOR)
