@@ -38,6 +38,9 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "hypothesis>=6.100",
         "ruff>=0.6",
+        "mypy>=1.13",  # what editors and type checkers see of the package
+        "pyright>=1.1.390",
+        "jedi>=0.19",
         "nbclient>=0.10",  # notebooks are executed
         "ipykernel>=6.29",
     ],
@@ -52,7 +55,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_hybrid", "keras_hybrid.*"]),
-    package_data={"keras_hybrid.weights": ["*.tsv"]},
+    package_data={"keras_hybrid": ["py.typed", "*.pyi"], "keras_hybrid.weights": ["*.tsv"]},
     install_requires=[
         "absl-py>=1.4",
         "filelock>=3.13",

@@ -2,53 +2,27 @@
 
 Names are resolved on first use, so that importing the package costs next to nothing, the
 benchmark room works without TensorFlow, and TensorFlow Model Optimization is loaded only when
-somebody quantises.
+somebody quantizes. `__init__.pyi` lists the names, each with its module: editors and type checkers
+read it, and so does this file.
 """
 
+import ast
 import importlib
+import pkgutil
 
 import wrapt
 
 from keras_hybrid.version import __version__
 
-_MODULE_OF = {
-    **dict.fromkeys(
-        [
-            "MobileFormer26M",
-            "MobileFormer52M",
-            "MobileFormer96M",
-            "MobileFormer151M",
-            "MobileFormer214M",
-            "MobileFormer294M",
-            "MobileFormer508M",
-        ],
-        "keras_hybrid.models.mobile_former",
-    ),
-    **dict.fromkeys(["MobileViTXXS", "MobileViTXS", "MobileViTS"], "keras_hybrid.models.mobilevit"),
-    **dict.fromkeys(
-        ["IFormerT", "IFormerS", "IFormerM", "IFormerL", "IFormerL2", "IFormerH"],
-        "keras_hybrid.models.iformer",
-    ),
-    "list_models": "keras_hybrid.models.catalogue",
-    "build_model": "keras_hybrid.models.catalogue",
-    "feature_pyramid": "keras_hybrid.models.features",
-    "training_heads": "keras_hybrid.models.iformer",
-    "load_checkpoint": "keras_hybrid.weights.checkpoints.checkpoint",
-    "list_weights": "keras_hybrid.weights.presets",
-    "preprocess_input": "keras_hybrid.weights.presets",
-    "evaluation_image": "keras_hybrid.weights.evaluation",
-    "decode_predictions": "keras_hybrid.weights.labels",
-    "count_multiply_adds": "keras_hybrid.analysis.cost",
-    "attention_maps": "keras_hybrid.analysis.attention",
-    "head_similarity": "keras_hybrid.analysis.heads",
-    "plot_attention": "keras_hybrid.analysis.attention_picture",
-    "plot_head_similarity": "keras_hybrid.analysis.heads",
-    "summarize_cost": "keras_hybrid.analysis.summary",
-    "export_tflite": "keras_hybrid.export.convert",
-    "fuse": "keras_hybrid.surgery.fuse",
-    "quantize": "keras_hybrid.quantization.quantize",
-    "calibrate": "keras_hybrid.quantization.ranges.calibration",
-}
+
+def _listed() -> dict[str, str]:
+    """The public names and their modules, from the imports of `__init__.pyi`."""
+    stub = ast.parse(pkgutil.get_data(__name__, "__init__.pyi"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_MODULE_OF = _listed()
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
@@ -69,7 +43,12 @@ wrapt.register_post_import_hook(_register_twins, "keras_hybrid.layers")
 
 def __getattr__(name):
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'keras_hybrid' has no attribute '{name}'")
+        hint = ""
+        if not name.startswith("_"):  # nobody's spelling, but Python's own questions
+            from keras_hybrid.did_you_mean import suggestion
+
+            hint = suggestion(name, _MODULE_OF)
+        raise AttributeError(f"module 'keras_hybrid' has no attribute '{name}'.{hint}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value

@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, what is in them, and one writer at a time."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.keras"
 BEST_FILE = "best.keras"
 STATE_FILE = "state.npz"
+_BLOCK = 1 << 20  # bytes read at once
 
 
 @contextlib.contextmanager
-def whole_file(path) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which takes its place when the block ends well.
 
     The temporary name keeps the suffix, which some writers look at. Whatever kills the process,
@@ -32,7 +34,25 @@ def whole_file(path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text: str):
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file whole."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def only_writer(folder: str | os.PathLike) -> Iterator[None]:
+    """Waits until no other process is in such a block for the folder, which must exist."""
+    from filelock import FileLock
+
+    with FileLock(Path(folder) / ".lock"):
+        yield

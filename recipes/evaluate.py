@@ -42,14 +42,14 @@ def evaluate_weights():
     """Published weights under their protocol."""
     import keras_hybrid
     from keras_hybrid.training.data.sources import open_source
-    from keras_hybrid.weights.evaluation import evaluate_published, folder_examples
+    from keras_hybrid.weights.evaluation import evaluate_published, synset_examples
     from keras_hybrid.weights.presets import find_preset
 
     preset = find_preset(FLAGS.model, FLAGS.weights)
     split = None
     folder = FLAGS.data.removeprefix("folder:")
     if Path(folder).is_dir():
-        examples, count = folder_examples(folder)
+        examples, count = synset_examples(folder)
     else:
         source = open_source(FLAGS.data, FLAGS.data_dir)
         split = FLAGS.split or source.evaluation_split

@@ -18,6 +18,7 @@ ROOMS = (
     "version",
     "files",
     "image_files",
+    "did_you_mean",
     "layer_names",
     "keras_private",
     "litert",

@@ -12,7 +12,7 @@ from published import PUBLISHED, golden_state_dict
 from safetensors.numpy import save
 
 import keras_hybrid
-from keras_hybrid.weights.presets import preprocessing_of
+from keras_hybrid.weights.preprocessing import preprocessing_of
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)

@@ -1,7 +1,8 @@
 """The papers' ablation tables, row by row: the builder's options and the paper's own figures."""
 
-import difflib
 from dataclasses import dataclass, field
+
+from keras_hybrid.did_you_mean import suggestion
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,7 @@ def find_ablation(name: str) -> Ablation:
         ValueError: for an unknown name, with the nearest known one.
     """
     if name not in ABLATIONS:
-        near = difflib.get_close_matches(name, ABLATIONS, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        hint = suggestion(name, ABLATIONS)
         raise ValueError(
             f"There is no ablation table of that name; there are {', '.join(ABLATIONS)}.{hint} "
             f"Received: name={name!r}"

@@ -1,7 +1,6 @@
 """What a network attends to: the weights of its attention layers, back in image positions."""
 
 import math
-import re
 from dataclasses import dataclass
 
 import keras
@@ -9,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_hybrid.keras_private import Call, calls
-from keras_hybrid.layer_names import part_of_layer
+from keras_hybrid.layer_names import FINAL, LayerName, part_of_layer
 from keras_hybrid.layers import (
     CropToReference,
     DotProductAttention,
@@ -54,8 +53,9 @@ class AttentionMap:
     @property
     def block(self) -> str:
         """The block it is in, such as "stage3_block0"."""
-        found = re.match(r"stage\d+_block\d+|final", self.name)
-        return found[0] if found else self.name
+        place = LayerName.parse(self.name)
+        in_block = place and (place.block is not None or place.section == FINAL)
+        return place.enclosing if in_block else self.name
 
     @property
     def num_heads(self) -> int:

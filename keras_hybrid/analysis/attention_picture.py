@@ -260,8 +260,9 @@ def _title(found):
     name = found.name.removesuffix("_attention")
     for part in ("_mobile_to_former", "_former_to_mobile"):
         name = name.removesuffix(part)
+    section, _, rest = name.partition("_")
     height, width = found.map_size
-    return name.replace("_", "\n", 1).replace("_", " ") + f"\n{height} x {width}"
+    return "\n".join(filter(None, (section, rest.replace("_", " "), f"{height} x {width}")))
 
 
 def _grey(image):

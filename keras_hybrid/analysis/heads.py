@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_hybrid.analysis.attention import attention_maps
 from keras_hybrid.analysis.figures import COLOURS, new_figure, save
+from keras_hybrid.layer_names import LayerName
 
 _MARKERS = ("o", "s", "^", "D")
 
@@ -104,4 +105,5 @@ def plot_head_similarity(results: list[HeadSimilarity], path=None):
 
 def _short(name):
     """stage3_block1_mobile_to_former_attention -> stage3 block1."""
-    return " ".join(name.split("_")[:2]) if name.startswith("stage") else name.split("_")[0]
+    place = LayerName.parse(name)
+    return place.enclosing.replace("_", " ") if place else name.partition("_")[0]

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import keras
 
 from keras_hybrid.analysis.cost import layer_costs
-from keras_hybrid.layer_names import HEAD, PARTS, STEM, part_of_layer, stage_of_layer
+from keras_hybrid.layer_names import (
+    FINAL,
+    HEAD,
+    PARTS,
+    STEM,
+    TOKENS,
+    part_of_layer,
+    stage_of_layer,
+)
 
 OTHER = "other"
 
@@ -157,8 +165,8 @@ def summarize_cost(
         size = tuple(model.input_shape[1:3])
     else:
         size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-    first = ["tokens", STEM]
-    last = ["final", HEAD, OTHER]
+    first = [TOKENS, STEM]
+    last = [FINAL, HEAD, OTHER]
     stages = sorted({row["stage"] for row in rows} - {*first, *last})
     return CostSummary(
         model=model.name,

@@ -1,29 +1,25 @@
 """Where a number comes from: checksums, this machine, this checkout, the runtime."""
 
 import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 from pathlib import Path
 
+from keras_hybrid import files
 from keras_hybrid.version import __version__
 
 
 @functools.lru_cache(maxsize=256)
-def _sha256(path, size, modified):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def _checksum(path, _size, _modified):
+    return files.sha256(path)
 
 
-def sha256(path) -> str:
+def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file, computed once for as long as its size and time stay the same."""
     status = os.stat(path)
-    return _sha256(str(path), status.st_size, status.st_mtime_ns)
+    return _checksum(str(path), status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1)

@@ -20,7 +20,8 @@ from keras_hybrid.litert import open_interpreter
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import batches, calibrate, check_calibrated
 from keras_hybrid.version import __version__
-from keras_hybrid.weights.presets import Preprocessing, preprocessing_of
+from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.weights.preprocessing import preprocessing_of
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 TYPES = ("float32", "uint8", "int8")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.litert import open_interpreter
-from keras_hybrid.weights.presets import preprocess_input
+from keras_hybrid.weights.preprocessing import preprocess_input
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from keras_hybrid.layers.layer_scale import LayerScale
 from keras_hybrid.layers.normalization import LeanLayerNormalization
 from keras_hybrid.layers.padding import CropToReference, PadToMultiple
 from keras_hybrid.layers.patches import FoldPatches, UnfoldPatches
+from keras_hybrid.layers.published_weights import PublishedWeights
 from keras_hybrid.layers.split_channels import SplitChannels
 from keras_hybrid.layers.tokens import GlobalTokens, SelectToken
 from keras_hybrid.layers.two_slope_relu import TwoSlopeReLU
@@ -25,6 +26,7 @@ __all__ = [
     "LayerScale",
     "LeanLayerNormalization",
     "PadToMultiple",
+    "PublishedWeights",
     "SelectToken",
     "SplitChannels",
     "TwoSlopeReLU",

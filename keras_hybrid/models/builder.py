@@ -3,19 +3,21 @@
 The meaning of the arguments is that of `keras.applications`.
 """
 
-import difflib
 import inspect
 import os
 from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
 import keras
 from keras import layers
 
+from keras_hybrid.did_you_mean import suggestion
 from keras_hybrid.keras_private import producer
 from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
-from keras_hybrid.weights.presets import find_preset, is_tag
+from keras_hybrid.weights.presets import find_preset, is_tag, known_tags
 from keras_hybrid.weights.pretrained.pretrained import load_pretrained
 
+Options = ParamSpec("Options")
 MINIMUM_SIZE = 64
 # Arguments of builders that leave the published layers and their names as they are.
 LAYERS_STAY = {
@@ -116,7 +118,7 @@ def predictions(logits, classifier_activation):
     return layers.Activation(activation, name="predictions")(logits)
 
 
-def make_model(image, outputs, name: str, weights) -> keras.Model:
+def finish_model(image, outputs, name: str, weights) -> keras.Model:
     """The model from `image` to `outputs`, with the weights that `weights` names.
 
     An `image` that is computed from other tensors makes these the model's inputs.
@@ -154,18 +156,18 @@ def load_weights(model: keras.Model, weights: str | os.PathLike | None):
     if not os.path.exists(weights):
         raise ValueError(
             "There is no file of that name, and no published weights of that tag "
-            f"(`keras_hybrid.list_weights()` lists all). Received: weights={weights!r}"
+            f"(`keras_hybrid.list_weights()` lists all).{suggestion(str(weights), known_tags())} "
+            f"Received: weights={weights!r}"
         )
     load_checkpoint(model, weights, allow_fresh_head=True)
 
 
-def suggestion(name: str, known) -> str:
-    """' Did you mean X?' where a known name is near, else the empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
-
-
-def make_builder(build: Callable, variant: str, function_name: str, docstring: str) -> Callable:
+def make_builder(
+    build: Callable[Concatenate[str, Options], keras.Model],
+    variant: str,
+    function_name: str,
+    docstring: str,
+) -> Callable[Options, keras.Model]:
     """One public builder, `build` with its first argument fixed to `variant`.
 
     The builder has `build`'s signature without that argument, its own name and docstring, and
@@ -176,7 +178,7 @@ def make_builder(build: Callable, variant: str, function_name: str, docstring: s
     parameters = list(signature.parameters.values())[1:]
     builder_signature = signature.replace(parameters=parameters)
 
-    def builder(*args, **kwargs):
+    def builder(*args: Options.args, **kwargs: Options.kwargs) -> keras.Model:
         for option in kwargs:
             if option not in signature.parameters or option == "variant":
                 raise ValueError(
@@ -209,5 +211,5 @@ def make_builder(build: Callable, variant: str, function_name: str, docstring: s
     builder.__name__ = builder.__qualname__ = function_name
     builder.__module__ = build.__module__
     builder.__doc__ = docstring
-    builder.__signature__ = builder_signature
+    vars(builder)["__signature__"] = builder_signature
     return builder

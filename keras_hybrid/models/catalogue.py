@@ -1,44 +1,26 @@
-"""All builders by name: an explicit table."""
+"""All builders by name, family by family."""
 
+import importlib
 from collections.abc import Callable
 
 import keras
 
-from keras_hybrid.models import iformer, mobile_former, mobilevit
-from keras_hybrid.models.builder import suggestion
-
-MODELS: dict[str, Callable] = {
-    "MobileFormer26M": mobile_former.MobileFormer26M,
-    "MobileFormer52M": mobile_former.MobileFormer52M,
-    "MobileFormer96M": mobile_former.MobileFormer96M,
-    "MobileFormer151M": mobile_former.MobileFormer151M,
-    "MobileFormer214M": mobile_former.MobileFormer214M,
-    "MobileFormer294M": mobile_former.MobileFormer294M,
-    "MobileFormer508M": mobile_former.MobileFormer508M,
-    "MobileViTXXS": mobilevit.MobileViTXXS,
-    "MobileViTXS": mobilevit.MobileViTXS,
-    "MobileViTS": mobilevit.MobileViTS,
-    "IFormerT": iformer.IFormerT,
-    "IFormerS": iformer.IFormerS,
-    "IFormerM": iformer.IFormerM,
-    "IFormerL": iformer.IFormerL,
-    "IFormerL2": iformer.IFormerL2,
-    "IFormerH": iformer.IFormerH,
-}
+from keras_hybrid.did_you_mean import suggestion
+from keras_hybrid.weights.families import families
 
 
 def list_models() -> list[str]:
     """Names of all builders, family by family, smallest first."""
-    return list(MODELS)
+    return [name for family in families() for name in family.builders]
 
 
 def builder_family(name: str) -> str:
-    """ "mobile_former", "mobilevit" or "iformer", of a builder's name.
+    """The name of a builder's family: "mobile_former", "mobilevit" or "iformer".
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, with the nearest known one.
     """
-    return _builder(name).__module__.rpartition(".")[2]
+    return _family(name).name
 
 
 def build_model(name: str, **options) -> keras.Model:
@@ -51,13 +33,23 @@ def build_model(name: str, **options) -> keras.Model:
     Raises:
         ValueError: for an unknown name, with the nearest known one, or an impossible option.
     """
-    return _builder(name)(**options)
+    return find_builder(name)(**options)
 
 
-def _builder(name):
-    if name not in MODELS:
-        raise ValueError(
-            f"There is no model of that name.{suggestion(str(name), MODELS)} "
-            f"`keras_hybrid.list_models()` lists all. Received: name={name!r}"
-        )
-    return MODELS[name]
+def find_builder(name: str) -> Callable[..., keras.Model]:
+    """A builder by its name.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    return getattr(importlib.import_module(_family(name).module), name)
+
+
+def _family(name):
+    for family in families():
+        if name in family.builders:
+            return family
+    raise ValueError(
+        f"There is no model of that name.{suggestion(str(name), list_models())} "
+        f"`keras_hybrid.list_models()` lists all. Received: name={name!r}"
+    )

@@ -1,10 +1,9 @@
 """Feature maps of a network for other heads: detection, segmentation."""
 
-import re
-
 import keras
 
 from keras_hybrid.keras_private import calls
+from keras_hybrid.layer_names import STEM, LayerName
 from keras_hybrid.layers import PadToMultiple, UnfoldPatches
 
 _LEVELS = {2: "P1", 4: "P2", 8: "P3", 16: "P4", 32: "P5"}
@@ -40,12 +39,13 @@ def feature_pyramid(model: keras.Model) -> dict[str, keras.KerasTensor]:
         stride = max(known) * _step(operation)
         for tensor in call.outputs:
             strides[id(tensor)] = stride
-        stage = re.match(r"stem|stage\d+", operation.name)
-        if stage and not isinstance(operation, _PADDING):
-            ends[stage[0]] = (output, stride)
-            maps.setdefault(stage[0], {})[stride] = output
+        place = LayerName.parse(operation.name)
+        is_trunk = place and (place.section == STEM or place.stage is not None)
+        if is_trunk and not isinstance(operation, _PADDING):
+            ends[place.group] = (output, stride)
+            maps.setdefault(place.group, {})[stride] = output
     # A stride at which no stage ends (iFormer's 2) is the stem's own.
-    pyramid = dict(maps.get("stem", {})) | {stride: tensor for tensor, stride in ends.values()}
+    pyramid = dict(maps.get(STEM, {})) | {stride: tensor for tensor, stride in ends.values()}
     if not set(_LEVELS) <= set(pyramid):
         raise ValueError(
             "A network of this package with feature maps of strides 2 to 32 is expected. "

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution, depthwise_convolution, residual
+from keras_hybrid.layer_names import LayerName
 from keras_hybrid.layers import (
     CropToReference,
     DotProductAttention,
@@ -21,9 +22,9 @@ from keras_hybrid.models.builder import (
     check_choice,
     check_rate,
     check_top,
+    finish_model,
     image_input,
     make_builder,
-    make_model,
     pool,
     predictions,
 )
@@ -152,10 +153,12 @@ def iformer(
     x = _stem(image, row.widths[0], stem)
     for stage, blocks in enumerate(stages, start=1):
         if stage > 1:
-            x = _convolution(x, row.widths[stage - 1], 3, f"stage{stage}_downsample", strides=2)
+            x = _convolution(
+                x, row.widths[stage - 1], 3, str(LayerName.in_stage(stage, "downsample")), strides=2
+            )
         reduction = query_key_reduction or row.reductions[0 if stage < 4 else 1]
         for index, kind in enumerate(blocks):
-            prefix = f"stage{stage}_block{index}"
+            prefix = str(LayerName.in_block(stage, index))
             if kind == "conv":
                 x = _conv_block(x, options, prefix, next(rates))
             else:
@@ -180,7 +183,7 @@ def iformer(
         x = predictions(logits, classifier_activation)
     else:
         x = pool(x, pooling)
-    return make_model(image, x, name or f"iformer_{variant.lower()}", weights)
+    return finish_model(image, x, name or f"iformer_{variant.lower()}", weights)
 
 
 def training_heads(model: keras.Model) -> keras.Model:

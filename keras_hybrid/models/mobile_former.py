@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution, depthwise_convolution, residual
+from keras_hybrid.layer_names import LayerName
 from keras_hybrid.layers import (
     ChannelShuffle,
     DotProductAttention,
@@ -23,9 +24,9 @@ from keras_hybrid.models.builder import (
     check_choice,
     check_rate,
     check_top,
+    finish_model,
     image_input,
     make_builder,
-    make_model,
     pool,
     predictions,
 )
@@ -240,7 +241,7 @@ def mobile_former(
     for stage, rows in row.stages.items():
         for index, block in enumerate(rows):
             position += 1
-            prefix = f"stage{stage}_block{index}"
+            prefix = str(LayerName.in_block(stage, index))
             rate = drop_path_rate * position / num_blocks
             if isinstance(block, Lite):
                 x = _bneck_lite(x, block, options, prefix, rate)
@@ -256,7 +257,7 @@ def mobile_former(
     else:
         x = pool(x, pooling)
 
-    return make_model(image, x, name or f"mobile_former_{variant.lower()}", weights)
+    return finish_model(image, x, name or f"mobile_former_{variant.lower()}", weights)
 
 
 def _mobile_former_block(x, tokens, block, options, prefix, drop_path_rate):

@@ -11,14 +11,15 @@ import keras
 from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution, depthwise_convolution, residual
+from keras_hybrid.layer_names import LayerName
 from keras_hybrid.layers import DotProductAttention, FoldPatches, UnfoldPatches
 from keras_hybrid.models.builder import (
     check_choice,
     check_rate,
     check_top,
+    finish_model,
     image_input,
     make_builder,
-    make_model,
     pool,
     predictions,
 )
@@ -80,11 +81,13 @@ def mobilevit(
     for stage, width in enumerate(row.widths, start=1):
         for index in range(MV2_BLOCKS.get(stage, 1)):
             strides = 2 if stage > 1 and index == 0 else 1
-            x = _mv2(x, width, row.expansion, strides, f"stage{stage}_block{index}")
+            x = _mv2(x, width, row.expansion, strides, str(LayerName.in_block(stage, index)))
         if stage in DEPTHS:
             rates = [drop_path_rate * (depth + i) / (num_layers - 1) for i in range(DEPTHS[stage])]
             depth += DEPTHS[stage]
-            x = _mobilevit_block(x, row.dims[stage - 3], rates, patch_size, f"stage{stage}_block1")
+            x = _mobilevit_block(
+                x, row.dims[stage - 3], rates, patch_size, str(LayerName.in_block(stage, 1))
+            )
 
     if include_top:
         x = _convolution(x, row.head, 1, "head_conv")
@@ -96,7 +99,7 @@ def mobilevit(
         x = predictions(x, classifier_activation)
     else:
         x = pool(x, pooling)
-    return make_model(image, x, name or f"mobilevit_{variant.lower()}", weights)
+    return finish_model(image, x, name or f"mobilevit_{variant.lower()}", weights)
 
 
 def _mv2(x, width, expansion, strides, prefix):

@@ -9,13 +9,9 @@ import keras
 import numpy as np
 
 from keras_hybrid.image_files import SUFFIXES, decode_tensor
+from keras_hybrid.weights.family import Preprocessing, Preset
 from keras_hybrid.weights.labels import imagenet_classes
-from keras_hybrid.weights.presets import (
-    Preprocessing,
-    Preset,
-    preprocess_input,
-    preprocessing_of,
-)
+from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
 
 def evaluation_image(
@@ -79,7 +75,7 @@ class Accuracy:
     top5: float
 
 
-def folder_examples(folder: str | os.PathLike):
+def synset_examples(folder: str | os.PathLike):
     """ImageNet-1k images in one folder a class, named by the class' synset.
 
     The validation set as most mirrors and `torchvision` lay it out; a subset of the classes or of
@@ -134,7 +130,7 @@ def evaluate_published(
         model: built with the preset's weights: (batch, H, W, 3) -> (batch, 1000).
         preset: what its images must look like.
         examples: a dataset of {"image": encoded file, "label": integer}, as from
-            `folder_examples` or from TFDS without decoding.
+            `synset_examples` or from TFDS without decoding.
         count: number of examples.
         batch_size: images at once; the result does not depend on it.
 

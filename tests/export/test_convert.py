@@ -10,7 +10,8 @@ from keras import layers
 import keras_hybrid
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.verify import run_tflite, verify_tflite
-from keras_hybrid.weights.presets import Preprocessing, preprocess_input
+from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.weights.preprocessing import preprocess_input
 
 SMALLEST = ["MobileFormer26M", "MobileViTXXS", "IFormerT"]
 BGR = Preprocessing(16, 1.0, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "BGR")

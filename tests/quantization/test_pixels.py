@@ -10,7 +10,8 @@ from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.fuse import formulated
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
-from keras_hybrid.weights.presets import Preprocessing, preprocess_input
+from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.weights.preprocessing import preprocess_input
 
 PHOTOS = Preprocessing(16, 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "BGR")
 SCALED = Preprocessing(16, 0.9, "bilinear", (0, 0, 0), (1, 1, 1))

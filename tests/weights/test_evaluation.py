@@ -6,7 +6,7 @@ from absl import app, flags
 from safetensors.numpy import save
 
 import keras_hybrid
-from keras_hybrid.weights.evaluation import evaluate_published, folder_examples
+from keras_hybrid.weights.evaluation import evaluate_published, synset_examples
 from keras_hybrid.weights.labels import imagenet_classes
 from keras_hybrid.weights.presets import find_preset
 
@@ -45,7 +45,7 @@ def imagenet(published, tmp_path, require):
 
 
 def test_accuracy_over_a_folder(published, imagenet):
-    examples, count = folder_examples(imagenet)
+    examples, count = synset_examples(imagenet)
     assert count == IMAGES
     model = keras_hybrid.MobileViTXXS(classifier_activation=None)
     accuracy = evaluate_published(model, published, examples, count, batch_size=4)
@@ -108,15 +108,15 @@ def test_labels_follow_the_synsets(tmp_path):
         folder = tmp_path / imagenet_classes()[label][0]
         folder.mkdir()
         (folder / "a.jpg").write_bytes(b"x")
-    examples, count = folder_examples(tmp_path)
+    examples, count = synset_examples(tmp_path)
     assert [int(example["label"]) for example in examples] == [0, 281] and count == 2
 
 
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="no folder of that name"):
-        folder_examples(tmp_path / "none")
+        synset_examples(tmp_path / "none")
     with pytest.raises(ValueError, match="no images"):
-        folder_examples(tmp_path)
+        synset_examples(tmp_path)
     (tmp_path / "cats").mkdir()
     with pytest.raises(ValueError, match="names of ImageNet-1k's synsets.*cats"):
-        folder_examples(tmp_path)
+        synset_examples(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 import keras_hybrid
+from keras_hybrid.weights.origin import preset_of
 from keras_hybrid.weights.presets import find_preset
 from keras_hybrid.weights.pretrained import pretrained
 from keras_hybrid.weights.pretrained.download import DownloadError
@@ -52,7 +53,7 @@ def test_downloads_converts_and_asks_no_more(homes, golden, name, require):
     builder = getattr(keras_hybrid, golden.builder)
     model = builder(classifier_activation=None)  # "imagenet" is the default
     assert golden.error(model) < 5e-5
-    assert model.preset == preset
+    assert preset_of(model) is preset
     assert homes.requests[-1][2] == "bytes=1000000-"
     file = preset.homes[0].file
     converted = next(name for name in kept(preset) if name.endswith(".weights.h5"))
@@ -83,7 +84,7 @@ def test_apples_files_keep_their_channel_order(homes, golden):
     np.testing.assert_allclose(
         keras_hybrid.preprocess_input(image, model), image[..., ::-1] / 255, atol=1e-6
     )
-    assert model.preset is preset
+    assert preset_of(model) is preset
 
 
 def test_safetensors_before_pickles_and_pickles_without_them(homes, golden, require):

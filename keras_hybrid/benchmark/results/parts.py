@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from keras_hybrid import layer_names as layer_parts
+from keras_hybrid import layer_names
 from keras_hybrid.litert import list_operators, open_interpreter
 
 UNKNOWN = "not attributed"
@@ -55,10 +55,6 @@ _FAMILIES = (
     ("quantisation", r"QUANTIZE|DEQUANTIZE|Convert|quantize"),
 )
 _FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMILIES)
-_LAYER = re.compile(
-    r"stem(?![a-z])|stage\d+(?![a-z\d])|final(?![a-z])|head(?![a-z])|tokens(?![a-z])|classifier"
-    r"|distillation|predictions|logits|preprocessing|rescaling"
-)
 
 
 def family(kind: str) -> str | None:
@@ -69,14 +65,9 @@ def family(kind: str) -> str | None:
 def layer_name(operator_name: str) -> str | None:
     """The layer in a tensor's or operator's name, e.g. `[model/stem_conv_1/Relu;..]:3`."""
     for component in re.split(r"[/;\[\]:]", operator_name):
-        if _LAYER.match(component):
+        if layer_names.is_layer_name(component):
             return component
     return None
-
-
-def part_of_layer(layer: str) -> str:
-    """The part of a layer, one of `keras_hybrid.layer_names.PARTS` or `UNKNOWN`."""
-    return layer_parts.part_of_layer(layer) or UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +80,7 @@ class Node:
 
     @property
     def part(self) -> str | None:
-        return part_of_layer(self.layer) if self.layer else None
+        return layer_names.part_of_layer(self.layer) if self.layer else None
 
 
 def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str]:
@@ -115,7 +106,7 @@ def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str
         if _RUNTIME_KIND.match(operator["kind"]):
             found.append(RUNTIME)
         elif layer:
-            found.append(part_of_layer(layer))
+            found.append(layer_names.part_of_layer(layer))
         else:
             tensor = re.sub(r"^\[(.*)\]:\w+$", r"\1", operator["name"])
             found.append(part_of_tensor.get(tensor))

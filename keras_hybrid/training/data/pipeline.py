@@ -14,7 +14,7 @@ from keras_hybrid.training.augmentation.randaugment import RandAugment, rand_aug
 from keras_hybrid.training.data.process_share import ALONE, Share
 from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.weights.presets import preprocess_input, preprocessing_of
+from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
 # None of these functions needs TensorFlow to rewrite its Python, which takes seconds.
 _plain = tf.autograph.experimental.do_not_convert

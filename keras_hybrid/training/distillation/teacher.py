@@ -8,18 +8,14 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from keras_hybrid.did_you_mean import suggestion
 from keras_hybrid.keras_private import producer
-from keras_hybrid.models.builder import suggestion
-from keras_hybrid.models.catalogue import MODELS, build_model
+from keras_hybrid.models.catalogue import build_model, list_models
 from keras_hybrid.training.optimization.finetuning import weights_file
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.weights.family import family_of
-from keras_hybrid.weights.presets import (
-    FAMILY_PREPROCESSING,
-    find_preset,
-    preprocess_input,
-    preprocessing_of,
-)
+from keras_hybrid.weights.families import families
+from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
+from keras_hybrid.weights.presets import find_preset
 
 SMALLEST_PROBABILITY = 1e-12  # whose logarithm stands for a logit
 
@@ -59,14 +55,17 @@ def open_teacher(recipe: Recipe, num_classes: int) -> Teacher:
     """
     name = recipe.teacher
     builder, _, tag = name.partition("/")
-    if builder in MODELS:
+    if builder in list_models():
         found = _from_catalogue(recipe, builder, tag or "imagenet")
     elif callable(getattr(keras.applications, name, None)):
         found = _from_applications(recipe, name)
     elif Path(name).exists():
         found = _from_file(recipe)
     else:
-        known = [*MODELS, *(known for known in dir(keras.applications) if known[0].isupper())]
+        known = [
+            *list_models(),
+            *(known for known in dir(keras.applications) if known[0].isupper()),
+        ]
         raise ValueError(
             "`teacher` must be a model of `keras_hybrid.list_models()` or `keras.applications`, a "
             f"`.keras` file or a run's folder.{suggestion(builder, known)} "
@@ -95,7 +94,7 @@ def _from_catalogue(recipe, builder, tag):
     preset = find_preset(builder, tag)
     resolution = recipe.teacher_resolution or preset.preprocessing.resolution
     model = build_model(builder, weights=preset.tag, input_shape=(resolution, resolution, 3))
-    return model, _family_preprocessing(preset), resolution, preset.name
+    return model, _our_preprocessing(preset), resolution, preset.name
 
 
 def _from_applications(recipe, name):
@@ -120,7 +119,7 @@ def _from_file(recipe):
     file = weights_file(recipe.teacher)
     model = keras.models.load_model(file)
     try:
-        preprocess = _family_preprocessing(family_of(model))
+        preprocess = _our_preprocessing(model)
     except ValueError:
         preprocess = None  # another package's
     given = recipe.teacher_resolution
@@ -134,19 +133,21 @@ def _from_file(recipe):
     return model, preprocess, resolution, f"{file.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _family_preprocessing(model):
-    return lambda images: preprocess_input(images, model)
+def _our_preprocessing(model):
+    preprocessing = preprocessing_of(model)
+    return lambda images: preprocess_input(images, preprocessing)
 
 
 def _named_preprocessing(name):
     if name == "none":
         return lambda images: images
-    if name in FAMILY_PREPROCESSING or "/" in name:
-        return _family_preprocessing(name)
+    names = [family.name for family in families()]
+    if name in names or "/" in name:
+        return _our_preprocessing(name)
     module = getattr(keras.applications, name, None)
     if not hasattr(module, "preprocess_input"):
         raise ValueError(
-            f"`teacher_preprocessing` must be 'none', one of {[*FAMILY_PREPROCESSING]}, or a "
+            f"`teacher_preprocessing` must be 'none', one of {names}, or a "
             f"module of `keras.applications`. Received: teacher_preprocessing={name!r}"
         )
     return module.preprocess_input

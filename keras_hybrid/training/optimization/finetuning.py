@@ -9,8 +9,9 @@ from keras_hybrid.files import MODEL_FILE
 from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
-from keras_hybrid.weights.checkpoints.heads import CLASSIFIERS
-from keras_hybrid.weights.presets import find_preset, is_tag, preprocessing_of
+from keras_hybrid.weights.families import families
+from keras_hybrid.weights.preprocessing import preprocessing_of
+from keras_hybrid.weights.presets import find_preset, is_tag
 from keras_hybrid.weights.pretrained.pretrained import load_pretrained
 
 
@@ -31,7 +32,8 @@ def load_initial_weights(model: keras.Model, recipe: Recipe):
     weights = recipe.initial_weights
     if weights is None:
         return
-    classifiers = [layer for layer in model.layers if layer.name in CLASSIFIERS]
+    names = {name for family in families() for name in family.classifiers}
+    classifiers = [layer for layer in model.layers if layer.name in names]
     new = [layer.get_weights() for layer in classifiers]
     if is_tag(weights):
         _load_published(model, recipe)

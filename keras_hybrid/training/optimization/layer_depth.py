@@ -1,12 +1,8 @@
 """How deep each layer of a network lies, by its name: what fine-tuning treats differently."""
 
-import re
-
 import keras
 
-_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)|downsample)(?:_|$)")
-_STEM = re.compile(r"(stem_|tokens$)")
-_HEAD = re.compile(r"(head_|final_|predictions$)")
+from keras_hybrid.layer_names import FINAL, HEAD, STEM, TOKENS, LayerName, stage_of_layer
 
 
 def layer_stages(model: keras.Model) -> dict[str, int]:
@@ -22,7 +18,7 @@ def layer_stages(model: keras.Model) -> dict[str, int]:
 
 def layer_depths(model: keras.Model) -> dict[str, int]:
     """The depth of each layer with weights, counted in blocks: 0 for the stem, the most for the
-    head. A convolution between two stages belongs to the block behind it.
+    head. A convolution between two stages belongs to the block after it.
 
     Raises:
         ValueError: for a network whose layers have other names than this package's.
@@ -39,11 +35,12 @@ def _places(model):
     for layer in model.layers:
         if not layer.weights or isinstance(layer, keras.Model):  # a teacher
             continue
-        if match := _BLOCK.match(layer.name):
-            places[layer.name] = (int(match[1]), int(match[2] or 0))
-        elif _STEM.match(layer.name):
+        place = LayerName.parse(layer.name)
+        if place and place.stage is not None:
+            places[layer.name] = (place.stage, place.block or 0)
+        elif stage_of_layer(layer.name) in (STEM, TOKENS):
             places[layer.name] = (0, 0)
-        elif _HEAD.match(layer.name):
+        elif stage_of_layer(layer.name) in (HEAD, FINAL):
             places[layer.name] = (None, 0)
         else:
             raise ValueError(

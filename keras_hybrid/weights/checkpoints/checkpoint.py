@@ -13,31 +13,18 @@ from keras_hybrid.weights.checkpoints.checkpoint_files import (
     as_float32,
     is_keras_file,
     read_keras,
+    read_keras_origin,
     read_published,
 )
-from keras_hybrid.weights.checkpoints.heads import (
-    CLASSIFIERS,
-    HEAD_LAYERS,
-    merge_layer_heads,
-    merge_published_heads,
-)
+from keras_hybrid.weights.checkpoints.heads import merge_layer_heads, merge_published_heads
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
 from keras_hybrid.weights.checkpoints.layouts import Parameter, parameters
-from keras_hybrid.weights.families import iformer, mobile_former, mobilevit
-from keras_hybrid.weights.family import family_of
+from keras_hybrid.weights.families import families, family_named, family_of
+from keras_hybrid.weights.origin import forget, remember
 
-KEY_MAPS = (
-    mobile_former.AUTHORS,
-    mobilevit.TIMM,
-    mobilevit.HUGGING_FACE,
-    iformer.AUTHORS,
-    iformer.TIMM,
-)
 # PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
 IGNORED_SUFFIX = ".num_batches_tracked"
 LISTED = 8  # so many names an error message shows before it abbreviates
-_IFORMER_HEADS = ("head", "head_distillation")
-_ALL_HEAD_LAYERS = {layer for layers in HEAD_LAYERS.values() for layer in layers}
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ def load_checkpoint(
 ) -> keras.Model:
     """Loads a published state dict, or a file, into a model of the same architecture.
 
-    The naming (authors', timm's, Hugging Face's) is recognised from the keys. Nothing is assigned
+    The naming (authors', timm's, Hugging Face's) is recognized from the keys. Nothing is assigned
     unless everything fits. An iFormer checkpoint with a distillation head loads into a model
     without one with both heads merged into one, as the authors do for inference.
 
@@ -85,14 +72,15 @@ def load_checkpoint(
     Returns: `model`.
 
     Raises:
-        ValueError: for a file that cannot be read, a naming that is not recognised, another
+        ValueError: for a file that cannot be read, a naming that is not recognized, another
             family or variant, keys that are missing or unused, wrong shapes, and values that are
             not finite. It names them.
         ImportError: for a PyTorch pickle without PyTorch.
     """
     origin = ""
-    keras_layers = None
+    keras_layers = path = None
     if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
         origin = f" of the file {os.fspath(source)}"
         if is_keras_file(source):
             keras_layers = read_keras(source)
@@ -105,12 +93,14 @@ def load_checkpoint(
         )
     if keras_layers is not None:
         description = f"The Keras checkpoint{origin}"
-        slots, source, head_keys = _keras_slots(model, keras_layers)
+        family = family_of(model)
+        slots, source, head_keys = _keras_slots(model, family, keras_layers)
     else:
-        key_map = recognise(source, origin)
+        key_map = recognize(source, origin)
+        family = family_named(key_map.family)
         description = f"The checkpoint{origin} ({key_map.family}, {key_map.naming} names)"
         slots, source, head_keys = _published_slots(model, key_map, source)
-    values, fresh = _match(model, slots, source, head_keys, description, allow_fresh_head)
+    values, fresh = _match(model, family, slots, source, head_keys, description, allow_fresh_head)
     bad = [slot.variable.path for slot, value in values if not np.isfinite(value).all()]
     if bad:
         raise ValueError(
@@ -118,6 +108,7 @@ def load_checkpoint(
         )
     for slot, value in values:
         slot.variable.assign(value)
+    _update_origin(model, path)
     if fresh:
         warnings.warn(
             f"{description} has no head that fits `{model.name}`: the layers "
@@ -127,15 +118,27 @@ def load_checkpoint(
     return model
 
 
+def _update_origin(model, path):
+    """Keeps with the model which published weights it has now.
+
+    A `.keras` file says so. A `.weights.h5` cannot, so that what the model was built with stands.
+    """
+    if path is not None and is_keras_file(path) and not path.endswith(".keras"):
+        return
+    forget(model)
+    if path is not None and (known := read_keras_origin(path)):
+        remember(model, *known)
+
+
 def _published_slots(model, key_map, source):
     """Slots, the source to fill them from, and which of its keys are a head's."""
+    family = family_named(key_map.family)
     layer_names = [layer.name for layer in model.layers]
-    modules = key_map.locate([*layer_names, *HEAD_LAYERS[key_map.family]])
-    if key_map.family == "iformer" and "head_fc" in layer_names:
-        heads = [modules[f"{head}_fc"].name.removesuffix(".l") for head in _IFORMER_HEADS]
-        if f"{_IFORMER_HEADS[1]}_fc" not in layer_names:
-            source = merge_published_heads(source, *heads)
-    prefixes = tuple(f"{modules[layer].name}." for layer in HEAD_LAYERS[key_map.family])
+    modules = key_map.locate([*layer_names, *family.head_layers])
+    if heads := _heads_to_merge(family, layer_names):
+        heads = [tuple(modules[layer].name for layer in head) for head in heads]
+        source = merge_published_heads(source, heads)
+    prefixes = tuple(f"{modules[layer].name}." for layer in family.head_layers)
     head_keys = {key for key in source if key.startswith(prefixes)}
     slots = []
     for layer, key, module, parameter in published_parameters(model, key_map):
@@ -145,24 +148,32 @@ def _published_slots(model, key_map, source):
     return slots, source, head_keys
 
 
+def _heads_to_merge(family, layer_names):
+    """The layers of both heads where the network has the first alone; else None."""
+    if family.two_heads is None:
+        return None
+    first, second = family.two_heads.layers()
+    wanted = first[1] in layer_names and second[1] not in layer_names
+    return (first, second) if wanted else None
+
+
 def _to_keras(module, parameter):
     if module.parts == 1:
         return parameter.to_keras
     return lambda array: parameter.to_keras(np.split(array, module.parts)[module.part])
 
 
-def _keras_slots(model, layers):
+def _keras_slots(model, family, layers):
     """The same for variables by layer name, from a file that Keras wrote."""
-    family = family_of(model)
     model_layers = {layer.name: layer for layer in model.layers if layer.weights}
-    if family == "iformer" and f"{_IFORMER_HEADS[1]}_fc" not in model_layers:
-        layers = merge_layer_heads(layers)
+    if heads := _heads_to_merge(family, model_layers):
+        layers = merge_layer_heads(layers, heads)
     source = {
         f"{name}/{index}": array
         for name, arrays in layers.items()
         for index, array in enumerate(arrays)
     }
-    head_keys = {key for key in source if key.rpartition("/")[0] in HEAD_LAYERS[family]}
+    head_keys = {key for key in source if key.rpartition("/")[0] in family.head_layers}
     slots = []
     for name, layer in model_layers.items():
         slots += [
@@ -172,7 +183,7 @@ def _keras_slots(model, layers):
     return slots, source, head_keys
 
 
-def _match(model, slots, source, head_keys, description, allow_fresh_head):
+def _match(model, family, slots, source, head_keys, description, allow_fresh_head):
     """(slot, value) for every variable to load, and the names of head layers to leave as they are.
 
     Raises:
@@ -187,14 +198,14 @@ def _match(model, slots, source, head_keys, description, allow_fresh_head):
         for slot in slots
         if slot.key in given and tuple(source[slot.key].shape) != slot.shape
     }
-    in_head = {key for key, layer in layer_of.items() if layer in _ALL_HEAD_LAYERS} | head_keys
+    in_head = {key for key, layer in layer_of.items() if layer in family.head_layers} | head_keys
     fresh = []
     if allow_fresh_head:
         fresh = [
             layer
             for layer in dict.fromkeys(layer_of[key] for key in layer_of if key in in_head)
             if all(slot.key in missing for slot in slots if slot.layer == layer)
-            or (layer in CLASSIFIERS and any(layer_of[key] == layer for key in misfits))
+            or (layer in family.classifiers and any(layer_of[key] == layer for key in misfits))
         ]
         slots = [slot for slot in slots if slot.layer not in fresh]
         missing = [key for key in missing if layer_of[key] not in fresh]
@@ -221,7 +232,12 @@ def _match(model, slots, source, head_keys, description, allow_fresh_head):
     return values, fresh
 
 
-def recognise(keys, origin: str = "") -> KeyMap:
+def known_key_maps() -> list[KeyMap]:
+    """The key maps of all families."""
+    return [key_map for family in families() for key_map in family.key_maps]
+
+
+def recognize(keys, origin: str = "") -> KeyMap:
     """The naming that a checkpoint's keys follow.
 
     Args:
@@ -231,10 +247,11 @@ def recognise(keys, origin: str = "") -> KeyMap:
     Raises:
         ValueError: when they follow none that is known.
     """
-    for key_map in KEY_MAPS:
-        if key_map.recognises(keys):
+    key_maps = known_key_maps()
+    for key_map in key_maps:
+        if key_map.recognizes(keys):
             return key_map
-    known = ", ".join(f"{key_map.family} ({key_map.naming})" for key_map in KEY_MAPS)
+    known = ", ".join(f"{key_map.family} ({key_map.naming})" for key_map in key_maps)
     raise ValueError(
         f"The keys{origin} are none of the published namings: {known}. "
         f"Received: keys {_abbreviated(list(keys))}"

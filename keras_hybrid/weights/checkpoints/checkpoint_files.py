@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import pickle
 import re
@@ -91,6 +92,39 @@ def read_keras(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
             f"writes them. Received: file {path}"
         )
     return variables
+
+
+def read_keras_origin(path: str | os.PathLike) -> tuple[str, str] | None:
+    """What a `.keras` file says of the published weights that its network began with.
+
+    The configuration is read as text; nothing in it is built.
+
+    Args:
+        path: of the file.
+
+    Returns: the preset's name and the order of the image's channels, as `layers.PublishedWeights`
+        keeps them; None for a file that says nothing, as every `.weights.h5`.
+    """
+    if not str(path).endswith(".keras"):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        content = json.loads(archive.read("config.json"))
+    found = [
+        (node["config"]["preset"], node["config"]["channel_order"])
+        for node in _nodes(content)
+        if node.get("class_name") == "PublishedWeights"
+    ]
+    return found[0] if found else None
+
+
+def _nodes(content) -> Iterator[dict]:
+    """Every dictionary inside a JSON document."""
+    if isinstance(content, dict):
+        yield content
+        content = list(content.values())
+    if isinstance(content, list):
+        for value in content:
+            yield from _nodes(value)
 
 
 def check_file(path: str | os.PathLike) -> Path:

@@ -1,32 +1,24 @@
-"""The heads of published checkpoints: which layers they are, and two heads merged into one."""
+"""Two heads of a published checkpoint merged into one, as inference averages them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from keras_hybrid.weights.checkpoints.checkpoint_files import as_float32
 
-# Layers with weights that a network without its head does not have.
-HEAD_LAYERS = {
-    "mobile_former": (
-        "final_mobile_to_former_query",
-        "final_mobile_to_former_gate",
-        "final_mobile_to_former_projection",
-        "final_mobile_to_former_norm",
-        "head_conv",
-        "head_conv_norm",
-        "head_fc1",
-        "head_fc1_norm",
-        "head_fc2",
-    ),
-    "mobilevit": ("head_conv", "head_norm", "head_fc"),
-    "iformer": ("head_norm", "head_fc", "head_distillation_norm", "head_distillation_fc"),
-}
-# Those whose shape follows from the number of classes.
-CLASSIFIERS = ("head_fc2", "head_fc", "head_distillation_fc")
-BATCH_NORM_EPSILON = 1e-5  # of every published network
+PUBLISHED_EPSILON = 1e-5  # of the batch norm in every published head
 
+# PyTorch's names; Keras keeps the variables of a layer in this order, too.
+_SUFFIXES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+    "kernel": "weight",
+    "bias": "bias",
+}
 _NORM = ("gamma", "beta", "mean", "variance")
+_DENSE = ("kernel", "bias")
 
 
 def merge_heads(
@@ -49,16 +41,16 @@ def merge_heads(
         {name: array.astype("float64") for name, array in values.items()}
         for values in (head, distillation)
     )
-    deviation = np.sqrt(first["variance"] + BATCH_NORM_EPSILON)
+    deviation = np.sqrt(first["variance"] + PUBLISHED_EPSILON)
 
-    def on_normalised_features(values):
+    def on_normalized_features(values):
         """Kernel and bias that take (x - mean) / deviation of the first head's statistics."""
-        scale = values["gamma"] / np.sqrt(values["variance"] + BATCH_NORM_EPSILON)
+        scale = values["gamma"] / np.sqrt(values["variance"] + PUBLISHED_EPSILON)
         shift = values["beta"] + scale * (first["mean"] - values["mean"])
         kernel = values["kernel"] * (scale * deviation)[:, None]
         return kernel, values["bias"] + shift @ values["kernel"]
 
-    (kernel1, bias1), (kernel2, bias2) = map(on_normalised_features, (first, second))
+    (kernel1, bias1), (kernel2, bias2) = map(on_normalized_features, (first, second))
     merged = {
         "gamma": np.ones_like(deviation),
         "beta": np.zeros_like(deviation),
@@ -71,58 +63,59 @@ def merge_heads(
 
 
 def merge_published_heads(
-    state_dict: Mapping[str, object], head: str, distillation: str
+    state_dict: Mapping[str, object], heads: Sequence[tuple[str, str]]
 ) -> dict[str, object]:
-    """A published iFormer state dict with its two heads merged into the first.
+    """A published state dict with its two heads merged into the first.
 
     Args:
         state_dict: published names -> arrays.
-        head: module of the first head, such as "classifier.classifier".
-        distillation: module of the other.
+        heads: the modules of the batch norm and the dense layer of the first head, and of the
+            second, such as ("classifier.classifier.bn", "classifier.classifier.l").
 
     Returns: a state dict without the second head; as it was where a part of a head is missing
         or the heads' shapes differ.
     """
-    suffixes = {
-        "gamma": "bn.weight",
-        "beta": "bn.bias",
-        "mean": "bn.running_mean",
-        "variance": "bn.running_var",
-        "kernel": "l.weight",
-        "bias": "l.bias",
-    }
-    heads = []
-    for module in (head, distillation):
-        keys = {name: f"{module}.{suffix}" for name, suffix in suffixes.items()}
+    found = []
+    all_keys = []
+    for norm, dense in heads:
+        modules = dict.fromkeys(_NORM, norm) | dict.fromkeys(_DENSE, dense)
+        keys = {name: f"{modules[name]}.{suffix}" for name, suffix in _SUFFIXES.items()}
         if not all(key in state_dict for key in keys.values()):
             return dict(state_dict)
         arrays = {name: as_float32(state_dict[key], key) for name, key in keys.items()}
-        heads.append(arrays | {"kernel": arrays["kernel"].T})
-    if not _same_shapes(*heads):
+        found.append(arrays | {"kernel": arrays["kernel"].T})
+        all_keys.append(keys)
+    if not _same_shapes(*found):
         return dict(state_dict)
-    merged = merge_heads(*heads)
+    merged = merge_heads(*found)
     merged["kernel"] = merged["kernel"].T
-    kept = {
-        key: value for key, value in state_dict.items() if not key.startswith(f"{distillation}.")
-    }
-    return kept | {f"{head}.{suffixes[name]}": array for name, array in merged.items()}
+    second = tuple(f"{module}." for module in heads[1])
+    kept = {key: value for key, value in state_dict.items() if not key.startswith(second)}
+    return kept | {all_keys[0][name]: array for name, array in merged.items()}
 
 
-def merge_layer_heads(layers: Mapping[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    """The same for variables by layer name, as `files.read_keras` gives them."""
-    names = ("head_norm", "head_fc"), ("head_distillation_norm", "head_distillation_fc")
-    if not all(name in layers for pair in names for name in pair):
+def merge_layer_heads(
+    layers: Mapping[str, list[np.ndarray]], heads: Sequence[tuple[str, str]]
+) -> dict[str, list[np.ndarray]]:
+    """The same for variables by layer name, as `checkpoint_files.read_keras` gives them.
+
+    Args:
+        layers: layer names -> their variables.
+        heads: the layers of the first head, batch norm and dense layer, and of the second.
+    """
+    if not all(name in layers for pair in heads for name in pair):
         return dict(layers)
-    order = (*_NORM, "kernel", "bias")
-    heads = [
-        dict(zip(order, (*layers[norm], *layers[dense]), strict=True)) for norm, dense in names
+    order = (*_NORM, *_DENSE)
+    found = [
+        dict(zip(order, (*layers[norm], *layers[dense]), strict=True)) for norm, dense in heads
     ]
-    if not _same_shapes(*heads):
+    if not _same_shapes(*found):
         return dict(layers)
-    merged_head = merge_heads(*heads)
+    merged_head = merge_heads(*found)
     merged = [merged_head[name] for name in order]
-    kept = {name: arrays for name, arrays in layers.items() if name not in names[1]}
-    return kept | {"head_norm": merged[:4], "head_fc": merged[4:]}
+    (norm, dense), second = heads
+    kept = {name: arrays for name, arrays in layers.items() if name not in second}
+    return kept | {norm: merged[:4], dense: merged[4:]}
 
 
 def _same_shapes(head, distillation):

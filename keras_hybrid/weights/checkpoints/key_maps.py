@@ -25,27 +25,24 @@ class KeyMap:
     """One naming of one family's checkpoints.
 
     Attributes:
-        family: "mobile_former", "mobilevit" or "iformer".
-        naming: whose names they are, such as "authors" or "timm".
+        family: name of the family.
+        naming: name of whose names they are, such as "authors" or "timm".
         pattern: regular expression that matches some key of such a checkpoint and of no other.
-        locate: names of a network's layers, in order -> their modules, by layer name. Layers that
-            it does not know are left out.
+        locate: function of the names of a network's layers, in order, to their modules, by layer
+            name. Layers that it does not know are left out.
+        nesting: key of a pickle under which the home's own code looks for the state dict; None for
+            the file's top.
     """
 
     family: str
     naming: str
     pattern: str
     locate: Callable[[list[str]], dict[str, Module]]
+    nesting: str | None = None
 
-    def recognises(self, keys: Iterable[str]) -> bool:
+    def recognizes(self, keys: Iterable[str]) -> bool:
         """Whether a checkpoint with these keys has this naming."""
         return any(re.search(self.pattern, key) for key in keys)
-
-
-def split_block(layer_name: str) -> tuple[int, int, str] | None:
-    """'stage3_block1_former_query' -> (3, 1, 'former_query'); None outside the stages."""
-    match = re.fullmatch(r"stage(\d+)_block(\d+)_(.+)", layer_name)
-    return (int(match[1]), int(match[2]), match[3]) if match else None
 
 
 def with_norms(convolutions: dict[str, str], convolution: str, norm: str) -> dict[str, str]:

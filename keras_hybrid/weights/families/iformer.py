@@ -1,10 +1,23 @@
-"""Key maps of the published iFormer checkpoints: the authors' and timm's names."""
+"""iFormer: its published checkpoints, in the authors' and timm's names.
 
-import re
+Preprocessing: authors and timm read with PIL (RGB); the weights are the same
+(timm/models/iformer.py renames keys and no more), ImageNet mean and std, crop 0.875, bicubic.
+"""
 
-from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, split_block
+from keras_hybrid.layer_names import LayerName
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
+from keras_hybrid.weights.family import (
+    IMAGENET,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Family,
+    Preprocessing,
+    Preset,
+    TwoHeads,
+)
+from keras_hybrid.weights.pretrained.homes import GitHubRelease, HuggingFace, hugging_face_files
 
-_DOWNSAMPLE = re.compile(r"stage(\d)_downsample(_norm)?")
+_DOWNSAMPLE = {"downsample": "c", "downsample_norm": "bn"}
 
 # Layer of a block -> (which of the block's published blocks, module inside it). An attention
 # block is three published blocks: RepCPE, SHMA, FFN.
@@ -35,43 +48,44 @@ def _locator(outside_blocks, downsample, block, mixer, channel_mixer, encoding):
     """
 
     def locate(layer_names):
-        names = set(layer_names)
-        modules = {name: Module(outside_blocks[name]) for name in names if name in outside_blocks}
-        for name in names:
-            if match := _DOWNSAMPLE.fullmatch(name):
-                module = downsample(int(match[1]) - 1)
-                modules[name] = Module(f"{module}.{'bn' if match[2] else 'c'}")
-        starts = _published_starts(names)
-        for name in names:
-            if not (place := split_block(name)):
+        modules = {
+            name: Module(outside_blocks[name]) for name in layer_names if name in outside_blocks
+        }
+        places = {name: place for name in layer_names if (place := LayerName.parse(name))}
+        attention = {
+            place.enclosing for place in places.values() if place.words == "feed_forward_expand"
+        }
+        starts = _published_starts(places.values(), attention)
+        for name, place in places.items():
+            if place.block is None:
+                if place.stage and place.words in _DOWNSAMPLE:
+                    module = f"{downsample(place.stage - 1)}.{_DOWNSAMPLE[place.words]}"
+                    modules[name] = Module(module)
                 continue
-            stage, index, rest = place
-            table = (
-                _ATTENTION_BLOCK
-                if f"stage{stage}_block{index}_feed_forward_expand" in names
-                else _CONV_BLOCK
-            )
-            base = rest.removesuffix("_norm")
+            table = _ATTENTION_BLOCK if place.enclosing in attention else _CONV_BLOCK
+            base = place.words.removesuffix("_norm")
             if base not in table:
                 continue
             offset, template = table[base]
             module = template.format(mixer=mixer, channel_mixer=channel_mixer, encoding=encoding)
-            prefix = f"{block(stage - 1, starts[stage, index] + offset)}.{module}"
+            start = starts[place.stage, place.block]
+            prefix = f"{block(place.stage - 1, start + offset)}.{module}"
             if base.endswith("layer_scale"):
                 modules[name] = Module(prefix.rpartition(".")[0])
             else:
-                modules[name] = Module(f"{prefix}.{'bn' if rest != base else 'c'}")
+                modules[name] = Module(f"{prefix}.{'bn' if place.words != base else 'c'}")
         return modules
 
     return locate
 
 
-def _published_starts(names):
+def _published_starts(places, attention):
     """(stage, block) -> number of its first published block within the stage."""
-    sizes = {}
-    for place in filter(None, map(split_block, names)):
-        is_attention = f"stage{place[0]}_block{place[1]}_feed_forward_expand" in names
-        sizes[place[:2]] = 3 if is_attention else 1
+    sizes = {
+        (place.stage, place.block): 3 if place.enclosing in attention else 1
+        for place in places
+        if place.block is not None
+    }
     return {
         (stage, block): sum(sizes[stage, earlier] for earlier in range(block))
         for stage, block in sizes
@@ -118,6 +132,7 @@ AUTHORS = KeyMap(
         channel_mixer="channel_mixer.m",
         encoding="cpe.m",
     ),
+    nesting="model",
 )
 
 TIMM = KeyMap(
@@ -135,4 +150,64 @@ TIMM = KeyMap(
         channel_mixer="mixer.module",
         encoding="cpe.module",
     ),
+)
+
+_PREPROCESSING = Preprocessing(224, 0.875, "bicubic", IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _preset(variant, tag, top1, parameters, distillation=False):
+    """The timm file, and for a tag that ends in "authors" the authors' own."""
+    if tag.endswith("authors"):
+        file = f"iFormer_{variant.lower()}{'_distill' if distillation else ''}.pth"
+        homes = (
+            GitHubRelease("ChuanyangZheng/iFormer", "v0.9", file),
+            HuggingFace("BillionZheng/iFormer", file),
+        )
+    else:
+        suffix = "_distilled" if distillation else ""
+        homes = hugging_face_files(f"timm/iformer_{variant.lower()}{suffix}.in1k")
+    return Preset(
+        f"IFormer{variant}",
+        tag,
+        IMAGENET,
+        _PREPROCESSING,
+        top1,
+        parameters,
+        "MIT",
+        homes,
+        distillation,
+    )
+
+
+PRESETS = tuple(
+    _preset(variant, tag, top1, parameters, distillation)
+    for variant, plain, top1, parameters, distillation in (
+        ("T", "imagenet", 74.1, 2_886_456, False),
+        ("S", "imagenet", 78.8, 6_563_368, False),
+        ("M", "imagenet", 80.4, 8_907_424, False),
+        ("M", "imagenet_distill", 81.1, 9_293_192, True),
+        ("L", "imagenet", 81.9, 14_779_808, False),
+        ("L", "imagenet_distill", 82.7, 15_165_576, True),
+        ("L2", "imagenet_distill", 83.9, 25_033_008, True),
+        ("H", "imagenet", 84.8, 99_596_632, False),
+    )
+    for tag in (plain, f"{plain}_authors")
+)
+
+FAMILY = Family(
+    name="iformer",
+    module="keras_hybrid.models.iformer",
+    builders=("IFormerT", "IFormerS", "IFormerM", "IFormerL", "IFormerL2", "IFormerH"),
+    marks=(str(LayerName.in_stage(2, "downsample")),),
+    key_maps=(AUTHORS, TIMM),
+    head_layers=("head_norm", "head_fc", "head_distillation_norm", "head_distillation_fc"),
+    classifiers=("head_fc", "head_distillation_fc"),
+    two_heads=TwoHeads("head", "head_distillation"),
+    preprocessing=_PREPROCESSING,
+    presets=PRESETS,
+    # Only distilled weights of iFormer-L2 are published: "imagenet" means them.
+    aliases={
+        ("IFormerL2", "imagenet"): "imagenet_distill",
+        ("IFormerL2", "imagenet_authors"): "imagenet_distill_authors",
+    },
 )

@@ -1,6 +1,20 @@
-"""Key map of the authors' Mobile-Former checkpoints."""
+"""Mobile-Former: its published checkpoints and what they look like.
 
-from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, split_block, with_norms
+Preprocessing: AAboys/MobileFormer trains and evaluates with timm 0.3.4's loader: PIL (RGB),
+ImageNet mean and std, crop 0.875, bilinear.
+"""
+
+from keras_hybrid.layer_names import LayerName
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
+from keras_hybrid.weights.family import (
+    IMAGENET,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Family,
+    Preprocessing,
+    Preset,
+)
+from keras_hybrid.weights.pretrained.homes import GoogleDrive
 
 _OUTSIDE_BLOCKS = {
     "tokens": "tokens",
@@ -74,8 +88,9 @@ _STRIDE_2 = {
 def _locate(layer_names):
     blocks = {}
     for name in layer_names:
-        if place := split_block(name):
-            blocks.setdefault(place[:2], []).append(place[2])
+        place = LayerName.parse(name)
+        if place and place.block is not None:
+            blocks.setdefault((place.stage, place.block), []).append(place.words)
     modules = {
         name: Module(_OUTSIDE_BLOCKS[name]) for name in layer_names if name in _OUTSIDE_BLOCKS
     }
@@ -93,11 +108,67 @@ def _locate(layer_names):
         else:
             table = _BNECK_LITE
         modules |= {
-            f"stage{stage}_block{block}_{layer}": Module(f"features.{index}.{table[layer]}")
+            str(LayerName.in_block(stage, block, layer)): Module(f"features.{index}.{table[layer]}")
             for layer in layers
             if layer in table
         }
     return modules
 
 
-AUTHORS = KeyMap("mobile_former", "authors", r"^features\.\d+\.(conv1|conv)\.0\.weight$", _locate)
+AUTHORS = KeyMap(
+    "mobile_former",
+    "authors",
+    r"^features\.\d+\.(conv1|conv)\.0\.weight$",
+    _locate,
+    nesting="state_dict",
+)
+
+_PREPROCESSING = Preprocessing(224, 0.875, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _preset(variant, top1, parameters, drive_id):
+    home = GoogleDrive(drive_id, f"mobile-former-{variant.lower()}.pth.tar")
+    return Preset(
+        f"MobileFormer{variant}",
+        "imagenet",
+        IMAGENET,
+        _PREPROCESSING,
+        top1,
+        parameters,
+        "none stated (github.com/AAboys/MobileFormer)",
+        (home,),
+    )
+
+
+PRESETS = (
+    _preset("26M", 64.0, 3_232_788, "15uWYzx2VWWUjacZQHB56vOHzKxQDlp5O"),
+    _preset("52M", 68.7, 3_469_092, "1ekq_FPl57gjIlYX16Ll0nBuEyB0pjgGt"),
+    _preset("96M", 72.8, 4_585_252, "1kMbRceswujtliCHKr-nxMFsrkvBrEfrW"),
+    _preset("151M", 75.2, 7_595_828, "1w4QO-zhJ8QI1zGu7iOZ7lXxYJ5G1VXdF"),
+    _preset("214M", 76.7, 9_425_920, "13MOjdIMMBJgqyq_ld-grRhBBHOFU5Ggd"),
+    _preset("294M", 77.9, 11_422_648, "1JBSM7NJ60fN9TgT5sMnbhmbZwrzcBd0r"),
+    _preset("508M", 79.3, 13_976_976, "1bqLIcpbCaxK-Eb4wcxk0iJpFJ1nXfGuF"),
+)
+
+FAMILY = Family(
+    name="mobile_former",
+    module="keras_hybrid.models.mobile_former",
+    builders=tuple(preset.model for preset in PRESETS),
+    marks=("head_fc1", str(LayerName.in_block(5, 0, "mobile_depthwise1"))),
+    key_maps=(AUTHORS,),
+    head_layers=(
+        "final_mobile_to_former_query",
+        "final_mobile_to_former_gate",
+        "final_mobile_to_former_projection",
+        "final_mobile_to_former_norm",
+        "head_conv",
+        "head_conv_norm",
+        "head_fc1",
+        "head_fc1_norm",
+        "head_fc2",
+    ),
+    classifiers=("head_fc2",),
+    two_heads=None,
+    preprocessing=_PREPROCESSING,
+    presets=PRESETS,
+)

@@ -1,8 +1,22 @@
-"""Key maps of the published MobileViT checkpoints: timm's and Hugging Face's names."""
+"""MobileViT: its published checkpoints, in timm's and Hugging Face's names.
+
+Preprocessing, and the channel order above all, is what the files were trained and measured with:
+
+- `apple` files: **BGR**. The authors' first release (apple/ml-cvnets, 2021, in
+  data/datasets/dataset_base.py) reads images with `cv2.imread` and says that they stay in BGR; the
+  Hugging Face conversion keeps the weights and has `do_flip_channel_order: true`, size 288, crop
+  256, bilinear, no mean or std in its preprocessor_config.json.
+- `timm` files: **RGB**. timm reads with PIL, `convert("RGB")` (timm/data/dataset.py), has no flip
+  among its transforms, and measures what Apple publishes: 68.94 / 74.62 / 78.30
+  (results/results-imagenet.csv) for 69.0 / 74.8 / 78.4. The stem of these files was turned.
+"""
 
 import re
 
-from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, split_block, with_norms
+from keras_hybrid.layer_names import LayerName
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
+from keras_hybrid.weights.family import IMAGENET, Family, Preprocessing, Preset
+from keras_hybrid.weights.pretrained.homes import hugging_face_files
 
 _TRANSFORMER_LAYER = re.compile(r"transformer(\d+)_(.+)")
 
@@ -78,12 +92,14 @@ def _locator(outside_blocks, mv2, mobilevit, transformer, mv2_module, mobilevit_
         modules = {
             name: Module(outside_blocks[name]) for name in layer_names if name in outside_blocks
         }
-        hybrid = {name.removesuffix("_unfold") for name in layer_names if name.endswith("_unfold")}
-        for name in layer_names:
-            if not (place := split_block(name)):
+        places = {name: LayerName.parse(name) for name in layer_names}
+        places = {name: place for name, place in places.items() if place and place.words}
+        hybrid = {place.enclosing for place in places.values() if place.words == "unfold"}
+        for name, place in places.items():
+            if place.block is None:
                 continue
-            stage, block, rest = place
-            if f"stage{stage}_block{block}" not in hybrid:
+            stage, block, rest = place.stage, place.block, place.words
+            if place.enclosing not in hybrid:
                 if rest in mv2:
                     modules[name] = Module(f"{mv2_module(stage, block)}.{mv2[rest]}")
             elif rest in mobilevit:
@@ -130,4 +146,50 @@ HUGGING_FACE = KeyMap(
         mobilevit_module=lambda stage: f"mobilevit.encoder.layer.{stage - 1}",
         layer=lambda index: f"transformer.layer.{index}",
     ),
+)
+
+
+_TIMM_PREPROCESSING = Preprocessing(256, 0.9, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_APPLE_PREPROCESSING = Preprocessing(
+    256, 256 / 288, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "BGR"
+)
+
+
+def _preset(variant, tag, preprocessing, top1, parameters, repository):
+    return Preset(
+        f"MobileViT{variant}",
+        tag,
+        IMAGENET,
+        preprocessing,
+        top1,
+        parameters,
+        "Apple sample code licence (github.com/apple/ml-cvnets/blob/main/LICENSE)",
+        hugging_face_files(repository),
+    )
+
+
+PRESETS = tuple(
+    _preset(variant, tag, preprocessing, top1, parameters, repository)
+    for variant, parameters, short, long, timm_top1, apple_top1 in (
+        ("XXS", 1_272_024, "xxs", "xx-small", 68.9, 69.0),
+        ("XS", 2_317_848, "xs", "x-small", 74.6, 74.8),
+        ("S", 5_578_632, "s", "small", 78.3, 78.4),
+    )
+    for tag, preprocessing, top1, repository in (
+        ("imagenet", _TIMM_PREPROCESSING, timm_top1, f"timm/mobilevit_{short}.cvnets_in1k"),
+        ("imagenet_apple", _APPLE_PREPROCESSING, apple_top1, f"apple/mobilevit-{long}"),
+    )
+)
+
+FAMILY = Family(
+    name="mobilevit",
+    module="keras_hybrid.models.mobilevit",
+    builders=("MobileViTXXS", "MobileViTXS", "MobileViTS"),
+    marks=(str(LayerName.in_block(3, 1, "unfold")),),
+    key_maps=(TIMM, HUGGING_FACE),
+    head_layers=("head_conv", "head_norm", "head_fc"),
+    classifiers=("head_fc",),
+    two_heads=None,
+    preprocessing=_TIMM_PREPROCESSING,
+    presets=PRESETS,
 )

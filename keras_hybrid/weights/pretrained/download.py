@@ -6,7 +6,6 @@ and one message hold for Hugging Face, GitHub and Google Drive.
 
 import dataclasses
 import errno
-import hashlib
 import html.parser
 import http.client
 import json
@@ -25,6 +24,7 @@ from pathlib import Path
 import keras
 from absl import logging
 
+from keras_hybrid.files import sha256, write_text
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.checkpoints.checkpoint_files import check_file, html_title
 from keras_hybrid.weights.pretrained.homes import Home
@@ -103,21 +103,10 @@ def record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256.json")
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_record(path: Path, url: str):
     """Records a file's checksum, size and origin beside it."""
     record = {"sha256": sha256(path), "size": path.stat().st_size, "url": url}
-    temporary = record_path(path).with_name(f".{record_path(path).name}.tmp")
-    temporary.write_text(json.dumps(record, indent=1))
-    os.replace(temporary, record_path(path))
+    write_text(record_path(path), json.dumps(record, indent=1))
 
 
 def recorded_checksum(path: Path) -> str | None:

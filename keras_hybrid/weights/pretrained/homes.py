@@ -17,9 +17,9 @@ class HuggingFace:
     """A file of a Hugging Face repository; `HF_ENDPOINT` names a mirror.
 
     Attributes:
-        repository: such as "timm/mobilevit_s.cvnets_in1k".
-        file: its name in the repository.
-        revision: branch, tag or commit.
+        repository: name of the repository, such as "timm/mobilevit_s.cvnets_in1k".
+        file: name of the file in the repository.
+        revision: name of a branch or tag, or a commit.
     """
 
     repository: str
@@ -38,9 +38,9 @@ class GitHubRelease:
     """A file attached to a GitHub release; `KERAS_HYBRID_GITHUB_ENDPOINT` names a mirror.
 
     Attributes:
-        repository: "owner/name".
-        tag: of the release.
-        file: its name in the release.
+        repository: name of the repository, "owner/name".
+        tag: name of the release.
+        file: name of the file in the release.
     """
 
     repository: str
@@ -62,7 +62,7 @@ class GoogleDrive:
     not scan for viruses), or with an HTML page that refuses (quota).
 
     Attributes:
-        id: of the file.
+        id: Drive's identifier of the file.
         file: name to keep it under; Drive's address has none.
     """
 
@@ -77,3 +77,8 @@ class GoogleDrive:
 
 
 Home = HuggingFace | GitHubRelease | GoogleDrive
+
+
+def hugging_face_files(repository: str) -> tuple[HuggingFace, HuggingFace]:
+    """The weights of a Hugging Face repository: its safetensors, then its pickle."""
+    return tuple(HuggingFace(repository, f) for f in ("model.safetensors", "pytorch_model.bin"))

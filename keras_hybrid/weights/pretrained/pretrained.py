@@ -6,17 +6,17 @@ from pathlib import Path
 
 import keras
 from absl import logging
-from filelock import FileLock
 
+from keras_hybrid.files import only_writer, sha256, whole_file
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
-from keras_hybrid.weights.presets import Preset
+from keras_hybrid.weights.family import Preset
+from keras_hybrid.weights.origin import remember_preset
 from keras_hybrid.weights.pretrained.download import (
     DownloadError,
     fetch,
     record_path,
     recorded_checksum,
-    sha256,
     write_record,
 )
 
@@ -31,7 +31,7 @@ def cache_folder(preset: Preset) -> Path:
 
 
 def load_pretrained(model: keras.Model, preset: Preset, build: Callable[[], keras.Model]):
-    """Loads a preset into a model, and remembers the preset as `model.preset`.
+    """Loads a preset into a model, and remembers it with the model (`origin.preset_of`).
 
     The first call downloads and verifies the file and converts it to `.weights.h5` beside it;
     later calls, of any process, load that and make no request. A model without head gets the
@@ -57,7 +57,7 @@ def load_pretrained(model: keras.Model, preset: Preset, build: Callable[[], kera
             "the published layers need `weights=None`, or weights of their own. "
             f"{error}"
         ) from error
-    model.preset = preset
+    remember_preset(model, preset)
 
 
 def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
@@ -76,7 +76,7 @@ def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
             f"The cache folder {folder} cannot be made ({error.strerror}). Choose another place "
             "for Keras' cache with KERAS_HOME."
         ) from error
-    with FileLock(folder / ".lock"):
+    with only_writer(folder):
         if _is_whole(converted):
             return converted
         if converted.exists():
@@ -99,11 +99,10 @@ def _is_whole(path):
 
 
 def _save(model, converted, source):
-    """Saves under a temporary name first, so that the file appears whole or not at all."""
-    temporary = converted.with_name(f".{converted.name.removesuffix('.weights.h5')}.tmp.weights.h5")
+    """Saves the weights and records their checksum beside them."""
     try:
-        model.save_weights(temporary)
-        os.replace(temporary, converted)
+        with whole_file(converted) as temporary:
+            model.save_weights(temporary)
         write_record(converted, f"converted from {source.name}")
     except OSError as error:
         _delete(converted)
@@ -111,8 +110,6 @@ def _save(model, converted, source):
             f"The converted weights {converted} cannot be written ({error}). Make room, or choose "
             "another place for Keras' cache with KERAS_HOME."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _delete(path):

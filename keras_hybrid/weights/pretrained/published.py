@@ -7,16 +7,13 @@ import keras
 import numpy as np
 from safetensors.numpy import save
 
-from keras_hybrid.weights.checkpoints.checkpoint import KEY_MAPS, published_parameters
+from keras_hybrid.files import whole_file
+from keras_hybrid.weights.checkpoints.checkpoint import published_parameters
 from keras_hybrid.weights.checkpoints.checkpoint_files import KERAS_SUFFIXES
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap
-from keras_hybrid.weights.family import family_of
+from keras_hybrid.weights.families import family_of
+from keras_hybrid.weights.origin import first_convolution, origin_of, remember
 
-# Under which key each home's code looks for the state dict; None for the file's top.
-NESTING = {
-    ("mobile_former", "authors"): "state_dict",
-    ("iformer", "authors"): "model",
-}
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin")
 _BATCH_COUNT = "num_batches_tracked"
 
@@ -28,11 +25,13 @@ def key_map_of(model: keras.Model, naming: str | None = None) -> KeyMap:
         ValueError: for a naming that the family's published checkpoints do not have.
     """
     family = family_of(model)
-    namings = {key_map.naming: key_map for key_map in KEY_MAPS if key_map.family == family}
+    namings = {key_map.naming: key_map for key_map in family.key_maps}
     if naming is None:
         return next(iter(namings.values()))
     if naming not in namings:
-        raise ValueError(f"{family} has the namings {tuple(namings)}. Received: naming={naming!r}")
+        raise ValueError(
+            f"{family.name} has the namings {tuple(namings)}. Received: naming={naming!r}"
+        )
     return namings[naming]
 
 
@@ -107,9 +106,8 @@ def write_checkpoint(
     else:
         key_map = key_map_of(model, naming)
         state_dict = published_state_dict(model, key_map.naming)
-        nesting = nesting or NESTING.get((key_map.family, key_map.naming))
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+        nesting = nesting or key_map.nesting
+    with whole_file(path) as temporary:
         if suffix == ".weights.h5":
             model.save_weights(temporary)
         elif suffix == ".keras":
@@ -118,9 +116,6 @@ def write_checkpoint(
             temporary.write_bytes(save(state_dict, metadata={"format": "pt"}))
         else:
             _write_pickle(state_dict, temporary, nesting)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_pickle(state_dict, path, nesting):
@@ -146,10 +141,12 @@ def swap_input_channels(model: keras.Model):
     Raises:
         ValueError: when the model's first convolution does not take 3 channels.
     """
-    stem = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    stem = first_convolution(model)
     if stem.kernel.shape[2] != 3:
         raise ValueError(
             "The first convolution must take 3 channels. "
             f"Received: {stem.name} with {stem.kernel.shape[2]}"
         )
     stem.kernel.assign(keras.ops.flip(stem.kernel, 2))
+    if origin := origin_of(model):
+        remember(model, origin.preset, "RGB" if origin.channel_order == "BGR" else "BGR")

@@ -3,6 +3,7 @@
 import pytest
 from fake_phone import write_benchmark_model, write_elf
 
+from keras_hybrid import layer_names
 from keras_hybrid.benchmark.results import parts
 from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
 from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, Flavour, Protocol
@@ -187,7 +188,7 @@ def test_rules_object_to_load_and_to_an_empty_battery():
 )
 def test_layers_belong_to_parts(name, part):
     layer = parts.layer_name(name)
-    assert layer and parts.part_of_layer(layer) == part
+    assert layer and layer_names.part_of_layer(layer) == part
 
 
 def test_operators_of_delegates_are_matched_with_the_models():
