@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from keras_hybrid.keras_private import Call, calls
@@ -54,8 +55,9 @@ class AttentionMap:
     def block(self) -> str:
         """The block it is in, such as "stage3_block0"."""
         place = LayerName.parse(self.name)
-        in_block = place and (place.block is not None or place.section == FINAL)
-        return place.enclosing if in_block else self.name
+        if place and (place.block is not None or place.section == FINAL):
+            return place.enclosing
+        return self.name
 
     @property
     def num_heads(self) -> int:
@@ -115,7 +117,9 @@ class AttentionMap:
         return whole
 
 
-def attention_maps(model: keras.Model, images, batch_size: int = 8) -> list[AttentionMap]:
+def attention_maps(
+    model: keras.Model, images: npt.ArrayLike, batch_size: int = 8
+) -> list[AttentionMap]:
     """The weights of every attention layer of a network, computed from what the layer is given.
 
     Nothing is trained, rebuilt or changed; any backend. Mobile-Former has maps of its bridge (over

@@ -1,13 +1,19 @@
 """Attention over the input image, as the papers draw it."""
 
 import math
+import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_hybrid.analysis.attention import PIXELS, AttentionMap
 from keras_hybrid.analysis.figures import new_figure, save
 from keras_hybrid.layer_names import TO_FORMER, TO_MOBILE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VIEWS = ("bridge", "token", "pixels", "from_pixel")
 _MAP = "viridis"  # even in lightness, told apart with any kind of colour vision
@@ -16,15 +22,15 @@ _OPACITY = 0.75
 
 def plot_attention(
     maps: Sequence[AttentionMap],
-    image,
-    path=None,
+    image: npt.ArrayLike,
+    path: str | os.PathLike | None = None,
     view: str | None = None,
     *,
     index: int = 0,
     blocks: Sequence[str] | None = None,
     token: int = 0,
     pixel: tuple[float, float] = (0.5, 0.5),
-):
+) -> "Figure":
     """Draws attention over the image, as Figures 4 to 7 of the Mobile-Former paper do.
 
     Args:

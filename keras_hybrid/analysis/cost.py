@@ -47,7 +47,7 @@ def layer_costs(
             not functional.
     """
     calls(model)  # refuses a model that is not functional
-    totals = {}
+    totals: dict[keras.Operation, int] = {}
     _count(with_input_size(model, input_size), totals)
     return [
         LayerCost(operation.name, _trainable(operation), multiply_adds, type(operation).__name__)

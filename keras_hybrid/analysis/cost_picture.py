@@ -1,6 +1,6 @@
 """A picture of where a network's parameters and multiply-adds are."""
 
-from keras_hybrid.analysis.figures import COLOURS, new_figure, save
+from keras_hybrid.analysis.figures import SERIES_COLORS, new_figure, save
 
 
 def plot_cost(summary, path=None):
@@ -33,15 +33,15 @@ def plot_cost(summary, path=None):
 def _bars(axes, summary, name, costs):
     """Two bars for each group, the first group on top."""
     measures = (
-        ("parameters", summary.parameters, COLOURS[0], -0.19),
-        ("multiply_adds", summary.multiply_adds, COLOURS[1], 0.19),
+        ("parameters", summary.parameters, SERIES_COLORS[0], -0.19),
+        ("multiply_adds", summary.multiply_adds, SERIES_COLORS[1], 0.19),
     )
-    for field, whole, colour, offset in measures:
+    for field, whole, color, offset in measures:
         values = [getattr(cost, field) for cost in costs]
         shares = [100 * value / max(whole, 1) for value in values]
         places = [place + offset for place in range(len(costs))]
         label = field.replace("_", "-")
-        axes.barh(places, shares, height=0.36, color=colour, label=label)
+        axes.barh(places, shares, height=0.36, color=color, label=label)
         for place, share, value in zip(places, shares, values, strict=True):
             axes.annotate(
                 f"{_short(value)}, {share:.1f} %",

@@ -1,9 +1,18 @@
-"""What this room's pictures share: colours told apart with any kind of colour vision, and files."""
+"""What this room's pictures share: colors told apart with any kind of color vision, and files."""
 
 from pathlib import Path
 
-# Okabe and Ito's colours; bars that may touch also differ in lightness.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+# Okabe and Ito's colors; bars that may touch also differ in lightness.
+SERIES_COLORS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+    "#000000",
+)
 DOTS_PER_INCH = 200  # twice the common 100
 
 

@@ -1,13 +1,19 @@
 """How alike the heads of an attention layer are, by depth (iFormer, Figure 3)."""
 
+import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_hybrid.analysis.attention import attention_maps
-from keras_hybrid.analysis.figures import COLOURS, new_figure, save
+from keras_hybrid.analysis.figures import SERIES_COLORS, new_figure, save
 from keras_hybrid.layer_names import LayerName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MARKERS = ("o", "s", "^", "D")
 
@@ -33,7 +39,9 @@ class HeadSimilarity:
     images: np.ndarray
 
 
-def head_similarity(model: keras.Model, images, batch_size: int = 8) -> list[HeadSimilarity]:
+def head_similarity(
+    model: keras.Model, images: npt.ArrayLike, batch_size: int = 8
+) -> list[HeadSimilarity]:
     """Mean cosine similarity between the heads of each attention layer with several heads.
 
     Two heads are compared by their whole attention maps (queries times keys), which are never
@@ -72,7 +80,9 @@ def head_similarity(model: keras.Model, images, batch_size: int = 8) -> list[Hea
     return results
 
 
-def plot_head_similarity(results: list[HeadSimilarity], path=None):
+def plot_head_similarity(
+    results: list[HeadSimilarity], path: str | os.PathLike | None = None
+) -> "Figure":
     """Draws the similarity of heads by depth: a dot for each image, a line through the means.
 
     Args:
@@ -86,12 +96,12 @@ def plot_head_similarity(results: list[HeadSimilarity], path=None):
     parts = list(dict.fromkeys(result.part or result.name for result in results))
     for number, part in enumerate(parts):
         own = [result for result in results if (result.part or result.name) == part]
-        colour, marker = COLOURS[(0, 3, 2, 5)[number % 4]], _MARKERS[number % 4]
+        color, marker = SERIES_COLORS[(0, 3, 2, 5)[number % 4]], _MARKERS[number % 4]
         for result in own:
-            depths = np.full(len(result.images), result.depth)
-            axes.plot(depths, result.images, ".", color=colour, alpha=0.35, markersize=5)
+            places = np.full(len(result.images), result.depth)
+            axes.plot(places, result.images, ".", color=color, alpha=0.35, markersize=5)
         depths, means = [r.depth for r in own], [r.mean for r in own]
-        axes.plot(depths, means, marker=marker, color=colour, label=part)
+        axes.plot(depths, means, marker=marker, color=color, label=part)
     axes.set_xticks([result.depth for result in results], [_short(r.name) for r in results])
     axes.tick_params(axis="x", rotation=60, labelsize=7)
     axes.set_ylim(0, 1.03)

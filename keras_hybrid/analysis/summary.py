@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -150,7 +151,7 @@ def summarize_cost(
         ValueError: when the size is neither given nor fixed by the model, or for a model that is
             not functional.
     """
-    rows = tuple(
+    rows: tuple[dict[str, Any], ...] = tuple(
         {
             "layer": cost.name,
             "kind": cost.kind,

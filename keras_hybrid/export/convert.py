@@ -5,6 +5,7 @@ import gc
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ def export_tflite(
     *,
     input: str = "float32",
     output: str = "float32",
-    representative_data=None,
+    representative_data: Any = None,
     input_size: int | tuple[int, int] | None = None,
     labels: list[str] | None = None,
     top_k: int | None = None,

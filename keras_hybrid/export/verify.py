@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,7 +86,7 @@ def run_tflite(
 def verify_tflite(
     path: str | os.PathLike,
     model: keras.Model,
-    images,
+    images: Any,
     preprocessing: bool = False,
     batch_size: int = 32,
 ) -> Verification:

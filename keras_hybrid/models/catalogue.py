@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -23,7 +24,7 @@ def builder_family(name: str) -> str:
     return _family(name).name
 
 
-def build_model(name: str, **options) -> keras.Model:
+def build_model(name: str, **options: Any) -> keras.Model:
     """Builds a model by its builder's name.
 
     Args:

@@ -24,9 +24,10 @@ def feature_pyramid(model: keras.Model) -> dict[str, keras.KerasTensor]:
     Raises:
         ValueError: for a model that is none of this package's.
     """
-    strides = {}  # feature maps, by the id of their tensor
-    ends = {}  # stage -> its last feature map, and that one's stride
-    maps = {}  # stride -> last feature map of it that is no padding
+    strides: dict[int, int] = {}  # feature maps, by the id of their tensor
+    ends: dict[str, tuple] = {}  # stage -> its last feature map, and that one's stride
+    # Stage -> stride -> last feature map of it that is no padding.
+    maps: dict[str, dict[int, keras.KerasTensor]] = {}
     for call in calls(model):
         operation = call.operation
         if isinstance(operation, keras.layers.InputLayer):
@@ -40,8 +41,9 @@ def feature_pyramid(model: keras.Model) -> dict[str, keras.KerasTensor]:
         for tensor in call.outputs:
             strides[id(tensor)] = stride
         place = LayerName.parse(operation.name)
-        is_trunk = place and (place.section == STEM or place.stage is not None)
-        if is_trunk and not isinstance(operation, _PADDING):
+        if place is None or not (place.section == STEM or place.stage is not None):
+            continue
+        if not isinstance(operation, _PADDING):
             ends[place.group] = (output, stride)
             maps.setdefault(place.group, {})[stride] = output
     # A stride at which no stage ends (iFormer's 2) is the stem's own.

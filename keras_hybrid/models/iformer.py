@@ -5,6 +5,7 @@ blocks with batch norm, and single-head modulation attention (SHMA) late in stag
 The published checkpoints settle what the paper leaves open.
 """
 
+import os
 from dataclasses import dataclass
 
 import keras
@@ -78,8 +79,8 @@ class _Options:
 def iformer(
     variant: str,
     include_top: bool = True,
-    weights: str | None = "imagenet",
-    input_tensor=None,
+    weights: str | os.PathLike | None = "imagenet",
+    input_tensor: keras.KerasTensor | None = None,
     input_shape: tuple | None = None,
     pooling: str | None = None,
     classes: int = 1000,

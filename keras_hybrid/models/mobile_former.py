@@ -6,6 +6,7 @@ The published checkpoints settle what the paper leaves open.
 """
 
 import math
+import os
 from dataclasses import dataclass
 
 import keras
@@ -191,8 +192,8 @@ class _Options:
 def mobile_former(
     variant: str,
     include_top: bool = True,
-    weights: str | None = "imagenet",
-    input_tensor=None,
+    weights: str | os.PathLike | None = "imagenet",
+    input_tensor: keras.KerasTensor | None = None,
     input_shape: tuple | None = None,
     pooling: str | None = None,
     classes: int = 1000,

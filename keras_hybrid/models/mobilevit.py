@@ -5,6 +5,7 @@ in a MobileViT block: convolutions for what is local, a transformer over unfolde
 is global. The published checkpoints settle what the paper leaves open.
 """
 
+import os
 from dataclasses import dataclass
 
 import keras
@@ -54,8 +55,8 @@ VARIANTS = {
 def mobilevit(
     variant: str,
     include_top: bool = True,
-    weights: str | None = "imagenet",
-    input_tensor=None,
+    weights: str | os.PathLike | None = "imagenet",
+    input_tensor: keras.KerasTensor | None = None,
     input_shape: tuple | None = None,
     pooling: str | None = None,
     classes: int = 1000,

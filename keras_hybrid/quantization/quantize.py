@@ -1,5 +1,7 @@
 """A functional Keras model in, the same with int8's roundings out: `quantize`."""
 
+from typing import Any
+
 import keras
 
 from keras_hybrid.keras_private import functional
@@ -30,8 +32,8 @@ def quantize(
     *,
     keep_float: tuple[str, ...] = (),
     batch_norm: str = "folded",
-    weight_quantizer=None,
-    activation_quantizer=None,
+    weight_quantizer: Any = None,
+    activation_quantizer: Any = None,
     rules: dict | None = None,
 ) -> keras.Model:
     """Rewrites a model so that it computes with int8's roundings, to be calibrated and trained.

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -38,7 +39,7 @@ class LayerError:
     high: float
 
 
-def layer_errors(model: keras.Model, images, batch_size: int = 32) -> list[LayerError]:
+def layer_errors(model: keras.Model, images: Any, batch_size: int = 32) -> list[LayerError]:
     """Compares each rounded value with what it would be in float.
 
     Args:
@@ -61,16 +62,17 @@ def layer_errors(model: keras.Model, images, batch_size: int = 32) -> list[Layer
         name="errors",
     )
     kernels = [layer for layer in model.layers if isinstance(layer, QuantizedKernel)]
+    rounding: list[Any] = [*observed, *kernels]
     seen = 0
     for batch in batches(images, batch_size):
         seen += len(batch)
         actual = {name: np.asarray(value) for name, value in view(batch, training=False).items()}
-        for layer in (*observed, *kernels):
+        for layer in rounding:
             layer.exact = True
         try:
             exact = {name: np.asarray(value) for name, value in view(batch).items()}
         finally:
-            for layer in (*observed, *kernels):
+            for layer in rounding:
                 layer.exact = False
         for layer in rounded:
             wanted, value = exact[layer.name], actual[layer.name]

@@ -4,19 +4,26 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_hybrid.image_files import SUFFIXES, decode_tensor
 from keras_hybrid.weights.family import Preprocessing, Preset
 from keras_hybrid.weights.labels import imagenet_classes
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 def evaluation_image(
-    image, model: keras.Model | str | Preset | Preprocessing, resolution: int | None = None
-):
+    image: "npt.ArrayLike | tf.Tensor",
+    model: keras.Model | str | Preset | Preprocessing,
+    resolution: int | None = None,
+) -> "tf.Tensor":
     """Resizes and crops an image as the published accuracy was measured.
 
     The shorter side becomes floor(resolution / crop_fraction) pixels, with the preset's
@@ -102,7 +109,8 @@ def synset_examples(folder: str | os.PathLike):
             "The folders must have the names of ImageNet-1k's synsets, such as n01440764. "
             f"Received: {folder} with {', '.join(strangers[:5])}"
         )
-    files, labels = [], []
+    files: list[str] = []
+    labels: list[int] = []
     for path in classes:
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         files += map(str, found)

@@ -4,6 +4,7 @@ import functools
 from importlib import resources
 
 import numpy as np
+import numpy.typing as npt
 
 
 @functools.cache
@@ -15,10 +16,13 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     imagenet_classes.tsv beside this file, so that nothing is fetched.
     """
     table = resources.files(__package__).joinpath("imagenet_classes.tsv").read_text("utf-8")
-    return tuple(tuple(line.split("\t")) for line in table.splitlines())
+    rows = (line.split("\t") for line in table.splitlines())
+    return tuple((synset, names) for synset, names in rows)
 
 
-def decode_predictions(predictions, top: int = 5) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(
+    predictions: npt.ArrayLike, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
     """The most probable ImageNet-1k classes of each image.
 
     Args:

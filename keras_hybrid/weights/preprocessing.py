@@ -1,5 +1,7 @@
 """Images turned into what a network expects of them."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -52,7 +54,7 @@ def _plain(name):
     return name.lower().replace("_", "").replace("-", "")
 
 
-def preprocess_input(x, model: keras.Model | str | Preset | Preprocessing):
+def preprocess_input(x: Any, model: keras.Model | str | Preset | Preprocessing) -> Any:
     """Turns RGB images of values 0 to 255 into the input of a model.
 
     Args:

@@ -1,6 +1,7 @@
 """Ranges from representative images: post-training quantisation, and the start of training."""
 
 import sys
+from typing import Any, TextIO
 
 import keras
 import numpy as np
@@ -46,14 +47,14 @@ class _Statistics:
 
 def calibrate(
     model: keras.Model,
-    images,
+    images: Any,
     *,
     method: str = "min_max",
     percentile: float = 99.99,
     decay: float = 0.9,
     weights: str = "max",
     batch_size: int = 32,
-    stream=sys.stderr,
+    stream: TextIO = sys.stderr,
 ) -> keras.Model:
     """Sets the ranges of a quantised model's activations from representative images.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import runpy
 import types
 import typing
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from keras_hybrid.training.recipe.checks import check_recipe
 
-Numbers = typing.TypeVar("Numbers")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Numbers = typing.TypeVar("Numbers", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -240,7 +244,11 @@ def _type_name(kind):
     return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
 
 
-def load_recipe(path, variant: str | None = None, kind: type[Numbers] = Recipe) -> Numbers:
+def load_recipe(
+    path: str | os.PathLike,
+    variant: str | None = None,
+    kind: type[Numbers] = Recipe,  # type: ignore[assignment]  # a default of a type variable
+) -> Numbers:
     """Runs a recipe file and returns its `get_recipe(variant)`.
 
     Args:

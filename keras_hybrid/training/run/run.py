@@ -1,8 +1,10 @@
 """A training run: a recipe, a data set and a folder, resumed wherever it was interrupted."""
 
 import json
+import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import keras
 import numpy as np
@@ -85,11 +87,11 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps: int):
 def train(
     recipe: Recipe,
     data: str | ImageSource,
-    folder,
+    folder: str | os.PathLike,
     *,
     data_dir: str | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    stream=sys.stderr,
+    stream: TextIO = sys.stderr,
     distribution: Distribution | None = None,
     tensorboard: bool = False,
 ) -> Run | None:

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 from absl import logging
 
+from keras_hybrid.layer_names import is_layer_name
 from keras_hybrid.weights.checkpoints.checkpoint_files import (
     as_float32,
+    find_state_dict,
     is_keras_file,
     read_keras,
     read_keras_origin,
@@ -19,7 +21,9 @@ from keras_hybrid.weights.checkpoints.checkpoint_files import (
 from keras_hybrid.weights.checkpoints.heads import merge_layer_heads, merge_published_heads
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
 from keras_hybrid.weights.checkpoints.layouts import Parameter, parameters
+from keras_hybrid.weights.checkpoints.wrappers import unwrap
 from keras_hybrid.weights.families import families, family_named, family_of
+from keras_hybrid.weights.family import all_layers
 from keras_hybrid.weights.origin import forget, remember
 
 # PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
@@ -64,6 +68,8 @@ def load_checkpoint(
         source: published names -> arrays or PyTorch tensors, in PyTorch's layout; or the path of a
             `.safetensors`, `.pth`, `.pt`, `.bin` (PyTorch pickles, read safely), `.weights.h5` or
             `.keras` file. `weights/checkpoints/checkpoint_files.py` says what may be in them.
+            Prefixes that training programs give the names are taken off; what is beside the
+            network, such as a loss' weights, is left out with a warning.
         allow_fresh_head: whether head layers may stay as they are where the checkpoint has no
             head or one for another number of classes, and whether a head may be left out that the
             model does not have. A warning says which layers stayed.
@@ -79,6 +85,7 @@ def load_checkpoint(
     """
     origin = ""
     keras_layers = path = None
+    outside: list[str] = []
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         origin = f" of the file {os.fspath(source)}"
@@ -91,16 +98,20 @@ def load_checkpoint(
             "`source` must map published names to arrays, or be a path. "
             f"Received: source of class {type(source).__name__}"
         )
+    elif any(isinstance(value, Mapping) for value in source.values()):
+        source = find_state_dict(source, "(a mapping)", prefer_ema)  # as `torch.load` gives it
     if keras_layers is not None:
         description = f"The Keras checkpoint{origin}"
         family = family_of(model)
         slots, source, head_keys = _keras_slots(model, family, keras_layers)
     else:
-        key_map = recognize(source, origin)
+        key_map, source, outside = recognize(source, origin, prefer_ema)
         family = family_named(key_map.family)
         description = f"The checkpoint{origin} ({key_map.family}, {key_map.naming} names)"
         slots, source, head_keys = _published_slots(model, key_map, source)
-    values, fresh = _match(model, family, slots, source, head_keys, description, allow_fresh_head)
+    values, fresh, foreign = _match(
+        model, family, slots, source, head_keys, description, allow_fresh_head
+    )
     bad = [slot.variable.path for slot, value in values if not np.isfinite(value).all()]
     if bad:
         raise ValueError(
@@ -108,6 +119,12 @@ def load_checkpoint(
         )
     for slot, value in values:
         slot.variable.assign(value)
+    if left_out := [*outside, *foreign]:
+        warnings.warn(
+            f"{description} holds what is no part of `{model.name}`, and it is left out: "
+            f"{_abbreviated(left_out)}.",
+            stacklevel=2,
+        )
     _update_origin(model, path)
     if fresh:
         warnings.warn(
@@ -133,7 +150,7 @@ def _update_origin(model, path):
 def _published_slots(model, key_map, source):
     """Slots, the source to fill them from, and which of its keys are a head's."""
     family = family_named(key_map.family)
-    layer_names = [layer.name for layer in model.layers]
+    layer_names = [layer.name for layer in all_layers(model)]
     modules = key_map.locate([*layer_names, *family.head_layers])
     if heads := _heads_to_merge(family, layer_names):
         heads = [tuple(modules[layer].name for layer in head) for head in heads]
@@ -165,7 +182,7 @@ def _to_keras(module, parameter):
 
 def _keras_slots(model, family, layers):
     """The same for variables by layer name, from a file that Keras wrote."""
-    model_layers = {layer.name: layer for layer in model.layers if layer.weights}
+    model_layers = _layers_with_weights(model)
     if heads := _heads_to_merge(family, model_layers):
         layers = merge_layer_heads(layers, heads)
     source = {
@@ -184,7 +201,8 @@ def _keras_slots(model, family, layers):
 
 
 def _match(model, family, slots, source, head_keys, description, allow_fresh_head):
-    """(slot, value) for every variable to load, and the names of head layers to leave as they are.
+    """What fits: (slot, value) for every variable to load, the names of head layers to leave as
+    they are, and the keys that belong to no part of a network of the family.
 
     Raises:
         ValueError: when the two do not fit.
@@ -193,6 +211,9 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
     given = {key for key in source if not key.endswith(IGNORED_SUFFIX)}
     missing = [key for key in layer_of if key not in given]
     unused = [key for key in source if key in given and key not in layer_of]
+    own = {_module(key) for key in (*layer_of, *head_keys)}
+    foreign = [key for key in unused if _module(key) not in own and not _is_ours(key)]
+    unused = [key for key in unused if key not in foreign]
     misfits = {
         slot.key: f"{slot.key} is {tuple(source[slot.key].shape)}, the model needs {slot.shape}"
         for slot in slots
@@ -229,7 +250,30 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
             f"Received: keys {'; keys '.join(problems)}"
         )
     values = [(slot, slot.to_keras(as_float32(source[slot.key], slot.key))) for slot in slots]
-    return values, fresh
+    return values, fresh, foreign
+
+
+def _module(key):
+    """The outermost module of a key: a loss or another head has one of its own."""
+    return key.partition(".")[0]
+
+
+def _is_ours(key):
+    """Whether the key is a layer's of this package, in a file that Keras wrote."""
+    layer, slash, index = key.rpartition("/")
+    return bool(slash) and index.isdecimal() and is_layer_name(layer)
+
+
+def _layers_with_weights(model):
+    """The layers by name, those of models inside the model, too."""
+    found: dict[str, keras.layers.Layer] = {}
+    for layer in all_layers(model):
+        if layer.weights and found.setdefault(layer.name, layer) is not layer:
+            raise ValueError(
+                "The model holds several layers of one name, as of two networks of one kind: load "
+                f"each of them by itself. Received: model={model.name} with {layer.name!r} twice"
+            )
+    return found
 
 
 def known_key_maps() -> list[KeyMap]:
@@ -237,24 +281,29 @@ def known_key_maps() -> list[KeyMap]:
     return [key_map for family in families() for key_map in family.key_maps]
 
 
-def recognize(keys, origin: str = "") -> KeyMap:
-    """The naming that a checkpoint's keys follow.
+def recognize(
+    state_dict: Mapping[str, object], origin: str = "", prefer_ema: bool = True
+) -> tuple[KeyMap, Mapping[str, object], list[str]]:
+    """The naming that a checkpoint's keys follow, whatever they begin with.
 
     Args:
-        keys: of the checkpoint.
+        state_dict: names -> arrays.
         origin: " of the file ...", for the message.
+        prefer_ema: as for `load_checkpoint`.
+
+    Returns: the naming, the network's part of the state dict without the prefix of its names, and
+        the names of what is outside of it.
 
     Raises:
         ValueError: when they follow none that is known.
     """
     key_maps = known_key_maps()
-    for key_map in key_maps:
-        if key_map.recognizes(keys):
-            return key_map
+    if found := unwrap(state_dict, key_maps, prefer_ema):
+        return found
     known = ", ".join(f"{key_map.family} ({key_map.naming})" for key_map in key_maps)
     raise ValueError(
         f"The keys{origin} are none of the published namings: {known}. "
-        f"Received: keys {_abbreviated(list(keys))}"
+        f"Received: keys {_abbreviated(list(state_dict))}"
     )
 
 
@@ -266,10 +315,11 @@ def published_parameters(
     Raises:
         ValueError: when the model is of another family than the key map.
     """
-    modules = key_map.locate([layer.name for layer in model.layers])
+    layers = list(_layers_with_weights(model).values())
+    modules = key_map.locate([layer.name for layer in all_layers(model)])
     plan = []
     strangers = []
-    for layer in model.layers:
+    for layer in layers:
         layer_parameters = parameters(layer)
         if not layer_parameters:
             continue

@@ -18,8 +18,8 @@ PUBLISHED_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar", ".ckpt"
 KERAS_SUFFIXES = (".weights.h5", ".keras")
 SUFFIXES = (*PUBLISHED_SUFFIXES, *KERAS_SUFFIXES)
 # Where training programs put the state dict, the exponential moving average's first.
-EMA_KEYS = ("state_dict_ema", "model_ema", "ema")
-STATE_DICT_KEYS = ("model", "module", "state_dict")
+EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict")
+STATE_DICT_KEYS = ("model", "module", "state_dict", "model_state_dict", "net", "network", "weights")
 WHOLE_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 BACKBONE_PREFIX = "backbone."
 MAXIMUM_NESTING = 4
@@ -35,10 +35,11 @@ def read_published(path: str | os.PathLike, prefer_ema: bool = True) -> Mapping[
     """The state dict of a `.safetensors` file or a PyTorch pickle (`.pth`, `.pt`, `.bin`).
 
     A pickle is read by `torch.load(weights_only=True)` and nothing else: it can hold tensors,
-    plain containers and the command line of a training program (`argparse.Namespace`, a class
-    without behaviour), but cannot run code. State dicts nested under `model`, `module`,
-    `state_dict` or `state_dict_ema` are found; prefixes `module.` and `backbone.` are taken off,
-    and what a detector keeps beside its backbone is left out.
+    NumPy's numbers and arrays, plain containers and the command line of a training program
+    (`argparse.Namespace`, a class without behaviour), but cannot run code. State dicts are found
+    where training programs put them, such as under `state_dict` or `model_state_dict`; prefixes
+    `module.` and `backbone.` are taken off, and what a detector keeps beside its backbone is left
+    out.
 
     Args:
         path: of the file.
@@ -78,14 +79,24 @@ def read_keras(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
     try:
         if path.name.endswith(".keras"):
             with zipfile.ZipFile(path) as archive:
-                source = io.BytesIO(archive.read("model.weights.h5"))
+                _refuse_keras2(json.loads(archive.read("metadata.json"))["keras_version"], path)
+                source: io.BytesIO | Path = io.BytesIO(archive.read("model.weights.h5"))
         else:
             source = path
         with h5py.File(source, "r") as file:
+            _refuse_keras2(file.attrs.get("keras_version"), path)
             layers = file.get("layers")
-            variables = dict(_layer_variables(layers, path)) if layers is not None else {}
+            found = list(_layer_variables(layers, path)) if layers is not None else []
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise ValueError(_corrupt(path, error)) from error
+    variables = dict(found)
+    if len(variables) < len(found):
+        names = [name for name, _ in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(
+            "The file holds several layers of one name, as of two networks of one kind: save the "
+            f"one that is wanted alone. Received: file {path} with {twice[:8]} twice"
+        )
     if not variables:
         raise ValueError(
             "The file has no layers with weights and names, as `model.save_weights` of Keras 3 "
@@ -115,6 +126,19 @@ def read_keras_origin(path: str | os.PathLike) -> tuple[str, str] | None:
         if node.get("class_name") == "PublishedWeights"
     ]
     return found[0] if found else None
+
+
+def _refuse_keras2(version, path):
+    """Names what tf_keras wrote; `version` is the Keras that a file says it is of."""
+    if isinstance(version, bytes):
+        version = version.decode("ascii", "replace")
+    if version is not None and str(version).partition(".")[0] in ("0", "1", "2"):
+        raise ValueError(
+            f"The file was written by Keras {version} (`tf.keras` of then, `tf_keras` of today), "
+            "whose models have no layers of this package. Load it with `tf_keras.models."
+            "load_model`, or write its weights under their published names. "
+            f"Received: file {path}"
+        )
 
 
 def _nodes(content) -> Iterator[dict]:
@@ -200,16 +224,44 @@ def find_state_dict(content, path: str | os.PathLike, prefer_ema: bool = True) -
             break
         nested = [found[key] for key in keys if isinstance(found.get(key), Mapping)]
         if not nested:
-            tensors = {key: value for key, value in found.items() if hasattr(value, "shape")}
-            if tensors and len(tensors) == len(found):
-                return tensors
-            break
+            if any(_is_array(value) for value in found.values()):
+                return {key: value for key, value in found.items() if hasattr(value, "shape")}
+            nested = [value for value in found.values() if _looks_like_state_dict(value)]
+            if len(nested) != 1:
+                break
         found = nested[0]
     shown = sorted(map(str, content))[:8] if isinstance(content, Mapping) else type(content)
     raise ValueError(
         f"The file holds no state dict, neither at its top nor under any of {keys}. "
         f"Received: file {path} with {shown}"
     )
+
+
+def _is_array(value):
+    """An array or tensor with an axis: no loss, accuracy or counter."""
+    return len(getattr(value, "shape", ())) > 0
+
+
+def _looks_like_state_dict(value):
+    """Names of modules' parameters -> arrays, under whatever key; no optimizer's state."""
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(key, str) for key in value)
+        and any("." in key and _is_array(array) for key, array in value.items())
+    )
+
+
+def _harmless():
+    """Classes without behaviour that training programs save beside the weights.
+
+    NumPy's were at another address before NumPy 2; files have either.
+    """
+    scalar, rebuild = np.array(0.0)[()].__reduce__()[0], np.zeros(1).__reduce__()[0]
+    names = ("numpy.core.multiarray", "numpy._core.multiarray")
+    moved = [(scalar, f"{name}.scalar") for name in names]
+    moved += [(rebuild, f"{name}._reconstruct") for name in names]
+    types = [getattr(np.dtypes, name) for name in np.dtypes.__all__]
+    return [argparse.Namespace, np.ndarray, np.dtype, *types, *moved]
 
 
 def _read_safetensors(path):
@@ -235,18 +287,40 @@ def _read_pickle(path):
     with path.open("rb") as file:
         if not file.read(2).startswith(PICKLE_STARTS):
             raise ValueError(_corrupt(path, "neither a zip archive nor a pickle"))
+    _refuse_programs(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = re.search(r"(GLOBAL|Unsupported global)[^.]*\.[^.]*", str(error))
         raise ValueError(
             "The pickle holds more than tensors and was refused; nothing in it was run "
-            f"({reason[0].strip() if reason else 'an object or a call'}). Get the weights as "
+            f"({reason[0].strip() if reason else 'an object or a call'}). Where it is your own, "
+            "save `model.state_dict()` instead of the whole model; else get the weights as "
             f"`.safetensors`, or from a home that you trust. Received: file {path}"
         ) from error
     except Exception as error:  # a damaged pickle fails wherever its bytes lead
         raise ValueError(_corrupt(path, error)) from error
+
+
+def _refuse_programs(path):
+    """Names what PyTorch keeps in archives beside state dicts."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+    if "constants.pkl" in names:
+        raise ValueError(
+            "The file is a TorchScript program, not a state dict. In PyTorch, write its weights "
+            "with `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')` and load these. "
+            f"Received: file {path}"
+        )
+    if "archive_format" in names or "models/model.json" in names:
+        raise ValueError(
+            "The file is a program of `torch.export`, not a state dict. In PyTorch, write its "
+            "weights with `torch.save(torch.export.load(file).state_dict, 'weights.pth')` and load "
+            f"these. Received: file {path}"
+        )
 
 
 def _corrupt(path, error):
@@ -260,7 +334,11 @@ def _corrupt(path, error):
 def _layer_variables(layers, path) -> Iterator[tuple[str, list[np.ndarray]]]:
     for key in layers:
         group = layers[key]
-        variables = group.get("vars") if isinstance(group, h5py.Group) else None
+        if not isinstance(group, h5py.Group):
+            continue
+        if isinstance(inner := group.get("layers"), h5py.Group):  # a model inside the model
+            yield from _layer_variables(inner, path)
+        variables = group.get("vars")
         if not isinstance(variables, h5py.Group) or "name" not in variables.attrs:
             continue
         arrays = []

@@ -79,6 +79,6 @@ class GoogleDrive:
 Home = HuggingFace | GitHubRelease | GoogleDrive
 
 
-def hugging_face_files(repository: str) -> tuple[HuggingFace, HuggingFace]:
+def hugging_face_files(repository: str) -> tuple[Home, ...]:
     """The weights of a Hugging Face repository: its safetensors, then its pickle."""
     return tuple(HuggingFace(repository, f) for f in ("model.safetensors", "pytorch_model.bin"))

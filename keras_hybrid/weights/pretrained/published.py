@@ -53,7 +53,7 @@ def published_state_dict(model: keras.Model, naming: str) -> dict[str, np.ndarra
             has.
     """
     layers = {layer.name: layer for layer in model.layers}
-    parts = {}
+    parts: dict[str, dict[int, np.ndarray]] = {}
     for layer, key, module, parameter in published_parameters(model, key_map_of(model, naming)):
         value = keras.ops.convert_to_numpy(parameter.variable)
         array = np.ascontiguousarray(parameter.to_published(value.astype("float32", copy=False)))
@@ -130,7 +130,7 @@ def _write_pickle(state_dict, path, nesting):
     torch.save({nesting: tensors} if nesting else tensors, path)
 
 
-def swap_input_channels(model: keras.Model):
+def swap_input_channels(model: keras.Model) -> None:
     """Turns the first convolution from RGB to BGR input, or from BGR to RGB.
 
     With it, a network of Apple's MobileViT files, which take BGR, gives the same outputs for RGB.
