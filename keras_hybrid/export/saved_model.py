@@ -11,7 +11,7 @@ from keras_hybrid.quantization.quantize import is_quantized
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.fuse import formulated
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
-from keras_hybrid.weights.presets import preprocess_input
+from keras_hybrid.weights.preprocessing import preprocess_input
 
 SIGNATURE = "serving_default"
 MANY_WEIGHTS = 50_000_000
