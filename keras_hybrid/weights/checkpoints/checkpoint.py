@@ -83,34 +83,22 @@ def load_checkpoint(
             not finite. It names them.
         ImportError: for a PyTorch pickle without PyTorch.
     """
-    origin = ""
-    keras_layers = path = None
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    origin = "" if path is None else f" of the file {path}"
     outside: list[str] = []
-    if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        origin = f" of the file {os.fspath(source)}"
-        if is_keras_file(source):
-            keras_layers = read_keras(source)
-        else:
-            source = read_published(source, prefer_ema)
-    elif not isinstance(source, Mapping):
-        raise ValueError(
-            "`source` must map published names to arrays, or be a path. "
-            f"Received: source of class {type(source).__name__}"
-        )
-    elif any(isinstance(value, Mapping) for value in source.values()):
-        source = find_state_dict(source, "(a mapping)", prefer_ema)  # as `torch.load` gives it
-    if keras_layers is not None:
+    if path is not None and is_keras_file(path):
         description = f"The Keras checkpoint{origin}"
+        layers = read_keras(path)
         family = family_of(model)
-        slots, source, head_keys = _keras_slots(model, family, keras_layers)
+        slots, arrays, head_keys = _keras_slots(model, family, layers)
     else:
-        key_map, source, outside = recognize(source, origin, prefer_ema)
+        state_dict = _state_dict(source, prefer_ema)
+        key_map, state_dict, outside = recognize(state_dict, origin, prefer_ema)
         family = family_named(key_map.family)
         description = f"The checkpoint{origin} ({key_map.family}, {key_map.naming} names)"
-        slots, source, head_keys = _published_slots(model, key_map, source)
+        slots, arrays, head_keys = _published_slots(model, key_map, state_dict)
     values, fresh, foreign = _match(
-        model, family, slots, source, head_keys, description, allow_fresh_head
+        model, family, slots, arrays, head_keys, description, allow_fresh_head
     )
     bad = [slot.variable.path for slot, value in values if not np.isfinite(value).all()]
     if bad:
@@ -133,6 +121,20 @@ def load_checkpoint(
             stacklevel=2,
         )
     return model
+
+
+def _state_dict(source, prefer_ema):
+    """Published names -> arrays, from a file or from what `torch.load` gave of one."""
+    if isinstance(source, str | os.PathLike):
+        return read_published(source, prefer_ema)
+    if not isinstance(source, Mapping):
+        raise ValueError(
+            "`source` must map published names to arrays, or be a path. "
+            f"Received: source of class {type(source).__name__}"
+        )
+    if any(isinstance(value, Mapping) for value in source.values()):
+        return find_state_dict(source, "(a mapping)", prefer_ema)
+    return source
 
 
 def _update_origin(model, path):
