@@ -43,7 +43,9 @@ def find_builder(name: str) -> Callable[..., keras.Model]:
     Raises:
         ValueError: for an unknown name, with the nearest known one.
     """
-    return getattr(importlib.import_module(_family(name).module), name)
+    family = _family(name)
+    module = family.module or f"{__package__}.{family.name}"
+    return getattr(importlib.import_module(module), name)
 
 
 def _family(name):

@@ -96,7 +96,6 @@ class Family:
 
     Attributes:
         name: identifier of the family, such as "mobile_former".
-        module: name of the module that has the builders.
         builders: names of the builders, smallest network first.
         marks: names of layers that only this family's networks have; one of them is in every
             network of the family, ablated or not.
@@ -107,10 +106,10 @@ class Family:
         preprocessing: what its networks expect where no preset says otherwise.
         presets: its published checkpoints.
         aliases: (builder, tag) -> the tag that is meant.
+        module: name of the module that has the builders; None for the family's of the models room.
     """
 
     name: str
-    module: str
     builders: tuple[str, ...]
     marks: tuple[str, ...]
     key_maps: tuple[KeyMap, ...]
@@ -120,9 +119,10 @@ class Family:
     preprocessing: Preprocessing
     presets: tuple[Preset, ...]
     aliases: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
+    module: str | None = None
 
     def __post_init__(self):
-        for attribute in ("name", "module", "builders", "marks", "head_layers", "classifiers"):
+        for attribute in ("name", "builders", "marks", "head_layers", "classifiers"):
             if not getattr(self, attribute):
                 raise ValueError(
                     f"A family needs `{attribute}`. Received: family {self.name!r} with "

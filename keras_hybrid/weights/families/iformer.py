@@ -196,7 +196,6 @@ PRESETS = tuple(
 
 FAMILY = Family(
     name="iformer",
-    module="keras_hybrid.models.iformer",
     builders=("IFormerT", "IFormerS", "IFormerM", "IFormerL", "IFormerL2", "IFormerH"),
     marks=(str(LayerName.in_stage(2, "downsample")),),
     key_maps=(AUTHORS, TIMM),

@@ -152,7 +152,6 @@ PRESETS = (
 
 FAMILY = Family(
     name="mobile_former",
-    module="keras_hybrid.models.mobile_former",
     builders=tuple(preset.model for preset in PRESETS),
     marks=("head_fc1", str(LayerName.in_block(5, 0, "mobile_depthwise1"))),
     key_maps=(AUTHORS,),

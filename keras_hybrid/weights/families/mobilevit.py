@@ -183,7 +183,6 @@ PRESETS = tuple(
 
 FAMILY = Family(
     name="mobilevit",
-    module="keras_hybrid.models.mobilevit",
     builders=("MobileViTXXS", "MobileViTXS", "MobileViTS"),
     marks=(str(LayerName.in_block(3, 1, "unfold")),),
     key_maps=(TIMM, HUGGING_FACE),
