@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 
 from keras_hybrid.analysis.cost import layer_costs
-from keras_hybrid.surgery.affine import AFFINE
-from keras_hybrid.surgery.fuse import formulated
+from keras_hybrid.surgery.layer_traits import AFFINE
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 
 
 def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
@@ -34,7 +34,7 @@ def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
             f"Received: model with input shape {tuple(model.inputs[0].shape)}"
         )
     inputs, outputs = {}, []
-    fused = formulated(model).to_model((1, *model.inputs[0].shape[1:]))
+    fused = edited(model, FOR_FLOAT).to_model((1, *model.inputs[0].shape[1:]))
     for layer in fused.layers:
         if type(layer) in AFFINE:
             shape = tuple(layer.input.shape)

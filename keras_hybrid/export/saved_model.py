@@ -9,8 +9,8 @@ import keras
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized
 from keras_hybrid.surgery.editable_model import EditableModel
-from keras_hybrid.surgery.fuse import formulated
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 from keras_hybrid.weights.preprocessing import preprocess_input
 
 SIGNATURE = "serving_default"
@@ -22,7 +22,7 @@ def save_for_conversion(model, shape, input_type, preprocessing, fused, top_k, f
     import tensorflow as tf
 
     if is_quantized(model) or fused:
-        editable = EditableModel(model) if is_quantized(model) else formulated(model)
+        editable = EditableModel(model) if is_quantized(model) else edited(model, FOR_FLOAT)
         if preprocessing is not None:
             known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
             if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(

@@ -22,7 +22,7 @@ def kept_float(model: keras.Model, editable: EditableModel, names) -> set[Step]:
         names = (names,)
     kept = set()
     for name in names:
-        found = [x for x in editable.steps if x.name == name or x.name.startswith(f"{name}_")]
+        found = editable.named(name)
         if not found:
             raise ValueError(_unknown_name(model, editable, name))
         kept.update(found)

@@ -4,7 +4,6 @@ import keras
 
 from keras_hybrid.quantization.cpu_profile import CpuChoice
 from keras_hybrid.quantization.rules import (
-    FUSES_INTO,
     FixedRange,
     OutputRange,
     Rule,
@@ -12,6 +11,7 @@ from keras_hybrid.quantization.rules import (
     rule_of,
 )
 from keras_hybrid.surgery.editable_model import EditableModel, Step, Value
+from keras_hybrid.surgery.layer_traits import FUSES_INTO
 
 
 class Placement:

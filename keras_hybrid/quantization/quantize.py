@@ -20,10 +20,8 @@ from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.rules import PROFILES
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
-from keras_hybrid.surgery.fuse import formulated
-from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
-from keras_hybrid.surgery.passes.depthwise import edit_depth_multipliers
 from keras_hybrid.surgery.passes.image_scaling import edit_products_and_sums
+from keras_hybrid.surgery.pipelines import FOR_INT8, edited
 
 
 def quantize(
@@ -72,10 +70,7 @@ def quantize(
     Inference (https://arxiv.org/abs/1712.05877).
     """
     _check(model, profile, batch_norm)
-    editable = formulated(model)
-    if profile == "int8":
-        edit_depth_multipliers(editable, strided=True)
-        edit_channel_shuffles(editable)
+    editable = edited(model, FOR_INT8[profile])
     edit_activations(editable)
     edit_joined_activations(editable)
     edit_long_sums(editable)

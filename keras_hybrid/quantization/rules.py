@@ -177,13 +177,6 @@ OPERATIONS = {
 
 # What a convolution, dense layer, sum or product does on the way out, at no cost.
 FUSED = ("linear", "relu", "relu6", "hard_tanh")
-FUSES_INTO = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.Dense,
-    layers.Add,
-    layers.Multiply,
-)
 
 
 # Of these tables, what the converter makes int8 by itself wherever it is free to: operators of a

@@ -3,15 +3,8 @@
 import keras
 import numpy as np
 
-from keras_hybrid.layers import GroupedConv2D
 from keras_hybrid.surgery.editable_model import EditableModel, Step, Value
-
-AFFINE = (
-    keras.layers.Conv2D,
-    GroupedConv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-)
+from keras_hybrid.surgery.layer_traits import AFFINE
 
 
 def is_affine(model: EditableModel, step: Step | None) -> bool:

@@ -1,6 +1,6 @@
 """A functional model as a list of steps that passes can edit, and the way back to a model."""
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,9 @@ class Step:
         weights: of that layer by name, once edited.
         partial: whether weights that `weights` lacks stay as the layer initialises them.
         folded_norm: the `FoldedNorm` that became part of it; None without.
+        origin: names of the layers of the user's model that it was made of, whatever passes have
+            called it since. A step that a pass makes has the origin of the step in whose place it
+            comes, or that it comes after, if it is not given one.
     """
 
     operation: Any
@@ -42,19 +45,25 @@ class Step:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     partial: bool = False
     folded_norm: Any = None
+    origin: tuple[str, ...] = ()
 
     def __post_init__(self):
-        self.find_inputs()
+        self._model = None  # the `EditableModel` that has it, to be told of other inputs
+        self._find_inputs()
 
-    def find_inputs(self):
-        """Sets `inputs`, the values it takes, flattened; for whoever changes the arguments."""
+    def _find_inputs(self):
+        """Sets `inputs`, the values it takes, flattened."""
         flat = keras.tree.flatten((self.args, self.kwargs))
+        if self._model is not None:
+            self._model._unlink_inputs(self)
         self.inputs: list[Value] = [x for x in flat if isinstance(x, Value)]
+        if self._model is not None:
+            self._model._link_inputs(self)
 
     def take(self, *args):
         """Changes the positional arguments."""
         self.args = args
-        self.find_inputs()
+        self._find_inputs()
 
     def replace_input(self, old: Value, new: Value):
         """Takes `new` wherever it took `old`."""
@@ -64,7 +73,7 @@ class Step:
 
         self.args = keras.tree.map_structure(swap, self.args)
         self.kwargs = keras.tree.map_structure(swap, self.kwargs)
-        self.find_inputs()
+        self._find_inputs()
 
     @property
     def output(self) -> Value:
@@ -106,8 +115,16 @@ class Step:
         return None
 
 
-def new_step(layer: keras.layers.Layer, args, shape, weights=None) -> Step:
-    """A step of a new layer; `shape` is of its only output, `weights` by name."""
+def new_step(layer: keras.layers.Layer, args, shape, weights=None, origin=()) -> Step:
+    """A step of a new layer.
+
+    Args:
+        layer: not called yet.
+        args: its positional arguments, with `Value`s for tensors.
+        shape: of its only output.
+        weights: of the layer, by name.
+        origin: of the step; empty for that of its neighbour.
+    """
     return Step(
         operation=layer,
         args=tuple(args),
@@ -116,11 +133,14 @@ def new_step(layer: keras.layers.Layer, args, shape, weights=None) -> Step:
         layer_class=type(layer),
         config=layer.get_config(),
         weights=dict(weights or {}),
+        origin=tuple(origin),
     )
 
 
 class EditableModel:
     """The steps of a functional model, in order, with what passes need to change them.
+
+    Who computes a value and who takes it is looked up in maps, which the methods keep.
 
     Args:
         model: a functional model; it is left as it is.
@@ -138,46 +158,108 @@ class EditableModel:
                 return x
             return values.setdefault(id(x), Value(x.shape))
 
-        self.steps: list[Step] = []
+        self._steps: list[Step] = []
+        self._order: dict[Step, int] | None = None  # None: to be counted again
+        self._producers: dict[Value, Step] = {}
+        self._consumers: dict[Value, set[Step]] = defaultdict(set)
         for call in calls(model):
             args, kwargs = call.args_and_kwargs
-            self.steps.append(
+            self._add(
+                len(self._steps),
                 Step(
                     operation=call.operation,
                     args=keras.tree.map_structure(value_of, args),
                     kwargs=keras.tree.map_structure(value_of, kwargs),
                     outputs=[value_of(x) for x in call.outputs],
                     layer_class=type(call.operation),
-                )
+                    origin=(call.operation.name,),
+                ),
             )
         self.inputs = keras.tree.map_structure(value_of, _structure_of_inputs(model))
         self.outputs = keras.tree.map_structure(value_of, _structure_of_outputs(model))
-        operations = [step.operation for step in self.steps]
-        self._shared = {x for x in operations if operations.count(x) > 1}
+        times = Counter(step.operation for step in self._steps)
+        self._shared = {operation for operation, count in times.items() if count > 1}
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps, each after those whose outputs it takes. A copy: edits leave it as it is."""
+        return tuple(self._steps)
+
+    def position(self, step: Step) -> int:
+        """The step's place in the order."""
+        if self._order is None:
+            self._order = {step: index for index, step in enumerate(self._steps)}
+        return self._order[step]
 
     def producer(self, value: Value) -> Step | None:
         """The step that returns the value."""
-        return next((step for step in self.steps if value in step.outputs), None)
+        return self._producers.get(value)
 
     def consumers(self, value: Value) -> list[Step]:
-        """The steps that take the value; a step that takes it twice stands once."""
-        return [step for step in self.steps if value in step.inputs]
+        """The steps that take the value, in order; a step that takes it twice stands once."""
+        return sorted(self._consumers.get(value, ()), key=self.position)
 
     def is_output(self, value: Value) -> bool:
         """Whether the value is an output of the model."""
-        return value in keras.tree.flatten(self.outputs)
+        return any(value is output for output in keras.tree.flatten(self.outputs))
 
     def only_consumer(self, value: Value) -> Step | None:
         """The step that alone takes the value, or None."""
-        consumers = self.consumers(value)
-        return consumers[0] if len(consumers) == 1 and not self.is_output(value) else None
+        consumers = self._consumers.get(value, ())
+        return next(iter(consumers)) if len(consumers) == 1 and not self.is_output(value) else None
 
     def editable(self, step: Step | None) -> bool:
         """Whether the step exists and its layer is called once, so that it can be changed."""
         return step is not None and step.operation not in self._shared
 
+    def named(self, name: str) -> list[Step]:
+        """The steps that a name stands for, by the first of these that finds any.
+
+        Those that were made of the layer of that name; the one of that name that a pass made; a
+        block of layers, by the common beginning of their names.
+        """
+        for stands_for in (
+            lambda step: name in step.origin,
+            lambda step: step.name == name,
+            lambda step: any(x.startswith(f"{name}_") for x in (step.name, *step.origin)),
+        ):
+            found = [step for step in self._steps if stands_for(step)]
+            if found:
+                return found
+        return []
+
+    def insert_before(self, step: Step, *new: Step):
+        """Puts new steps into the order before one; what they take and who takes theirs stays."""
+        self._insert(self.position(step), step, new)
+
+    def insert_after(self, step: Step, *new: Step):
+        """Puts new steps into the order after one; what they take and who takes theirs stays."""
+        self._insert(self.position(step) + 1, step, new)
+
+    def interpose(self, value: Value, *new: Step, consumers: list[Step] | None = None):
+        """Puts a chain of new steps between a value and those that take it.
+
+        Args:
+            value: what the first of the new steps takes.
+            new: a chain; the last one's only output is taken in place of the value.
+            consumers: who takes that; None for all, and the model's output is that, too.
+        """
+        if consumers is None:
+            self.redirect(value, new[-1].output)
+        else:
+            for consumer in consumers:
+                consumer.replace_input(value, new[-1].output)
+        self.insert_after(self.producer(value), *new)
+
+    def remove(self, *steps: Step):
+        """Takes steps out of the order; nobody may take their outputs any more."""
+        for step in steps:
+            self._steps.remove(step)
+            self._unlink(step)
+        self._order = None
+
     def redirect(self, old: Value, new: Value):
-        """Whoever took `old` takes `new`."""
+        """Whoever took `old` takes `new`, and so does the model's output."""
 
         for step in self.consumers(old):
             step.replace_input(old, new)
@@ -186,23 +268,52 @@ class EditableModel:
     def bypass(self, step: Step):
         """Removes a step of one output, whose first input takes the output's place."""
         self.redirect(step.output, step.inputs[0])
-        self.steps.remove(step)
+        self.remove(step)
 
     def replace(self, old: Step, *new: Step):
         """Puts new steps in place of one; the last one's output takes the place of the old's."""
-        index = self.steps.index(old)
-        self.steps[index : index + 1] = new
+        self.insert_after(old, *new)
+        self.remove(old)
         self.redirect(old.output, new[-1].output)
 
     def remove_unused(self):
         """Removes steps whose outputs nobody takes, inputs apart."""
         kept = set(keras.tree.flatten(self.outputs))
         used = []
-        for step in reversed(self.steps):
+        for step in reversed(self._steps):
             if step.is_a(keras.layers.InputLayer) or kept.intersection(step.outputs):
                 kept.update(step.inputs)
                 used.append(step)
-        self.steps = used[::-1]
+            else:
+                self._unlink(step)
+        self._steps, self._order = used[::-1], None
+
+    def _insert(self, index, neighbour, new):
+        for number, step in enumerate(new):
+            step.origin = step.origin or neighbour.origin
+            self._add(index + number, step)
+
+    def _add(self, index, step):
+        self._steps.insert(index, step)
+        self._order = None
+        step._model = self
+        self._producers.update(dict.fromkeys(step.outputs, step))
+        self._link_inputs(step)
+
+    def _unlink(self, step):
+        """Forgets a step."""
+        self._unlink_inputs(step)
+        step._model = None
+        for value in step.outputs:
+            del self._producers[value]
+
+    def _link_inputs(self, step):
+        for value in step.inputs:
+            self._consumers[value].add(step)
+
+    def _unlink_inputs(self, step):
+        for value in step.inputs:
+            self._consumers[value].discard(step)
 
     def to_model(self, input_shape: tuple | None = None) -> keras.Model:
         """A new model with its own layers.
@@ -215,7 +326,7 @@ class EditableModel:
         def tensor_of(x):
             return tensors[x] if isinstance(x, Value) else x
 
-        for step in self.steps:
+        for step in self._steps:
             if step.operation not in layers:
                 layers[step.operation] = _new_operation(step)
             operation = layers[step.operation]
@@ -236,18 +347,6 @@ class EditableModel:
             keras.tree.map_structure(tensor_of, self.outputs),
             name=self.name,
         )
-
-
-def as_pass(edit: Callable[[EditableModel], None]) -> Callable[[keras.Model], keras.Model]:
-    """The function model -> new model that makes one edit."""
-
-    def apply(model: keras.Model) -> keras.Model:
-        editable = EditableModel(model)
-        edit(editable)
-        editable.remove_unused()
-        return editable.to_model()
-
-    return apply
 
 
 def _structure_of_inputs(model):

@@ -8,8 +8,8 @@ from keras import layers as L
 import keras_hybrid
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.surgery.editable_model import EditableModel
-from keras_hybrid.surgery.fuse import formulated
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocess_input
 
@@ -74,7 +74,7 @@ def test_networks_of_the_three_families_take_pixels(edit):
     for name in ("MobileFormer26M", "MobileViTXXS", "IFormerT"):
         model = keras_hybrid.build_model(name, weights=None, input_shape=shape)
         if edit is edit_preprocessing:
-            editable = formulated(model)
+            editable = edited(model, FOR_FLOAT)
         else:
             editable = EditableModel(keras_hybrid.quantize(model))
         assert edit(editable, PHOTOS.mean, PHOTOS.std, "RGB"), name

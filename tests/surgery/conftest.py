@@ -23,3 +23,14 @@ def check_pass():
         return result
 
     return run
+
+
+@pytest.fixture
+def check_edit(check_pass):
+    """`check_pass` for one edit of a pipeline."""
+    from keras_hybrid.surgery.pipelines import edited
+
+    def run(edit, model, tolerance=1e-5):
+        return check_pass(lambda model: edited(model, [edit]).to_model(), model, tolerance)
+
+    return run

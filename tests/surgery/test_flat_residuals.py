@@ -5,7 +5,8 @@ import pytest
 from keras import layers
 
 from keras_hybrid import layers as own
-from keras_hybrid.surgery.passes.flat_residuals import flatten_residuals
+from keras_hybrid.surgery.passes.flat_residuals import edit_flat_residuals
+from keras_hybrid.surgery.pipelines import edited
 
 
 def count_reshapes(model):
@@ -26,12 +27,12 @@ def residual(x, key):
 
 
 @pytest.fixture
-def flattened(check_pass):
+def flattened(check_edit):
     """The model of `compute`, after the pass, which computes the same."""
 
     def run(compute, size=8, channels=4):
         x = keras.Input((size, size, channels))
-        return check_pass(flatten_residuals, keras.Model(x, compute(x)))
+        return check_edit(edit_flat_residuals, keras.Model(x, compute(x)))
 
     return run
 
@@ -154,4 +155,4 @@ def test_what_is_no_residual_around_attention_to_tokens_stays(flattened, compute
 def test_maps_of_unknown_size_stay():
     x = keras.Input((None, None, 4))
     model = keras.Model(x, layers.Conv2D(3, 1)(residual(x, tokens(x))))
-    assert count_reshapes(flatten_residuals(model)) == 0
+    assert count_reshapes(edited(model, [edit_flat_residuals]).to_model()) == 0

@@ -1,4 +1,4 @@
-"""`fuse` and `formulate` on whole networks: same outputs, fewer layers and parameters."""
+"""`fuse` and the pipeline of float files on whole networks: same outputs, less to compute."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
-from keras_hybrid.surgery.fuse import formulate
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 
 SMALLEST = ["MobileFormer26M", "MobileViTXXS", "IFormerT"]
 # Grouped convolutions get zeros between their groups so that no shuffle is left.
@@ -54,7 +54,7 @@ def test_fused_ablations_compute_the_same(check_pass, name, options):
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_formulated_networks_compute_the_same(check_pass, name):
-    result = check_pass(formulate, network(name))
+    result = check_pass(lambda model: edited(model, FOR_FLOAT).to_model(), network(name))
     for layer in result.layers:
         if isinstance(layer, layers.DepthwiseConv2D):
             assert np.prod(layer.kernel_size) <= 25

@@ -5,13 +5,11 @@ import pytest
 from keras import layers
 
 from keras_hybrid import layers as own
-from keras_hybrid.surgery.editable_model import as_pass
 from keras_hybrid.surgery.offsets import move_offset
 
 SOURCE = "source"
 
 
-@as_pass
 def move_bias(model):
     """Moves the bias of the layer called `SOURCE`."""
     (step,) = (step for step in model.steps if step.name == SOURCE)
@@ -21,13 +19,13 @@ def move_bias(model):
 
 
 @pytest.fixture
-def moved(check_pass):
+def moved(check_edit):
     """Whether the bias of 4 channels that `read` gets can be moved; the model computes the same."""
 
     def run(read):
         x = keras.Input((8, 8, 4))
         model = keras.Model(x, read(x, layers.Conv2D(4, 1, name=SOURCE)(x)))
-        return not check_pass(move_bias, model).get_layer(SOURCE).use_bias
+        return not check_edit(move_bias, model).get_layer(SOURCE).use_bias
 
     return run
 

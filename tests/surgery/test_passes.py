@@ -7,22 +7,22 @@ from keras import layers
 
 from keras_hybrid import layers as own
 from keras_hybrid.surgery.passes.attention_projections import (
-    fold_attention_scales,
-    split_projections,
+    edit_attention_scales,
+    edit_split_projections,
 )
-from keras_hybrid.surgery.passes.averaged_heads import merge_averaged_heads
-from keras_hybrid.surgery.passes.batch_norm import fold_batch_norms
-from keras_hybrid.surgery.passes.channel_shuffle import fold_channel_shuffles
-from keras_hybrid.surgery.passes.constant_tokens import fold_constant_tokens
+from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
+from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
+from keras_hybrid.surgery.passes.constant_tokens import edit_constant_tokens
 from keras_hybrid.surgery.passes.depthwise import (
-    split_depth_multipliers,
-    split_large_kernels,
+    edit_depth_multipliers,
+    edit_large_kernels,
 )
-from keras_hybrid.surgery.passes.hard_sigmoid import fold_dynamic_relus, fold_gates
-from keras_hybrid.surgery.passes.image_scaling import fold_scalings
-from keras_hybrid.surgery.passes.layer_norm import fold_layer_norms
-from keras_hybrid.surgery.passes.position_encoding import fold_depthwise_residuals
-from keras_hybrid.surgery.passes.training_only import remove_regularisers
+from keras_hybrid.surgery.passes.hard_sigmoid import edit_dynamic_relus, edit_gates
+from keras_hybrid.surgery.passes.image_scaling import edit_scalings
+from keras_hybrid.surgery.passes.layer_norm import edit_layer_norms
+from keras_hybrid.surgery.passes.position_encoding import edit_position_encodings
+from keras_hybrid.surgery.passes.training_only import edit_regularisers
 
 
 def count(model, *classes):
@@ -46,46 +46,46 @@ def model_of(inputs, outputs):
         lambda: layers.Dense(5),
     ],
 )
-def test_batch_norm_goes_into_the_layer_before(check_pass, convolution):
+def test_batch_norm_goes_into_the_layer_before(check_edit, convolution):
     x = image()
-    result = check_pass(
-        fold_batch_norms, model_of(x, layers.BatchNormalization()(convolution()(x)))
+    result = check_edit(
+        edit_batch_norms, model_of(x, layers.BatchNormalization()(convolution()(x)))
     )
     assert count(result, layers.BatchNormalization) == 0
 
 
-def test_batch_norm_and_layer_scale_go_into_the_dense_layers_after(check_pass):
+def test_batch_norm_and_layer_scale_go_into_the_dense_layers_after(check_edit):
     x = image()
     y = layers.BatchNormalization()(layers.GlobalAveragePooling2D()(x))
     y = own.LayerScale(0.5)(layers.Add()([layers.Dense(3)(y), layers.Dense(3)(y)]))
     y = layers.Dense(2)(y)
-    result = check_pass(fold_batch_norms, model_of(x, y))
+    result = check_edit(edit_batch_norms, model_of(x, y))
     assert count(result, layers.BatchNormalization, own.LayerScale) == 0
 
 
-def test_batch_norm_stays_where_folding_would_change_the_result(check_pass):
+def test_batch_norm_stays_where_folding_would_change_the_result(check_edit):
     x = image()
     shared = layers.Conv2D(4, 1)(x)
     padded = layers.Conv2D(4, 3, padding="same")(layers.BatchNormalization(name="kept1")(x))
     y = layers.Add()([layers.BatchNormalization(name="kept2")(shared), shared, padded])
     activated = layers.Conv2D(4, 1, activation="relu")(x)
     y = layers.Add()([y, layers.BatchNormalization(name="kept3")(activated)])
-    result = check_pass(fold_batch_norms, model_of(x, y))
+    result = check_edit(edit_batch_norms, model_of(x, y))
     assert count(result, layers.BatchNormalization) == 3
 
 
-def test_a_layer_called_twice_is_left_alone(check_pass):
+def test_a_layer_called_twice_is_left_alone(check_edit):
     x = image()
     dense = layers.Dense(4)
     y = layers.BatchNormalization()(dense(dense(x)))
-    result = check_pass(fold_batch_norms, model_of(x, y))
+    result = check_edit(edit_batch_norms, model_of(x, y))
     assert count(result, layers.BatchNormalization) == 1
 
 
-def test_regularisers_go(check_pass):
+def test_regularisers_go(check_edit):
     x = image()
     y = layers.Dropout(0.5)(own.DropPath(0.5)(layers.Dense(3)(x)))
-    result = check_pass(remove_regularisers, model_of(x, y))
+    result = check_edit(edit_regularisers, model_of(x, y))
     assert count(result, layers.Dropout, own.DropPath) == 0
 
 
@@ -94,104 +94,104 @@ def normalization(**options):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_factors_of_image_scaling_go_into_the_convolutions_after(check_pass, padded):
+def test_the_factors_of_image_scaling_go_into_the_convolutions_after(check_edit, padded):
     x = image(channels=3)
     y = normalization()(layers.Rescaling(1 / 255, offset=0.1)(x))
     y = layers.ZeroPadding2D()(y) if padded else y
     y = layers.Add()([layers.Conv2D(5, 3)(y), layers.Conv2D(5, 3, use_bias=False)(y)])
-    result = check_pass(fold_scalings, model_of(x, y))
+    result = check_edit(edit_scalings, model_of(x, y))
     assert count(result, layers.Normalization) == 0
     (scaling,) = (layer for layer in result.layers if isinstance(layer, layers.Rescaling))
     assert scaling.scale == 1, "only the offset is left: zeros are padded behind it"
 
 
-def test_image_scaling_goes_whole_where_nothing_is_padded(check_pass):
+def test_image_scaling_goes_whole_where_nothing_is_padded(check_edit):
     x = image(channels=3)
     y = layers.Dense(4)(normalization(invert=True)(layers.Rescaling([1.0, 2.0, 3.0], 0.5)(x)))
-    result = check_pass(fold_scalings, model_of(x, y))
+    result = check_edit(edit_scalings, model_of(x, y))
     assert count(result, layers.Normalization, layers.Rescaling) == 0
 
 
-def test_image_scaling_stays_where_others_see_it(check_pass):
+def test_image_scaling_stays_where_others_see_it(check_edit):
     x = image(channels=3)
     y = normalization()(x)
     y = layers.Concatenate()([layers.Conv2D(5, 1)(y), layers.DepthwiseConv2D(1)(y)])
-    result = check_pass(fold_scalings, model_of(x, y))
+    result = check_edit(edit_scalings, model_of(x, y))
     assert count(result, layers.Rescaling) == 1
 
 
-def test_adapted_statistics_are_those_that_are_folded(check_pass):
+def test_adapted_statistics_are_those_that_are_folded(check_edit):
     x = image(channels=3)
     layer = layers.Normalization()
     layer.adapt(np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3)))
-    result = check_pass(fold_scalings, model_of(x, layers.Conv2D(5, 1)(layer(x))))
+    result = check_edit(edit_scalings, model_of(x, layers.Conv2D(5, 1)(layer(x))))
     assert count(result, layers.Normalization) == 0
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_depthwise_residual_goes_into_the_kernel(check_pass, order):
+def test_a_depthwise_residual_goes_into_the_kernel(check_edit, order):
     x = image()
     branch = layers.DepthwiseConv2D(3, padding="same")(x)
-    result = check_pass(fold_depthwise_residuals, model_of(x, layers.Add()([x, branch][::order])))
+    result = check_edit(edit_position_encodings, model_of(x, layers.Add()([x, branch][::order])))
     assert count(result, layers.Add) == 0
 
 
-def test_other_residuals_stay(check_pass):
+def test_other_residuals_stay(check_edit):
     x = image()
     y = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)])
     y = layers.Add()([y, layers.Conv2D(4, 3, padding="same")(y)])
-    result = check_pass(fold_depthwise_residuals, model_of(x, y))
+    result = check_edit(edit_position_encodings, model_of(x, y))
     assert count(result, layers.Add) == 2
 
 
-def test_averaged_heads_become_one(check_pass):
+def test_averaged_heads_become_one(check_edit):
     x = image()
     pooled = layers.GlobalAveragePooling2D()(x)
     y = layers.Average()([layers.Dense(3)(pooled), layers.Dense(3)(pooled)])
-    result = check_pass(merge_averaged_heads, model_of(x, y))
+    result = check_edit(edit_averaged_heads, model_of(x, y))
     assert count(result, layers.Average) == 0 and count(result, layers.Dense) == 1
 
 
 @pytest.mark.parametrize("projected", ["query", "key"])
-def test_the_attention_scale_goes_into_a_projection(check_pass, projected):
+def test_the_attention_scale_goes_into_a_projection(check_edit, projected):
     x = image()
     query, key = (layers.Dense(4)(x) if projected == name else x for name in ("query", "key"))
     attention = own.DotProductAttention(2, name="attention")
-    result = check_pass(fold_attention_scales, model_of(x, attention([query, key, x])))
+    result = check_edit(edit_attention_scales, model_of(x, attention([query, key, x])))
     assert result.get_layer("attention").scale == 1
 
 
-def test_a_projection_that_is_split_becomes_two(check_pass):
+def test_a_projection_that_is_split_becomes_two(check_edit):
     x = image()
     y = layers.Activation("sigmoid")(layers.Conv2D(6, 1)(x))
     y = layers.Multiply()(own.SplitChannels(2)(y))
-    result = check_pass(split_projections, model_of(x, y))
+    result = check_edit(edit_split_projections, model_of(x, y))
     assert count(result, own.SplitChannels) == 0 and count(result, layers.Conv2D) == 2
 
 
-def test_layer_norm_shrinks_in_a_prenorm_stream(check_pass):
+def test_layer_norm_shrinks_in_a_prenorm_stream(check_edit):
     x = image()
     stream = own.UnfoldPatches(2)(layers.Conv2D(6, 1)(x))
     for _ in range(2):
         y = layers.Dense(6)(layers.Dense(9)(layers.LayerNormalization()(stream)))
         stream = layers.Add()([stream, y])
     y = own.FoldPatches(2)([layers.LayerNormalization()(stream), x])
-    result = check_pass(fold_layer_norms, model_of(x, layers.Conv2D(3, 1)(y)))
+    result = check_edit(edit_layer_norms, model_of(x, layers.Conv2D(3, 1)(y)))
     norms = [item for item in result.layers if isinstance(item, own.LeanLayerNormalization)]
     assert len(norms) == 3
     assert all(norm.zero_mean and not norm.weights for norm in norms)
 
 
-def test_layer_norm_keeps_its_mean_where_somebody_else_sees_it(check_pass):
+def test_layer_norm_keeps_its_mean_where_somebody_else_sees_it(check_edit):
     x = image()
     stream = layers.Add()([layers.Dense(4)(x), layers.Dense(4)(x)])
     y = layers.Add()([layers.LayerNormalization()(stream), layers.Activation("relu")(stream)])
-    result = check_pass(fold_layer_norms, model_of(x, y))
+    result = check_edit(edit_layer_norms, model_of(x, y))
     (norm,) = (item for item in result.layers if isinstance(item, own.LeanLayerNormalization))
     assert not norm.zero_mean and len(norm.weights) == 2
 
 
-def test_layer_norm_between_residuals_loses_its_offset(check_pass):
+def test_layer_norm_between_residuals_loses_its_offset(check_edit):
     x = image()
     tokens = own.GlobalTokens(3, 4)(x)
     for _ in range(2):
@@ -202,13 +202,13 @@ def test_layer_norm_between_residuals_loses_its_offset(check_pass):
     token = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), own.SelectToken(0)(tokens)])
     y = own.DotProductAttention(2)([x, layers.Dense(4)(tokens), layers.Dense(4)(tokens)])
     outputs = [layers.Dense(5)(token), layers.Conv2D(3, 1)(y)]
-    result = check_pass(fold_layer_norms, model_of(x, outputs))
+    result = check_edit(edit_layer_norms, model_of(x, outputs))
     norms = [item for item in result.layers if isinstance(item, own.LeanLayerNormalization)]
     assert [norm.center for norm in norms] == [False] * 3
 
 
 @pytest.mark.parametrize("reader", ["query", "output", "sum", "convolution"])
-def test_layer_norm_keeps_an_offset_that_somebody_needs(check_pass, reader):
+def test_layer_norm_keeps_an_offset_that_somebody_needs(check_edit, reader):
     x = image()
     y = layers.LayerNormalization()(x)
     outputs = {
@@ -217,44 +217,44 @@ def test_layer_norm_keeps_an_offset_that_somebody_needs(check_pass, reader):
         "sum": lambda: layers.Add()([layers.Conv2D(4, 1)(y), layers.Activation("relu")(y)]),
         "convolution": lambda: layers.Conv2D(4, 3, padding="same")(y),
     }[reader]()
-    result = check_pass(fold_layer_norms, model_of(x, outputs))
+    result = check_edit(edit_layer_norms, model_of(x, outputs))
     (norm,) = (item for item in result.layers if isinstance(item, own.LeanLayerNormalization))
     assert norm.center
 
 
-def test_a_gate_becomes_a_clipped_dense_layer(check_pass):
+def test_a_gate_becomes_a_clipped_dense_layer(check_edit):
     x = image()
     gate = layers.Activation("hard_sigmoid")(layers.Dense(4)(x))
     y = layers.Multiply()([x, layers.Rescaling(2.0)(gate)])
-    result = check_pass(fold_gates, model_of(x, layers.Dense(3)(y)))
+    result = check_edit(edit_gates, model_of(x, layers.Dense(3)(y)))
     assert count(result, layers.Activation, layers.Rescaling) == 0
 
 
-def test_a_gate_without_a_layer_after_it_stays(check_pass):
+def test_a_gate_without_a_layer_after_it_stays(check_edit):
     x = image()
     gate = layers.Activation("hard_sigmoid")(layers.Dense(4)(x))
-    result = check_pass(fold_gates, model_of(x, layers.Multiply()([x, gate])))
+    result = check_edit(edit_gates, model_of(x, layers.Multiply()([x, gate])))
     assert count(result, layers.Activation) == 1
 
 
-def test_dynamic_relu_gets_its_slopes_from_clipped_layers(check_pass):
+def test_dynamic_relu_gets_its_slopes_from_clipped_layers(check_edit):
     x = image()
     slopes = layers.Dense(8)(layers.GlobalAveragePooling2D()(x))
-    result = check_pass(fold_dynamic_relus, model_of(x, own.DynamicReLU()([x, slopes])))
+    result = check_edit(edit_dynamic_relus, model_of(x, own.DynamicReLU()([x, slopes])))
     assert count(result, own.DynamicReLU) == 0 and count(result, own.TwoSlopeReLU) == 1
 
 
-def test_dense_layers_on_constant_tokens_become_constants(check_pass):
+def test_dense_layers_on_constant_tokens_become_constants(check_edit):
     x = image()
     tokens = own.GlobalTokens(3, 4)(layers.Conv2D(4, 1)(x))
     query = layers.Dense(4, activation="relu6")(layers.Dense(6)(tokens))
     y = layers.Add()([own.DotProductAttention()([query, x, x]), tokens])
-    result = check_pass(fold_constant_tokens, model_of(x, y))
+    result = check_edit(edit_constant_tokens, model_of(x, y))
     assert count(result, layers.Dense) == 0
     assert count(result, layers.Conv2D) == 0, "the tokens need no features"
 
 
-def test_shuffles_go_into_the_weights_around_them(check_pass):
+def test_shuffles_go_into_the_weights_around_them(check_edit):
     x = image(channels=8)
     y = own.ChannelShuffle(4)(own.GroupedConv2D(12, 1, groups=4)(x))
     y = layers.DepthwiseConv2D(3, depth_multiplier=2)(y)
@@ -263,21 +263,21 @@ def test_shuffles_go_into_the_weights_around_them(check_pass):
     y = own.TwoSlopeReLU()([y, layers.Dense(24)(slopes), layers.Dense(24)(slopes)])
     y = own.GroupedConv2D(8, 1, groups=2)(y)
     y = own.GroupedConv2D(8, 3, groups=2)(y)
-    result = check_pass(fold_channel_shuffles, model_of(x, y))
+    result = check_edit(edit_channel_shuffles, model_of(x, y))
     assert count(result, own.ChannelShuffle, own.GroupedConv2D) == 0
 
 
-def test_a_shuffle_with_nothing_to_go_into_stays(check_pass):
+def test_a_shuffle_with_nothing_to_go_into_stays(check_edit):
     x = image()
-    result = check_pass(fold_channel_shuffles, model_of(x, own.ChannelShuffle(2)(x)))
+    result = check_edit(edit_channel_shuffles, model_of(x, own.ChannelShuffle(2)(x)))
     assert count(result, own.ChannelShuffle) == 1
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_a_large_depthwise_kernel_becomes_several_of_few_taps(check_pass, use_bias):
+def test_a_large_depthwise_kernel_becomes_several_of_few_taps(check_edit, use_bias):
     x = image(size=9)
     y = layers.DepthwiseConv2D(7, padding="same", use_bias=use_bias)(x)
-    result = check_pass(split_large_kernels, model_of(x, y))
+    result = check_edit(edit_large_kernels, model_of(x, y))
     sizes = [
         np.prod(layer.kernel_size)
         for layer in result.layers
@@ -287,10 +287,10 @@ def test_a_large_depthwise_kernel_becomes_several_of_few_taps(check_pass, use_bi
 
 
 @pytest.mark.parametrize("channels", [4, 32])
-def test_several_outputs_per_channel_become_one(check_pass, channels):
+def test_several_outputs_per_channel_become_one(check_edit, channels):
     x = image(channels=channels)
     y = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=3)(x)
-    result = check_pass(split_depth_multipliers, model_of(x, y))
+    result = check_edit(edit_depth_multipliers, model_of(x, y))
     assert all(
         layer.depth_multiplier == 1
         for layer in result.layers
@@ -298,11 +298,11 @@ def test_several_outputs_per_channel_become_one(check_pass, channels):
     )
 
 
-def test_operations_structures_and_shared_layers_survive(check_pass):
+def test_operations_structures_and_shared_layers_survive(check_edit):
     x = image()
     dense = layers.Dense(4, name="shared")
     y = keras.ops.concatenate([dense(x) * 2.0, keras.ops.relu(dense(x))], axis=-1)
     y = layers.BatchNormalization()(layers.Conv2D(3, 1)(y))
-    result = check_pass(fold_batch_norms, model_of(x, {"a": y, "b": x + 1.0}))
+    result = check_edit(edit_batch_norms, model_of(x, {"a": y, "b": x + 1.0}))
     assert set(result.output) == {"a", "b"}
     assert count(result, layers.Dense) == 1

@@ -2,11 +2,9 @@
 
 import keras
 
-from keras_hybrid.quantization.passes.insertion import insert_after
 from keras_hybrid.quantization.rules import FUSED, activation_name, fusable
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
-
-HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+from keras_hybrid.surgery.layer_traits import HAS_ACTIVATION
 
 
 def edit_activations(model: EditableModel):
@@ -21,7 +19,7 @@ def edit_activations(model: EditableModel):
         old = step.output
         layer = keras.layers.Activation(name, name=f"{step.name}_{name}")
         activation = new_step(layer, [old], old.shape)
-        insert_after(model, step, activation)
+        model.interpose(old, activation)
 
 
 def edit_joined_activations(model: EditableModel):
@@ -45,5 +43,5 @@ def edit_joined_activations(model: EditableModel):
             config = {**(step.config or step.operation.get_config())}
             config["name"] = f"{step.name}_of{number}"
             layer = step.layer_class.from_config(config)
-            insert_after(model, parts[number], new_step(layer, [value], value.shape))
+            model.interpose(value, new_step(layer, [value], value.shape, origin=step.origin))
         model.bypass(step)

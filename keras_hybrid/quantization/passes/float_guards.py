@@ -28,7 +28,7 @@ def edit_float_guards(model: EditableModel, placement: Placement):
                 name = f"{step.name}_float{step.inputs.index(value)}"
                 guard = new_step(FloatGuard(name=name), [value], value.shape)
                 step.replace_input(value, guard.output)
-                model.steps.insert(model.steps.index(step), guard)
+                model.insert_before(step, guard)
 
 
 def _computed_by(model, placement, value):

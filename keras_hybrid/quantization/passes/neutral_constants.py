@@ -37,7 +37,7 @@ def edit_neutral_constants(model: EditableModel):
                     and other.shape == step.output.shape
                 ):
                     model.redirect(step.output, other)
-                    model.steps.remove(step)
+                    model.remove(step)
                     break
     model.remove_unused()
 

@@ -2,7 +2,6 @@
 
 import keras
 
-from keras_hybrid.quantization.passes.insertion import insert_after
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
@@ -65,8 +64,7 @@ def edit_centered_inputs(model: EditableModel, placement: Placement, quantizer):
             rounded = new_step(layer, [again.output], value.shape)
             rounded.partial = True
             step.replace_input(value, rounded.output)
-            index = model.steps.index(step)
-            model.steps[index:index] = [again, rounded]
+            model.insert_before(step, again, rounded)
 
 
 def _fused_with_next(model, placement, value):
@@ -94,16 +92,15 @@ def _round(model, placement, value, quantizer, limits):
     new = new_step(layer, [value], value.shape)
     new.partial = True
     if _rounds_for_all(placement, step):
-        insert_after(model, step, new)
+        model.interpose(value, new)
         return
-    # Who computes in float goes on with the float value.
-    for consumer in model.consumers(value):
-        if placement.int8[consumer]:
-            consumer.replace_input(value, new.output)
-    model.steps.insert(model.steps.index(step) + 1, new)
+    chain = [new]
     if converter_rounds(step):
         # One guard alone would be computed in int8, between the converter's grid and ours.
         for name in ("once", "only"):
             guard = new_step(FloatGuard(name=f"{layer.name}_{name}"), new.inputs, value.shape)
             new.replace_input(new.inputs[0], guard.output)
-            model.steps.insert(model.steps.index(new), guard)
+            chain.insert(-1, guard)
+    # Who computes in float goes on with the float value.
+    readers = [consumer for consumer in model.consumers(value) if placement.int8[consumer]]
+    model.interpose(value, *chain, consumers=readers)

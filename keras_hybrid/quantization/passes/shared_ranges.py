@@ -24,7 +24,7 @@ def range_groups(
     for step, _ in placement.int8_rules():
         if step.is_a(keras.layers.Add):
             parts = [placement.producers[value] for value in step.inputs]
-            if all(part.name.startswith(step.name.split("_of")[0]) for part in parts):
+            if all(part.origin == step.origin for part in parts):
                 groups.append(list(step.inputs))
     for step, rule in placement.int8_rules():
         if rule.one_range:

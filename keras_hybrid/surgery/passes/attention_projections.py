@@ -5,11 +5,11 @@ import numpy as np
 
 from keras_hybrid.layers import DotProductAttention, SplitChannels
 from keras_hybrid.surgery.affine import affine_producer, is_affine, scale_outputs
-from keras_hybrid.surgery.editable_model import EditableModel, Step, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, Step, new_step
 
 
 def edit_attention_scales(model: EditableModel):
-    """The edit of `fold_attention_scales`."""
+    """Has the projection of queries or keys scale what attention would scale."""
     for step in model.steps:
         if not step.is_a(DotProductAttention) or step.setting("scale") == 1:
             continue
@@ -24,7 +24,7 @@ def edit_attention_scales(model: EditableModel):
 
 
 def edit_split_projections(model: EditableModel):
-    """The edit of `split_projections`."""
+    """Computes the parts of a projection that is split by layers of their own."""
     for step in list(model.steps):
         if not step.is_a(SplitChannels):
             continue
@@ -42,18 +42,18 @@ def edit_split_projections(model: EditableModel):
             or model.only_consumer(value) is not (activation or step)
         ):
             continue
-        index = model.steps.index(step)
         for part, output in enumerate(step.outputs):
             new = _part(projection, part, step.setting("parts"), output.shape)
             if activation:
                 layer = activation.layer_class.from_config(
                     {**activation.edit().config, "name": f"{activation.name}_part{part}"}
                 )
-                new.append(new_step(layer, [new[-1].output], output.shape))
-            model.steps[index:index] = new
-            index += len(new)
+                new.append(
+                    new_step(layer, [new[-1].output], output.shape, origin=activation.origin)
+                )
+            model.insert_before(step, *new)
             model.redirect(output, new[-1].output)
-        model.steps.remove(step)
+        model.remove(step)
         model.remove_unused()
 
 
@@ -65,11 +65,7 @@ def _part(projection: Step, part: int, parts: int, shape) -> list[Step]:
     config["units" if "units" in config else "filters"] = len(columns)
     layer = projection.layer_class.from_config(config)
     weights = {name: value[..., columns] for name, value in projection.weights.items()}
-    step = new_step(layer, projection.args, shape, weights)
+    step = new_step(layer, projection.args, shape, weights, projection.origin)
     if projection.folded_norm is not None:
         step.folded_norm = projection.folded_norm.of_channels(columns)
     return [step]
-
-
-fold_attention_scales = as_pass(edit_attention_scales)
-split_projections = as_pass(edit_split_projections)

@@ -3,11 +3,11 @@
 import keras
 
 from keras_hybrid.surgery.affine import affine_producer
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 def edit_averaged_heads(model: EditableModel):
-    """The edit of `merge_averaged_heads`."""
+    """Averages the weights of dense layers over one input in place of their outputs."""
     for step in list(model.steps):
         if not step.is_a(keras.layers.Average):
             continue
@@ -20,8 +20,6 @@ def edit_averaged_heads(model: EditableModel):
         first = heads[0].edit()
         for name in first.weights:
             first.weights[name] = sum(head.edit().weights[name] for head in heads) / len(heads)
+        first.origin = tuple(dict.fromkeys(name for head in heads for name in head.origin))
         model.redirect(step.output, first.output)
-        model.steps.remove(step)
-
-
-merge_averaged_heads = as_pass(edit_averaged_heads)
+        model.remove(step)

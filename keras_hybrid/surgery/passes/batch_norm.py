@@ -15,7 +15,7 @@ from keras_hybrid.surgery.affine import (
     shift_outputs,
     takes_every_channel,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FoldedNorm:
 
 
 def edit_batch_norms(model: EditableModel):
-    """The edit of `fold_batch_norms`."""
+    """Folds each batch norm and layer scale into the layer before, else into all after."""
     for step in list(model.steps):
         if step.is_a(keras.layers.BatchNormalization):
             factor, offset = _factor_and_offset(step)
@@ -102,6 +102,3 @@ def _folded_norm(step, before):
         mean if bias is None else mean - bias,
         step.weight("moving_variance"),
     )
-
-
-fold_batch_norms = as_pass(edit_batch_norms)

@@ -15,13 +15,12 @@ from keras_hybrid.surgery.affine import (
     is_affine,
     takes_every_channel,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass
-
-CHANNELWISE = (keras.layers.ReLU, keras.layers.Activation)
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.layer_traits import CHANNELWISE
 
 
 def edit_channel_shuffles(model: EditableModel):
-    """The edit of `fold_channel_shuffles`."""
+    """Has a pointwise convolution give or take the channels in the order of the shuffle."""
     # The last first: a shuffle after a shuffle is in the way of the one before.
     for step in reversed(list(model.steps)):
         if not step.is_a(ChannelShuffle):
@@ -92,6 +91,3 @@ def _is_channelwise(model, step, value):
             for slope in step.inputs[1:]
         )
     )
-
-
-fold_channel_shuffles = as_pass(edit_channel_shuffles)

@@ -3,11 +3,11 @@
 import keras
 
 from keras_hybrid.layers import GlobalTokens
-from keras_hybrid.surgery.editable_model import EditableModel, Value, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
 
 
 def edit_constant_tokens(model: EditableModel):
-    """The edit of `fold_constant_tokens`."""
+    """Replaces dense layers on global tokens by the tokens that they give."""
     for step in model.steps:
         if step.is_a(GlobalTokens) and isinstance(model.inputs, Value):
             step.take(model.inputs)  # the batch size is all it needs: let others have the features
@@ -26,6 +26,3 @@ def edit_constant_tokens(model: EditableModel):
         model.replace(
             step, new_step(layer, tokens.args, step.output.shape, weights={"tokens": table})
         )
-
-
-fold_constant_tokens = as_pass(edit_constant_tokens)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_hybrid.layers import ChannelShuffle
 from keras_hybrid.surgery.affine import is_affine
-from keras_hybrid.surgery.editable_model import EditableModel, Step, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, Step, new_step
 
 MAXIMUM_TAPS = 25
 # Narrower inputs leave vectors half empty: there, one convolution of repeated channels is faster.
@@ -18,9 +18,9 @@ NARROW = 32
 
 
 def edit_large_kernels(model: EditableModel):
-    """The edit of `split_large_kernels`."""
+    """Writes kernels over 25 taps as sums of dilated kernels of three rows."""
     for step in list(model.steps):
-        if not _is_plain(model, step) or step.setting("depth_multiplier") != 1:
+        if not _is_plain(model, step, False) or step.setting("depth_multiplier") != 1:
             continue
         height, width = step.setting("kernel_size")
         if (
@@ -65,13 +65,17 @@ def _rows_at_distance(step: Step, distance: int) -> Step:
     return new_step(layer, step.args, step.output.shape, weights)
 
 
-def edit_depth_multipliers(model: EditableModel, strided: bool = False):
-    """The edit of `split_depth_multipliers`.
+def edit_depth_multipliers(model: EditableModel):
+    """Writes several outputs a channel as one each, where the stride is 1."""
+    _split_multipliers(model, strided=False)
 
-    Args:
-        model: to be edited.
-        strided: whether strided convolutions are split, too, as is worth while in int8 only.
-    """
+
+def edit_strided_depth_multipliers(model: EditableModel):
+    """Does so at any stride, as is worth while in int8 only."""
+    _split_multipliers(model, strided=True)
+
+
+def _split_multipliers(model, strided):
     for step in list(model.steps):
         if not _is_plain(model, step, strided) or step.setting("depth_multiplier") == 1:
             continue
@@ -135,14 +139,10 @@ def _like(step, name):
     return step.layer_class.from_config({**step.config, "depth_multiplier": 1, "name": name})
 
 
-def _is_plain(model, step, strided=False):
+def _is_plain(model, step, strided):
     """Whether the step is a depthwise convolution, of stride 1 or any, that can be changed."""
     return (
         is_affine(model, step)
         and step.is_a(keras.layers.DepthwiseConv2D)
         and (strided or all(stride == 1 for stride in step.setting("strides")))
     )
-
-
-split_large_kernels = as_pass(edit_large_kernels)
-split_depth_multipliers = as_pass(edit_depth_multipliers)

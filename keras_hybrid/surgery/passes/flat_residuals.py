@@ -8,11 +8,11 @@ flat, too.
 import keras
 
 from keras_hybrid.layers import DotProductAttention
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, new_step
 
 
 def edit_flat_residuals(model: EditableModel):
-    """The edit of `flatten_residuals`."""
+    """Adds attention to tokens to its queries on the flat sequence of their pixels."""
     for step in list(model.steps):
         if not _attends_from_map(model, step):
             continue
@@ -59,14 +59,11 @@ def _flatten(model, attention, add, features):
     attention.replace_input(features, flat.output)
     add.replace_input(features, flat.output)
     attention.output.shape = sum_of_both.shape = shape
-    model.steps.insert(model.steps.index(attention), flat)
-    model.steps.insert(model.steps.index(add) + 1, unflat)
+    model.insert_before(attention, flat)
+    model.insert_after(add, unflat)
 
 
 def _is_keys_of_tokens(attention, value):
     """Whether the value is key and value of attention from tokens, which may have any axes."""
     query, *others = attention.inputs
     return len(query.shape) == 3 and others == [value, value]
-
-
-flatten_residuals = as_pass(edit_flat_residuals)

@@ -17,11 +17,11 @@ from keras_hybrid.surgery.affine import (
     shift_outputs,
     takes_every_channel,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, new_step
 
 
 def edit_gates(model: EditableModel):
-    """The edit of `fold_gates`."""
+    """Has the dense layer of a gate clip to 0..6, and what takes the product divide by 6."""
     for step in list(model.steps):
         if not step.is_a(keras.layers.Activation) or step.setting("activation") != "hard_sigmoid":
             continue
@@ -55,7 +55,7 @@ def _is_factor(step):
 
 
 def edit_dynamic_relus(model: EditableModel):
-    """The edit of `fold_dynamic_relus`."""
+    """Gives DY-ReLU its two slopes from two clipped dense layers."""
     for step in list(model.steps):
         if not step.is_a(DynamicReLU):
             continue
@@ -72,7 +72,8 @@ def edit_dynamic_relus(model: EditableModel):
         ):
             layer = keras.layers.Dense(channels, activation=activation, name=f"{dense.name}_{name}")
             weights = {key: value[..., columns] for key, value in dense.weights.items()}
-            slope = new_step(layer, dense.args, (dense.output.shape[0], channels), weights)
+            shape = (dense.output.shape[0], channels)
+            slope = new_step(layer, dense.args, shape, weights, dense.origin)
             if activation == "relu6":
                 shift_outputs(slope, 3.0)
             else:
@@ -83,9 +84,5 @@ def edit_dynamic_relus(model: EditableModel):
             [[features, *(slope.output for slope in slopes)]],
             step.output.shape,
         )
-        model.steps.remove(dense)
         model.replace(step, *slopes, relu)
-
-
-fold_gates = as_pass(edit_gates)
-fold_dynamic_relus = as_pass(edit_dynamic_relus)
+        model.remove(dense)

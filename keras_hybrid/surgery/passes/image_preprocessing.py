@@ -41,15 +41,12 @@ def edit_preprocessing(model: EditableModel, mean, std, channel_order: str) -> b
             1.0, offset=[-255.0 * float(m) for m in mean], name="preprocessing_mean"
         )
         step = new_step(layer, [image], image.shape)
-        first = model.steps.index(model.producer(image))
-        model.redirect(image, step.output)
-        model.steps.insert(first + 1, step)
-        step.take(image)
+        model.interpose(image, step)
     return True
 
 
 def first_convolution(model: EditableModel, image: Value) -> Step | None:
-    """The step that alone computes with the image, behind zero padding or not; None for several.
+    """The step that alone computes with the image, after zero padding or not; None for several.
 
     Global tokens ask images for nothing but how many there are.
     """

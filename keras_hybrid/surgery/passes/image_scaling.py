@@ -9,11 +9,11 @@ from keras_hybrid.surgery.affine import (
     shift_inputs,
     takes_every_channel,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, new_step
 
 
 def edit_scalings(model: EditableModel):
-    """The edit of `fold_scalings`.
+    """Has the layers after an image scaling scale, and what is left be one sum.
 
     Factors go into the convolutions and dense layers that follow, through zero padding, too.
     Offsets do where nothing is padded: zeros stand for what was scaled to 0, not for black.
@@ -29,7 +29,7 @@ def edit_scalings(model: EditableModel):
             first_factor, first_offset = _factor_and_offset(before)
             factor, offset = first_factor * factor, first_offset * factor + offset
             step.take(before.inputs[0])
-            model.steps.remove(before)
+            model.remove(before)
         channels = step.output.shape[-1]
         after = _affine_consumers(model, step.output)
         if after and _by_channel(factor, channels):
@@ -113,6 +113,3 @@ def _mixes_channels(step):
     if step.is_a(keras.layers.DepthwiseConv2D):
         return False
     return step.is_a(keras.layers.Dense) or step.setting("groups") == 1
-
-
-fold_scalings = as_pass(edit_scalings)

@@ -5,30 +5,20 @@ Where a residual or attention reads the norm, its scale stays and its offset goe
 
 import keras
 
-from keras_hybrid.layers import (
-    CropToReference,
-    FoldPatches,
-    GlobalTokens,
-    LeanLayerNormalization,
-    UnfoldPatches,
-)
+from keras_hybrid.layers import GlobalTokens, LeanLayerNormalization, UnfoldPatches
 from keras_hybrid.surgery.affine import (
     is_affine,
     scale_inputs,
     shift_inputs,
     takes_every_channel,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, Step, Value, as_pass
+from keras_hybrid.surgery.editable_model import EditableModel, Step, Value
+from keras_hybrid.surgery.layer_traits import PIXEL_MOVERS, SHAPE_READERS
 from keras_hybrid.surgery.offsets import move_offset
-
-# They move or interpolate pixels, and leave every channel to itself.
-PIXEL_MOVERS = (FoldPatches, UnfoldPatches)
-# Of their second (or only) input, these need the shape alone.
-SHAPE_READERS = (FoldPatches, CropToReference)
 
 
 def edit_layer_norms(model: EditableModel):
-    """The edit of `fold_layer_norms`."""
+    """Leaves layer norms what nothing around them can take over: `LeanLayerNormalization`."""
     for step in model.steps:
         if not step.is_a(keras.layers.LayerNormalization) or not model.editable(step):
             continue
@@ -142,6 +132,3 @@ def _mixes_all_channels(model, step):
             and step.setting("groups") == 1
         )
     )
-
-
-fold_layer_norms = as_pass(edit_layer_norms)

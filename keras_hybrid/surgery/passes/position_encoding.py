@@ -3,11 +3,11 @@
 import keras
 
 from keras_hybrid.surgery.affine import affine_producer
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 def edit_position_encodings(model: EditableModel):
-    """The edit of `fold_depthwise_residuals`."""
+    """Adds 1 to the middle of the kernel in place of the residual."""
     for step in list(model.steps):
         if not step.is_a(keras.layers.Add) or len(step.inputs) != 2:
             continue
@@ -18,7 +18,7 @@ def edit_position_encodings(model: EditableModel):
                 kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] += 1
                 depthwise.weights["kernel"] = kernel
                 model.redirect(step.output, branch)
-                model.steps.remove(step)
+                model.remove(step)
                 break
 
 
@@ -32,6 +32,3 @@ def _keeps(step):
         and all(stride == 1 for stride in step.setting("strides"))
         and all(rate == 1 for rate in step.setting("dilation_rate"))
     )
-
-
-fold_depthwise_residuals = as_pass(edit_position_encodings)

@@ -1,26 +1,11 @@
 """Layers that do nothing in inference."""
 
-import keras
-
-from keras_hybrid.layers import DropPath
-from keras_hybrid.surgery.editable_model import EditableModel, as_pass
-
-TRAINING_ONLY = (
-    DropPath,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout2D,
-    keras.layers.GaussianNoise,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-    keras.layers.ActivityRegularization,
-)
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.layer_traits import TRAINING_ONLY
 
 
 def edit_regularisers(model: EditableModel):
-    """The edit of `remove_regularisers`."""
+    """Removes them."""
     for step in list(model.steps):
         if step.is_a(*TRAINING_ONLY):
             model.bypass(step)
-
-
-remove_regularisers = as_pass(edit_regularisers)

@@ -1,0 +1,45 @@
+"""What passes have to know of layer classes, one tuple a trait: the only place that lists them."""
+
+import keras
+
+from keras_hybrid.layers import (
+    CropToReference,
+    DropPath,
+    FoldPatches,
+    GroupedConv2D,
+    UnfoldPatches,
+)
+
+# Linear in their input, with kernel and bias that can be scaled, shifted and permuted by channel.
+AFFINE = (
+    keras.layers.Conv2D,
+    GroupedConv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+)
+
+# Do nothing in inference.
+TRAINING_ONLY = (
+    DropPath,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+    keras.layers.ActivityRegularization,
+)
+
+# Compute every value from that value alone.
+CHANNELWISE = (keras.layers.ReLU, keras.layers.Activation)
+
+# Move or interpolate pixels, and leave every channel to itself.
+PIXEL_MOVERS = (FoldPatches, UnfoldPatches)
+
+# Of their second (or only) input, these need the shape alone.
+SHAPE_READERS = (FoldPatches, CropToReference)
+
+# Have kernels that clip on the way out, given by `activation=`.
+HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+# Clip on the way out at no cost, in an int8 file, what a layer after them clips.
+FUSES_INTO = (*HAS_ACTIVATION, keras.layers.Add, keras.layers.Multiply)

@@ -1,0 +1,83 @@
+"""Which passes a model goes through on its way, and in which order: all pipelines on one page.
+
+A pipeline is a tuple of edits, each a function of an `EditableModel`. An edit finds what an earlier
+one brought side by side, so the order counts. A file for another engine is another tuple.
+"""
+
+from collections.abc import Callable, Iterable
+
+import keras
+
+from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.passes.attention_projections import (
+    edit_attention_scales,
+    edit_split_projections,
+)
+from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
+from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
+from keras_hybrid.surgery.passes.constant_tokens import edit_constant_tokens
+from keras_hybrid.surgery.passes.depthwise import (
+    edit_depth_multipliers,
+    edit_large_kernels,
+    edit_strided_depth_multipliers,
+)
+from keras_hybrid.surgery.passes.flat_residuals import edit_flat_residuals
+from keras_hybrid.surgery.passes.hard_sigmoid import edit_dynamic_relus, edit_gates
+from keras_hybrid.surgery.passes.image_scaling import edit_scalings
+from keras_hybrid.surgery.passes.layer_norm import edit_layer_norms
+from keras_hybrid.surgery.passes.position_encoding import edit_position_encodings
+from keras_hybrid.surgery.passes.training_only import edit_regularisers
+
+Edit = Callable[[EditableModel], object]
+
+_FOLDING: tuple[Edit, ...] = (
+    edit_regularisers,
+    edit_scalings,
+    edit_batch_norms,
+    edit_position_encodings,
+    edit_averaged_heads,
+    edit_attention_scales,
+    edit_layer_norms,
+    edit_gates,
+    edit_dynamic_relus,
+    edit_constant_tokens,
+    edit_split_projections,
+)
+
+# `keras_hybrid.fuse`: the leanest model that computes the same.
+FUSE: tuple[Edit, ...] = (*_FOLDING, edit_channel_shuffles)
+
+# A file in float, for CPUs. Beside `FUSE`, depthwise kernels over 25 taps and depthwise
+# convolutions with several outputs per channel become sums and concatenations of small ones, and
+# residuals around attention are added on flat sequences.
+FOR_FLOAT: tuple[Edit, ...] = (
+    *_FOLDING,
+    edit_large_kernels,
+    edit_depth_multipliers,
+    edit_flat_residuals,
+    edit_channel_shuffles,
+)
+
+# A file in integers, by `quantize`'s profile; what only quantisation needs comes after.
+FOR_INT8: dict[str, tuple[Edit, ...]] = {
+    "int8": (*FOR_FLOAT, edit_strided_depth_multipliers, edit_channel_shuffles),
+    "int8_cpu": FOR_FLOAT,
+}
+
+
+def edited(model: keras.Model, edits: Iterable[Edit]) -> EditableModel:
+    """What a pipeline makes of a model, still to be edited; `to_model` ends it.
+
+    Args:
+        model: a functional model; it is left as it is.
+        edits: of this page.
+
+    Raises:
+        ValueError: for a model that is not functional.
+    """
+    editable = EditableModel(model)
+    for edit in edits:
+        edit(editable)
+        editable.remove_unused()
+    return editable
