@@ -1,0 +1,432 @@
+"""From a folder of photos to a trained, labelled network: planned, trained, the best kept."""
+
+import dataclasses
+import difflib
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_hybrid.files import BEST_FILE, MODEL_FILE, RUN_FILE, whole_file, write_text
+from keras_hybrid.models.catalogue import build_model
+from keras_hybrid.training.data.folder import folder_examples, read_folder
+from keras_hybrid.training.data.pipeline import evaluation_dataset
+from keras_hybrid.training.data.sources import FOLDER_PREFIX, ImageSource
+from keras_hybrid.training.evaluation import Evaluation, evaluate
+from keras_hybrid.training.optimization.finetuning import load_initial_weights
+from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.run.run import make_model, train
+from keras_hybrid.training.run.run_folder import Run
+from keras_hybrid.weights.families import families
+from keras_hybrid.weights.presets import find_preset, is_tag, list_weights
+from keras_hybrid.weights.pretrained.download import DownloadError
+from keras_hybrid.weights.pretrained.pretrained import converted_file
+from keras_hybrid.workflows.photos_plan import (
+    DEFAULT_MODEL,
+    PhotoPlan,
+    Start,
+    Wishes,
+    plan_photos,
+    with_epochs,
+)
+
+LABELS_FILE = "labels.txt"
+START_FILE = "start.keras"
+PLAN_FILE = "plan.json"
+MEASURED_PHOTOS = 300
+# A training step takes about so many times an inference's time; compiling it, about so long.
+STEP_OVER_INFERENCE = 3.5
+COMPILING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos in class folders, read and split.
+
+    Attributes:
+        source: as training takes it; its "train" split shows each photo once.
+        files: of each split, (file, label) in the order of the split.
+        left_out: what was found and not used, a sentence each.
+    """
+
+    source: ImageSource
+    files: dict[str, list[tuple[str, int]]]
+    left_out: tuple[str, ...] = ()
+
+    def counts(self, split: str) -> list[int]:
+        """Photos of each class."""
+        labels = [label for _, label in self.files[split]]
+        return np.bincount(labels, minlength=len(self.source.class_names)).tolist()
+
+
+@dataclass(frozen=True)
+class PhotoRun:
+    """A finished run on photos.
+
+    Attributes:
+        run: its model is the one that was kept.
+        photos: what it was trained on.
+        plan: how.
+        kept: "last" or "best", whose weights were kept.
+        scores: validation accuracy of both.
+        seconds: from start to end.
+    """
+
+    run: Run
+    photos: Photos
+    plan: PhotoPlan
+    kept: str
+    scores: dict[str, float]
+    seconds: float
+
+
+def open_photos(path, cache=None) -> Photos:
+    """Reads a folder of photos.
+
+    Args:
+        path: of the folder.
+        cache: folder where it is kept which files are images; None for TFDS' folder.
+
+    Raises:
+        ValueError: for a folder without class folders or photos.
+    """
+    cache = cache or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        class_names, splits = read_folder(path, cache)
+    left_out = tuple(str(item.message) for item in told)
+    for text in left_out:
+        warnings.warn(text, stacklevel=2)
+    sizes = {name: len(files) for name, files in splits.items()}
+    name = f"{FOLDER_PREFIX}{Path(path).expanduser().resolve()}"
+    source = ImageSource(name, class_names, sizes, lambda split: folder_examples(splits[split]))
+    return Photos(source, splits, left_out)
+
+
+def shown_source(photos: Photos, counts: Sequence[int], seed: int) -> ImageSource:
+    """The source whose "train" split shows each class `counts` times, its photos as evenly as can
+    be: an epoch of a plan."""
+    by_class = {}
+    for file, label in photos.files["train"]:
+        by_class.setdefault(label, []).append((file, label))
+    files = []
+    for label, count in enumerate(counts):
+        own = by_class.get(label, [])
+        order = np.random.default_rng([seed, label]).permutation(len(own))
+        files += [own[order[index % len(own)]] for index in range(count)] if own else []
+    source = photos.source
+
+    def open_split(split):
+        return folder_examples(files) if split == "train" else source.open_split(split)
+
+    sizes = {**source.sizes, "train": len(files)}
+    return dataclasses.replace(source, sizes=sizes, open_split=open_split)
+
+
+def short_sides(photos: Photos) -> list[int]:
+    """Of an even choice of the training photos, in pixels."""
+    from PIL import Image
+
+    files = [file for file, _ in photos.files["train"]]
+    sides = []
+    for file in files[:: max(1, len(files) // MEASURED_PHOTOS)]:
+        with Image.open(file) as image:  # reads the header alone
+            sides.append(min(image.size))
+    return sides
+
+
+def find_start(weights: str | None, wishes: Wishes, stream=None) -> Start:
+    """What training can start from.
+
+    Args:
+        weights: "none", a tag of published weights, a checkpoint's file or a run's folder; None
+            for published weights where they can be had, else random ones.
+        wishes: what the user said.
+        stream: for a word where published weights cannot be had; standard error if None.
+
+    Raises:
+        ValueError: for weights that do not exist.
+        DownloadError: where published weights were asked for and cannot be had.
+    """
+    stream = stream or sys.stderr
+    if weights == "none":
+        return Start(None, "as you asked")
+    tag = weights or "imagenet"
+    if not is_tag(tag):
+        path = Path(tag)
+        if (path / RUN_FILE).is_file():
+            recipe = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
+            return Start(tag, "your own weights", recipe["model"], recipe["resolution"])
+        if not path.exists():
+            tags = {preset.tag for preset in list_weights()}
+            near = difflib.get_close_matches(tag, tags, n=1)
+            hint = f" (did you mean `{near[0]}`?)" if near else ""
+            raise ValueError(
+                "A tag of published weights, a checkpoint's file or a run's folder is expected"
+                f"{hint}. Received: weights={tag!r}"
+            )
+        return Start(tag, "your own weights")
+    model = wishes.model or DEFAULT_MODEL
+    try:
+        preset = find_preset(model, tag)
+        options = {"distillation": True} if preset.distillation else {}
+        converted_file(preset, lambda: build_model(preset.model, weights=None, **options))
+    except (DownloadError, ImportError) as error:
+        if weights is not None:
+            raise
+        reason = str(error).splitlines()[0].split(". ")[0]
+        print(
+            f"No published weights of {model} ({reason}): training starts fresh, which needs more "
+            "photos for the same accuracy. With them: run once where there is a network, or "
+            "--weights=FILE.",
+            file=stream,
+        )
+        return Start(None, "published weights cannot be had here")
+    return Start(
+        preset.tag, f"ImageNet weights, {preset.top1:.1f} % there; licence: {preset.licence}"
+    )
+
+
+class StopWhenDone(keras.callbacks.Callback):
+    """Ends training where nothing improves any more, or at the end of the time.
+
+    Args:
+        patience: epochs without a lower validation loss.
+        start: epochs before that counts: statistics of batch norms have to settle first.
+        deadline: of `time.monotonic`; None for none.
+        stream: for the reason.
+    """
+
+    def __init__(self, patience: int, start: int, deadline: float | None, stream):
+        super().__init__()
+        self.patience = patience
+        self.start = start
+        self.deadline = deadline
+        self.stream = stream
+        self._best, self._since = float("inf"), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        if logs["val_loss"] < self._best - 1e-4:
+            self._best, self._since = logs["val_loss"], 0
+        elif epoch >= self.start:
+            self._since += 1
+        last = epoch + 1 >= self.params["epochs"]
+        if self._since >= self.patience and not last:
+            print(f"stopping: no better for {self._since} epochs", file=self.stream)
+            self.model.stop_training = True
+        elif self.deadline is not None and now + (now - self._started) > self.deadline and not last:
+            print("stopping: the time is used up", file=self.stream)
+            self.model.stop_training = True
+
+
+def train_photos(
+    photos: Photos,
+    out,
+    *,
+    wishes: Wishes | None = None,
+    weights: str | None = None,
+    minutes: float | None = None,
+    stream=None,
+) -> PhotoRun:
+    """Trains a network on photos with a recipe fitted to the set, and keeps the best of it.
+
+    From weights other than random, the classifier alone comes first, on features that are computed
+    once; then the whole network is trained. The same call goes on with an interrupted run.
+
+    Args:
+        photos: of `open_photos`.
+        out: the run's folder: besides the files of `train` it gets `labels.txt` and `plan.json`.
+        wishes: numbers that the user chose.
+        weights: what to start from, as for `find_start`.
+        minutes: to be done in; None for as long as it takes.
+        stream: where plan and progress go; standard error if None.
+
+    Raises:
+        ValueError: when `out` holds another run, or for impossible wishes.
+        DownloadError: where published weights were asked for and cannot be had.
+    """
+    started, stream = time.monotonic(), stream or sys.stderr
+    out, wishes = Path(out), wishes or Wishes()
+    deadline = None if minutes is None else started + 60 * minutes
+    source = photos.source
+    kept_plan = _read_plan(out, source, wishes)
+    if kept_plan is not None:
+        plan = kept_plan
+    else:
+        accelerator = bool(tf.config.list_physical_devices("GPU"))
+        start = find_start(weights, wishes, stream)
+        plan = plan_photos(photos.counts("train"), short_sides(photos), start, wishes, accelerator)
+        if minutes is not None:
+            plan = _within(plan, photos, deadline - time.monotonic())
+    _print_set(photos, stream)
+    print(plan.describe(), file=stream)
+    recipe = plan.recipe
+    if recipe.initial_weights is not None and kept_plan is None:
+        print("fitting the classifier alone, to features computed once", file=stream)
+        model = fit_classifier(recipe, source)
+        with whole_file(out / START_FILE) as path:
+            model.save(path)
+        recipe = dataclasses.replace(recipe, initial_weights=str(out / START_FILE))
+        plan = dataclasses.replace(plan, recipe=recipe)
+    _write_plan(out, source, plan)
+    write_text(out / LABELS_FILE, "".join(f"{name}\n" for name in source.class_names))
+    callbacks = (StopWhenDone(plan.patience, max(2, recipe.epochs // 4), deadline, stream),)
+    run = train(
+        recipe,
+        shown_source(photos, plan.counts, recipe.seed),
+        out,
+        callbacks=callbacks,
+        stream=stream,
+    )
+    run, kept, scores = keep_best(run, source)
+    print(
+        f"kept the weights of the {kept} epoch: validation accuracy {scores[kept]:.1%}"
+        f" (last epoch {scores['last']:.1%}, best epoch {scores['best']:.1%})",
+        file=stream,
+    )
+    return PhotoRun(run, photos, plan, kept, scores, time.monotonic() - started)
+
+
+def keep_best(run: Run, source: ImageSource) -> tuple[Run, str, dict[str, float]]:
+    """Puts the best epoch's weights in place of the last one's, where they do better.
+
+    Returns: the run, "last" or "best", and the validation accuracy of both.
+    """
+    data = evaluation_dataset(source, run.recipe)
+    best = keras.models.load_model(run.folder / BEST_FILE)
+    scores = {
+        "last": evaluate(run.model, data).accuracy,
+        "best": evaluate(best, data).accuracy,
+    }
+    if scores["best"] <= scores["last"]:
+        return run, "last", scores
+    with whole_file(run.folder / MODEL_FILE) as path:
+        shutil.copyfile(run.folder / BEST_FILE, path)
+    return dataclasses.replace(run, model=best), "best", scores
+
+
+def fit_classifier(recipe: Recipe, source: ImageSource) -> keras.Model:
+    """The recipe's network with its initial weights, and a classifier fitted to their features."""
+    keras.utils.set_random_seed(recipe.seed)
+    model = make_model(recipe, len(source.class_names))
+    load_initial_weights(model, dataclasses.replace(recipe, new_classifier=True))
+    names = {name for family in families() for name in family.classifiers}
+    (classifier,) = (layer for layer in model.layers if layer.name in names)
+    trunk = keras.Model(model.input, classifier.input)
+    data = evaluation_dataset(source, recipe, "train")
+    labels = np.concatenate([np.asarray(batch) for _, batch in data])
+    features = trunk.predict(data.map(lambda images, _: images), verbose=0)
+    classifier.set_weights(softmax_regression(features, labels))
+    return model
+
+
+def softmax_regression(
+    features: np.ndarray, labels: np.ndarray, steps: int = 300, decay: float = 1e-2
+) -> list[np.ndarray]:
+    """Kernel and bias of the best linear classifier of features, every class of equal weight.
+
+    Args:
+        features: (n, channels).
+        labels: one-hot, (n, classes).
+        steps: of Adam on the whole set.
+        decay: of the kernel, for standardised features.
+    """
+    mean, deviation = features.mean(0), features.std(0) + 1e-3
+    x = ((features - mean) / deviation).astype("float64")
+    weight = labels / np.maximum(labels.sum(0), 1)  # classes alike, whatever their number
+    weight = weight.sum(1, keepdims=True) / weight.sum()
+    values = np.zeros((x.shape[1] + 1, labels.shape[1]))
+    first, second = np.zeros_like(values), np.zeros_like(values)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    for step in range(1, steps + 1):
+        logits = x @ values
+        scores = np.exp(logits - logits.max(1, keepdims=True))
+        scores /= scores.sum(1, keepdims=True)
+        gradient = x.T @ (weight * (scores - labels)) + decay * values
+        first += 0.1 * (gradient - first)
+        second += 0.01 * (gradient**2 - second)
+        move = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
+        values -= 0.03 * move
+    kernel = values[:-1] / deviation[:, None]
+    return [kernel.astype("float32"), (values[-1] - mean @ kernel).astype("float32")]
+
+
+def predictions(run: Run, source: ImageSource, split: str) -> Evaluation:
+    """What a run's model says about each photo of a split, in its order."""
+    return evaluate(run.model, evaluation_dataset(source, run.recipe, split))
+
+
+def _within(plan, photos, seconds):
+    """The plan with as many epochs as fit into the time, by a measured inference."""
+    recipe = plan.recipe
+    model = make_model(recipe, len(photos.source.class_names))
+    images = np.zeros((recipe.batch_size, recipe.resolution, recipe.resolution, 3), "float32")
+    model.predict_on_batch(images)
+    started = time.monotonic()
+    for _ in range(3):
+        model.predict_on_batch(images)
+    inference = (time.monotonic() - started) / 3 / recipe.batch_size
+    evaluated = photos.source.sizes[photos.source.evaluation_split]
+    epoch = inference * (STEP_OVER_INFERENCE * sum(plan.counts) + evaluated)
+    fitting = max(1, int((seconds - COMPILING_SECONDS) / epoch))
+    if fitting >= recipe.epochs:
+        return plan
+    return with_epochs(plan, fitting, f"what the time allows, at about {epoch:.0f} s an epoch")
+
+
+def _print_set(photos, stream):
+    counts = [sum(photos.counts(split)) for split in photos.files]
+    sizes = ", ".join(
+        f"{count:,} {split}"
+        for split, count in zip(photos.files, counts, strict=True)
+        if split != "all"
+    )
+    print(f"{len(photos.source.class_names)} classes: {sizes}", file=stream)
+
+
+def _write_plan(out, source, plan):
+    described = {
+        "data": source.name,
+        "class_names": list(source.class_names),
+        **dataclasses.asdict(plan),
+    }
+    write_text(out / PLAN_FILE, json.dumps(described, indent=1) + "\n")
+
+
+def _read_plan(out, source, wishes):
+    """The plan that a folder's run was begun with, with the wishes of now; None for a new run."""
+    from keras_hybrid.workflows.photos_plan import Choice
+
+    if not (out / RUN_FILE).is_file():
+        return None
+    found = {}
+    if (out / PLAN_FILE).is_file():
+        found = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
+    if found.get("data") != source.name or found.get("class_names") != list(source.class_names):
+        begun = found.get("data", "another data set")
+        raise ValueError(
+            "The folder holds another run: choose another, or remove it. "
+            f"Received: out={str(out)!r}, with a run on {begun}"
+            + ("" if begun != source.name else " when it had other classes")
+        )
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found["recipe"].items()
+    }
+    asked = {name: value for name, value in dataclasses.asdict(wishes).items() if value is not None}
+    recipe = Recipe(**(fields | asked))
+    choices = tuple(Choice(**choice) for choice in found["choices"])
+    return PhotoPlan(recipe, tuple(found["counts"]), found["patience"], choices)

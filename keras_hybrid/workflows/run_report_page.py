@@ -1,0 +1,355 @@
+"""A run's report as one HTML page: pictures and curves lie inside, nothing is fetched."""
+
+import base64
+import html
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from keras_hybrid.image_files import ImageFileError, decode_image
+from keras_hybrid.version import __version__
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; lines differ in dashes, too.
+BLUE, ORANGE = "#0072B2", "#D55E00"
+THUMBNAIL = 132
+MOST_CLASSES_IN_MATRIX = 30
+PHOTOS_SHOWN = 12
+
+STYLE = """
+:root { color-scheme: light; --ink: #1b1f24; --soft: #57606a; --line: #d8dee4; --blue: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 24px 16px 48px; max-width: 980px; color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; background: #fff; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 40px 0 10px; }
+p, ul { margin: 8px 0; } ul { padding-left: 20px; } li { margin: 4px 0; }
+.lead { font-size: 1.15rem; color: var(--soft); margin: 0 0 16px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
+.card b { display: block; font-size: 1.35rem; line-height: 1.25; }
+.card span { color: var(--soft); font-size: .85rem; }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 16px; }
+svg { width: 100%; height: auto; display: block; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; color: var(--soft); }
+td, th { padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
+.nowrap td, .nowrap th { white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+.matrix { font-size: .85rem; }
+.matrix td { text-align: center; min-width: 34px; border: 1px solid #fff; }
+.matrix th { border: 0; max-width: 130px; overflow-wrap: anywhere; }
+.matrix thead th { text-align: center; vertical-align: bottom; }
+.matrix td.right { outline: 2px solid var(--ink); outline-offset: -2px; }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 12px; }
+figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: contain;
+  background: #f0f2f4; border-radius: 6px; display: block; }
+figcaption { font-size: .82rem; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
+figcaption small { color: var(--soft); display: block; }
+code { background: #f0f2f4; padding: 1px 5px; border-radius: 4px; font-size: .9em;
+  overflow-wrap: anywhere; }
+.soft { color: var(--soft); } footer { margin-top: 40px; color: var(--soft); font-size: .85rem; }
+"""
+
+
+def page(report) -> str:
+    """The page of a `RunReport`, as text."""
+    trained = report.trained
+    body = [
+        f"<h1>{_text(report.title)}</h1>",
+        f'<p class="lead">{_text(report.headline)}</p>',
+        _cards(report),
+        "<h2>What to do next</h2>",
+        "<ul>" + "".join(f"<li>{_marked(text)}</li>" for text in report.advice) + "</ul>",
+        "<h2>How training went</h2>",
+        _curves(trained.run.history, len(report.trained.run.class_names)),
+        f'<p class="soft">Kept: the weights of the {trained.kept} epoch. Validation accuracy: last '
+        f"epoch {trained.scores['last']:.1%}, best epoch {trained.scores['best']:.1%}.</p>",
+        "<h2>What is taken for what</h2>",
+        _matrix(report),
+        "<h2>Class by class</h2>",
+        _classes(report),
+        "<h2>Wrong, the surest first</h2>",
+        _photos(report, report.wrong, "None: every photo is right."),
+        "<h2>Right, but least sure</h2>",
+        _photos(report, report.unsure, "None."),
+        *_left_out(trained.photos),
+        "<h2>How the numbers were chosen</h2>",
+        _plan(trained.plan),
+        f"<footer>keras_hybrid {__version__}. Found: share of a class' photos that are recognised. "
+        "Claims right: share of the photos said to be of the class that are.</footer>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(report.title)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _cards(report):
+    trained = report.trained
+    counts = trained.photos.counts("train")
+    cards = [
+        (f"{report.evaluation.accuracy:.1%}", f"of {len(report.answers)} {report.split} photos"),
+        (f"{len(counts)}", "classes"),
+        (f"{sum(counts):,}", "training photos"),
+        (f"{trained.run.recipe.resolution} px", "input, height and width"),
+        (_duration(trained.seconds), f"of training, {len(trained.run.history)} epochs"),
+    ]
+    if report.machine:
+        cards += [
+            (f"{report.machine.megabytes:.1f} MB", "as .tflite, float32"),
+            (f"{report.machine.milliseconds:.1f} ms", "an image, one thread here"),
+        ]
+    else:
+        cards.append(("not measured", "latency: pip install 'keras-hybrid[tflite]'"))
+    boxes = [f'<div class="card"><b>{_text(a)}</b><span>{_text(b)}</span></div>' for a, b in cards]
+    return f'<div class="cards">{"".join(boxes)}</div>'
+
+
+def _curves(history, classes):
+    """Accuracy and loss by epoch, as vector graphics."""
+    epochs = [row["epoch"] for row in history]
+    accuracy = _chart(
+        "accuracy, %",
+        epochs,
+        {
+            "training photos": [100 * row["accuracy"] for row in history],
+            "validation photos": [100 * row["val_accuracy"] for row in history],
+        },
+        low=0,
+        high=100,
+        rule=(100 / classes, "chance"),
+    )
+    losses = {
+        "training photos": [row["loss"] for row in history],
+        "validation photos": [row["val_loss"] for row in history],
+    }
+    # A spike of the first epochs must not flatten what comes after.
+    late = [value for values in losses.values() for value in values[len(values) // 4 :]]
+    top = max(*late, losses["training photos"][0]) * 1.1
+    loss = _chart("loss", epochs, losses, low=0, high=top)
+    return f'<div class="curves">{accuracy}{loss}</div>'
+
+
+def _chart(title, epochs, lines, low, high, rule=None):
+    width, height, left, right, top, bottom = 460, 300, 46, 14, 58, 38
+
+    def x(epoch):
+        span = max(1, epochs[-1] - epochs[0])
+        return left + (width - left - right) * (epoch - epochs[0]) / span
+
+    def y(value):
+        share = (min(high, max(low, value)) - low) / (high - low)
+        return height - bottom - (height - top - bottom) * share
+
+    parts = [
+        f'<text x="{left}" y="18" font-size="15" font-weight="600" fill="#1b1f24">{title}</text>'
+    ]
+    for value in _ticks(low, high):
+        parts.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
+            'stroke="#d8dee4"/>'
+            f'<text x="{left - 8}" y="{y(value) + 5:.1f}" text-anchor="end">{value:g}</text>'
+        )
+    for epoch in _epoch_ticks(epochs):
+        parts.append(
+            f'<text x="{x(epoch):.1f}" y="{height - bottom + 18}" text-anchor="middle">'
+            f"{epoch}</text>"
+        )
+    parts.append(
+        f'<text x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>'
+    )
+    if rule:
+        value, name = rule
+        parts.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
+            'stroke="#57606a" stroke-dasharray="2 4"/>'
+            f'<text x="{width - right}" y="{y(value) - 5:.1f}" text-anchor="end">{name}</text>'
+        )
+    at = left
+    for (name, values), colour, dashes in zip(
+        lines.items(), (ORANGE, BLUE), ("7 4", ""), strict=False
+    ):
+        points = " ".join(
+            f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in zip(epochs, values, strict=True)
+        )
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" '
+            f'stroke-dasharray="{dashes}" stroke-linejoin="round"/>'
+            f'<circle cx="{x(epochs[-1]):.1f}" cy="{y(values[-1]):.1f}" r="4" fill="{colour}"/>'
+            f'<line x1="{at}" x2="{at + 28}" y1="38" y2="38" stroke="{colour}" stroke-width="2.5" '
+            f'stroke-dasharray="{dashes}"/><text x="{at + 34}" y="43">{name}</text>'
+        )
+        at += 46 + 8 * len(name)
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title} by epoch" '
+        f'font-family="inherit" font-size="14" fill="#57606a">{"".join(parts)}</svg>'
+    )
+
+
+def _ticks(low, high):
+    """Four to six round numbers."""
+    rough = (high - low) / 5
+    scale = 10 ** math.floor(math.log10(rough))
+    step = next(scale * unit for unit in (1, 2, 2.5, 5, 10) if scale * unit >= rough)
+    return [round(step * index, 10) for index in range(math.floor(high / step) + 1)]
+
+
+def _epoch_ticks(epochs):
+    """The first and the last epoch, and round ones between that do not crowd them."""
+    first, last = epochs[0], epochs[-1]
+    step = next(
+        unit * 10**power
+        for power in range(7)
+        for unit in (1, 2, 5)
+        if (last - first) / (unit * 10**power) <= 8
+    )
+    inner = [
+        epoch
+        for epoch in range(step, last, step)
+        if epoch - first >= 0.7 * step and last - epoch >= 0.7 * step
+    ]
+    return sorted({first, *inner, last})
+
+
+def _matrix(report):
+    names, matrix = report.trained.run.class_names, report.matrix
+    if len(names) > MOST_CLASSES_IN_MATRIX:
+        pairs = [
+            (matrix[a, b], names[a], names[b])
+            for a, b in zip(*np.nonzero(matrix), strict=True)
+            if a != b
+        ]
+        rows = "".join(
+            f'<tr><td>{_text(a)}</td><td>{_text(b)}</td><td class="number">{count}</td></tr>'
+            for count, a, b in sorted(pairs, reverse=True)[:20]
+        )
+        return (
+            '<div class="wide"><table><thead><tr><th>is</th><th>taken for</th>'
+            f'<th class="number">photos</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        )
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+    rows = []
+    for label, name in enumerate(names):
+        total = max(1, matrix[label].sum())
+        cells = "".join(
+            _cell(count, count / total, column == label)
+            for column, count in enumerate(matrix[label])
+        )
+        rows.append(f"<tr><th>{_text(name)}</th>{cells}</tr>")
+    return (
+        '<p class="soft">A row for each true class, a column for what the network says; '
+        "the frame marks what is right.</p>"
+        f'<div class="wide"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _cell(count, share, right):
+    """A count on blue that is the darker, the greater its share of the row."""
+    mixed = [round(255 + share * (own - 255)) for own in (0, 90, 150)]
+    colour = f"rgb({mixed[0]},{mixed[1]},{mixed[2]})"
+    ink = "#fff" if share > 0.5 else "#1b1f24" if count else "#9aa4ae"
+    kind = ' class="right"' if right else ""
+    return f'<td{kind} style="background:{colour};color:{ink}">{count}</td>'
+
+
+def _classes(report):
+    rows = "".join(
+        f"<tr><td>{_text(row['name'])}</td>"
+        f'<td class="number">{row["training photos"]}</td><td class="number">{row["photos"]}</td>'
+        f'<td class="number">{_percent(row["found"])}</td>'
+        f'<td class="number">{_percent(row["claims right"])}</td>'
+        f"<td>{_text(row['taken for'])}</td></tr>"
+        for row in sorted(report.class_rows(), key=lambda row: row["found"] or 0)
+    )
+    return (
+        '<div class="wide"><table class="nowrap"><thead><tr><th>class</th>'
+        '<th class="number">trained on</th>'
+        f'<th class="number">{_text(report.split)}</th><th class="number">found</th>'
+        '<th class="number">claims right</th><th>most often taken for</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _photos(report, answers, nothing):
+    if not answers:
+        return f'<p class="soft">{nothing}</p>'
+    names = report.trained.run.class_names
+    shown = []
+    for answer in answers[:PHOTOS_SHOWN]:
+        said = _text(names[answer.predicted])
+        caption = f"{said} {answer.score:.0%}"
+        if answer.predicted != answer.label:
+            caption += f"<small>is {_text(names[answer.label])}</small>"
+        file = _text(place(answer.file))
+        shown.append(
+            f'<figure><img src="{_thumbnail(answer.file)}" alt="{file}">'
+            f"<figcaption>{caption}<small>{file}</small></figcaption></figure>"
+        )
+    more = len(answers) - PHOTOS_SHOWN
+    note = f'<p class="soft">and {more} more</p>' if more > 0 else ""
+    return f'<div class="photos">{"".join(shown)}</div>{note}'
+
+
+def _thumbnail(file):
+    from PIL import Image
+
+    try:
+        image = Image.fromarray(decode_image(file))
+    except ImageFileError:  # it has gone since
+        return ""
+    image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def place(file: str) -> str:
+    """A photo's folder and name: where a user finds it."""
+    return "/".join(Path(file).parts[-2:])
+
+
+def _left_out(photos):
+    """What was found in the folder and not used."""
+    if not photos.left_out:
+        return []
+    items = "".join(f"<li>{_text(text)}</li>" for text in photos.left_out)
+    return ["<h2>What was left out</h2>", f"<ul>{items}</ul>"]
+
+
+def _plan(plan):
+    rows = "".join(
+        f"<tr><td>{_text(item.name)}</td><td>{_text(item.value)}</td><td>{_text(item.reason)}</td>"
+        "</tr>"
+        for item in plan.choices
+    )
+    return (
+        '<div class="wide"><table><thead><tr><th>number</th><th>value</th><th>why</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _marked(text):
+    """Text with `code` in it."""
+    parts = _text(text).split("`")
+    return "".join(
+        f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts)
+    )
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _percent(share):
+    return "" if share is None else f"{share:.0%}"
+
+
+def _text(text):
+    return html.escape(str(text))
