@@ -1,14 +1,47 @@
 """Installs keras-hybrid: mobile hybrid CNN-transformer networks for Keras 3."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "keras_hybrid" / "version.py").read_text(), re.M
 ).group(1)
+
+# The repository's address: on GitHub the build's own, elsewhere what the variable says.
+HOME = os.environ.get("KERAS_HYBRID_HOME") or "/".join(
+    filter(None, (os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")))
+)
+# Folders of programs, which the wheel has as keras_hybrid/programs/.
+PROGRAMS = ("recipes", "tflite")
+
+
+class BuildWithPrograms(build_py):
+    """Puts the programs beside the package's modules; in a clone they are used where they are."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        for folder in PROGRAMS:
+            for file in sorted((ROOT / folder).rglob("*.py")):
+                target = Path(self.build_lib, "keras_hybrid", "programs", file.relative_to(ROOT))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+
+
+def long_description():
+    """The README, its links absolute: PyPI shows it away from the repository."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if not HOME:
+        return text
+    return re.sub(r"\]\((?!https?://|#)([^)]+)\)", rf"]({HOME}/blob/main/\1)", text)
+
 
 EXTRAS = {
     # Recipes: real data, augmentation, plots.
@@ -50,11 +83,25 @@ setup(
     name="keras-hybrid",
     version=VERSION,
     description="Mobile-Former, MobileViT and iFormer in Keras 3, from training to the phone",
-    long_description=(ROOT / "README.md").read_text(),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    url=HOME,
+    project_urls={
+        name: f"{HOME}{path}"
+        for name, path in (
+            ("Source", ""),
+            ("Documentation", "/blob/main/BUILD.md"),
+            ("Changelog", "/blob/main/CHANGELOG.md"),
+            ("Issues", "/issues"),
+        )
+        if HOME
+    },
+    keywords="keras mobile vision transformer tflite litert quantization android",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_hybrid", "keras_hybrid.*"]),
+    cmdclass={"build_py": BuildWithPrograms},
+    entry_points={"console_scripts": ["keras-hybrid = keras_hybrid.cli.command:main"]},
     package_data={"keras_hybrid": ["py.typed", "*.pyi"], "keras_hybrid.weights": ["*.tsv"]},
     install_requires=[
         "absl-py>=1.4",
@@ -70,8 +117,18 @@ setup(
     ],
     extras_require=EXTRAS,
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -35,6 +35,7 @@ ROOMS = (
     "benchmark",
     "workflows",
     "cli",
+    "__main__",
 )
 RANKS = {room: rank for rank, room in enumerate(ROOMS)}
 FACE = "__init__"  # the package's public names: it resolves all rooms' lazily

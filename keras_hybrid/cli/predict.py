@@ -1,0 +1,106 @@
+"""Says what is on pictures.
+
+    keras-hybrid predict runs/p picture.jpg another.png
+    keras-hybrid predict runs/p/model.tflite photos --top=1
+    keras-hybrid predict MobileViTXS/imagenet cat.jpg --save=answer.png --attention=where.png
+
+The model is a run's folder, a .keras or .tflite file, a network's name (with ImageNet's weights) or
+a preset's. Pictures are files or folders of them.
+"""
+
+import sys
+from pathlib import Path
+
+from keras_hybrid.cli import paths
+from keras_hybrid.cli.command import DONE, UsageError, suggestion
+
+MOST_DRAWN = 24
+
+
+def add_arguments(parser):
+    parser.add_argument("model", help="a run's folder, .keras, .tflite, a network or a preset")
+    parser.add_argument("pictures", nargs="+", help="files, or folders of them")
+    parser.add_argument("--weights", help="of a network's name: a tag or a file")
+    parser.add_argument("--top", type=int, default=3, help="classes a picture")
+    parser.add_argument("--save", help="PNG of the pictures with their answers")
+    parser.add_argument("--attention", help="PNG of where the network looks, of the first picture")
+
+
+def run(options) -> int:
+    """Prints a paragraph a picture; status 2 where none can be read."""
+    path = Path(options.model).expanduser()
+    if path.exists() or "." in path.name or path.is_absolute() or options.model.count("/") > 1:
+        path = paths.existing(options.model, "a run's folder, a .keras or a .tflite file")
+        if path.is_dir():
+            paths.finished_run(options.model)
+        elif path.suffix not in (".keras", ".tflite"):
+            raise UsageError(
+                f"a run's folder, a .keras or a .tflite file is expected. Received: {options.model}"
+            )
+    if options.top < 1:
+        raise UsageError(f"--top must be 1 or more. Received: --top={options.top}")
+    for flag in ("save", "attention"):
+        if getattr(options, flag):
+            paths.output(getattr(options, flag), ".png", f"--{flag}")
+    from keras_hybrid.image_files import ImageFileError, find_image_files
+
+    files = []
+    for text in options.pictures:
+        found = paths.existing(text, "a picture")
+        files += find_image_files(found) if found.is_dir() else [found]
+    if not files:
+        raise UsageError(f"no pictures are in {', '.join(options.pictures)}")
+
+    from keras_hybrid.cli.quiet import prepare
+
+    prepare()
+    import numpy as np
+
+    from keras_hybrid.workflows.photos_model import open_classifier
+
+    if not path.exists():
+        _check_name(options.model)
+    classifier = open_classifier(options.model, options.weights)
+    if options.attention and classifier.model is None:
+        raise UsageError("--attention needs the Keras model: name the run or its .keras file")
+    read, crops = [], []
+    for file in files:
+        try:
+            crops.append(classifier.crop(file))
+            read.append(file)
+        except ImageFileError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not read:
+        raise UsageError("none of the pictures can be read")
+    scores = classifier.scores(np.stack(crops))
+    width = max(len(str(file)) for file in read)
+    for file, row in zip(read, scores, strict=True):
+        best = np.argsort(-row, kind="stable")[: options.top]
+        answers = "  ".join(f"{classifier.labels[index]} {row[index]:.1%}" for index in best)
+        print(f"{str(file):<{width}}  {answers}")
+    if options.save:
+        from keras_hybrid.workflows.photos_pictures import draw_answers
+
+        drawn = slice(0, MOST_DRAWN)
+        draw_answers(crops[drawn], scores[drawn], classifier.labels, options.save)
+        print(options.save)
+    if options.attention:
+        from keras_hybrid.workflows.photos_pictures import draw_attention
+
+        draw_attention(classifier.model, crops[0], options.attention)
+        print(options.attention)
+    return DONE
+
+
+def _check_name(name):
+    """A network's or a preset's name; a mistyped path is told, too."""
+    from keras_hybrid.models.catalogue import list_models
+
+    builder = name.partition("/")[0]
+    if builder in list_models():
+        return
+    near = suggestion(builder, [*list_models(), *(item.name for item in Path(".").iterdir())])
+    raise UsageError(
+        f"there is no run, file or network of that name{near}. Received: {name}; "
+        "`keras-hybrid models` lists the networks"
+    )

@@ -1,0 +1,28 @@
+"""Makes an int8 model of a finished run, with a report: recipes/qat.py, with its flags.
+
+keras-hybrid quantize runs/p                              writes runs/p_int8
+keras-hybrid quantize runs/p --out=runs/cpu profile=int8_cpu epochs=0
+"""
+
+from keras_hybrid.cli import paths
+from keras_hybrid.cli.command import UsageError
+from keras_hybrid.cli.programs import run_program
+
+PROGRAM = "recipes/qat.py"
+
+
+def run(arguments: list[str]) -> int:
+    """Hands over to the program; the run may come first, without a flag."""
+    helps = {"--help", "-h"} & set(arguments)
+    if arguments and not helps and arguments[0][:1] != "-":
+        folder = paths.finished_run(arguments[0])
+        arguments = [f"--run={folder}", *arguments[1:]]
+        if not any(argument.startswith("--out") for argument in arguments):
+            arguments.insert(1, f"--out={folder}_int8")
+    elif not helps and not any(argument.startswith("--run") for argument in arguments):
+        raise UsageError("name the folder of a finished run, such as runs/p")
+    if not helps:
+        from keras_hybrid.cli.quiet import load_tensorflow
+
+        load_tensorflow()
+    return run_program(PROGRAM, arguments, "keras-hybrid quantize")
