@@ -53,8 +53,8 @@ python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet201
 python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/my/pictures \\
     --out=runs/pictures
 python recipes/evaluate.py --run=runs/a
-python recipes/compare_finetuning.py --out=runs/comparison
-python recipes/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
+python comparisons/compare_finetuning.py --out=runs/comparison
+python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
     --ai_edge_quantizer=peer/bin/python
 ```
 

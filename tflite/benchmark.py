@@ -4,12 +4,12 @@
   python tflite/benchmark.py --target=android --benchmark_binary=benchmark_model MODEL.tflite...
   python tflite/benchmark.py --target=android --apk=benchmark_model.apk MODEL.tflite...
   python tflite/benchmark.py --output=new --compare=old/rows.jsonl
-  python tflite/benchmark.py --table [flags of tflite/table.py]
+  python tflite/benchmark.py --table [flags of comparisons/table.py]
 
 Every combination of model, thread count and delegate is run several times, each time in a fresh
 process, in interleaved order. --output gets rows.jsonl (one line for each run, written before the
 next one starts), logs/, report.md, rows.csv and pictures. An interrupted matrix goes on with the
-same command and --resume. BUILD.md, section "Benchmark", tells where benchmark_model comes from.
+same command and --resume. docs/phone.md, "Benchmark", tells where benchmark_model comes from.
 
 Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplete, or a
 combination without a measurement.
@@ -197,6 +197,6 @@ def main(argv):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--table"]:  # a program of its own: it makes the models, with TensorFlow
-        table = str(pathlib.Path(__file__).with_name("table.py"))
+        table = str(pathlib.Path(__file__).parents[1] / "comparisons" / "table.py")
         os.execv(sys.executable, [sys.executable, table, *sys.argv[2:]])
     app.run(main)

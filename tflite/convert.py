@@ -20,8 +20,6 @@ and how much memory this process needed at its peak.
 
 import os
 import sys
-import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -64,141 +62,36 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells about every file it writes
+    from keras_hybrid.export.metadata import About
+    from keras_hybrid.workflows.conversion import convert, open_model
+
     try:
-        run()
+        model = open_model(FLAGS.model, FLAGS.weights, head=FLAGS.head, input_size=FLAGS.input_size)
+        made = convert(
+            model,
+            FLAGS.output,
+            FLAGS.precision,
+            data=FLAGS.data,
+            limit=FLAGS.limit,
+            raw=FLAGS.raw,
+            keep_float=tuple(FLAGS.keep_float),
+            preprocessing=FLAGS.preprocessing,
+            input=FLAGS.input,
+            scores=FLAGS.scores,
+            input_size=FLAGS.input_size,
+            labels=FLAGS.labels,
+            top_k=FLAGS.top_k,
+            about=About(
+                name=model.name,
+                description=FLAGS.description,
+                author=FLAGS.author,
+                licence=FLAGS.licence,
+                preset=FLAGS.weights or "",
+            ),
+        )
     except ValueError as error:
         sys.exit(f"convert.py: {error}")
-
-
-def run():
-    import keras_hybrid
-    from keras_hybrid.export.engines import check_gpu_delegate
-    from keras_hybrid.export.inspect import inspect_tflite
-    from keras_hybrid.export.metadata import About
-
-    model = open_model(FLAGS.model, FLAGS.weights, FLAGS.head)
-    labels = None
-    if FLAGS.labels:
-        if not Path(FLAGS.labels).is_file():
-            raise ValueError(f"There is no such file. Received: --labels={FLAGS.labels}")
-        labels = Path(FLAGS.labels).read_text().splitlines()
-    start = time.monotonic()
-    multiply_adds = keras_hybrid.count_multiply_adds(model, FLAGS.input_size)
-    images = calibration_images(model)
-    if FLAGS.keep_float:
-        model = calibrated(model, images)
-        images = None
-    path = keras_hybrid.export_tflite(
-        model,
-        FLAGS.output,
-        FLAGS.precision,
-        FLAGS.preprocessing,
-        input=FLAGS.input,
-        output=FLAGS.scores,
-        representative_data=images,
-        input_size=FLAGS.input_size,
-        labels=labels,
-        top_k=FLAGS.top_k,
-        about=About(
-            name=model.name,
-            description=FLAGS.description,
-            author=FLAGS.author,
-            licence=FLAGS.licence,
-            preset=FLAGS.weights or "",
-        ),
-    )
-    seconds, memory = time.monotonic() - start, peak_memory()
-    found = inspect_tflite(path)
-    gpu = check_gpu_delegate(path)
-    print(f"{path}: {found.size_bytes / 1e6:.2f} MB, made in {seconds:.0f} s{memory}")
-    print(f"multiply-adds: {multiply_adds / 1e6:.1f} M")
-    print(f"operators: {found.num_ops}")
-    for name, count in found.ops.most_common():
-        print(f"  {count:5d} {name}")
-    left = ", ".join(f"{count} {name}" for name, count in found.undelegated.items())
-    print(
-        f"XNNPACK partitions: {found.partitions}" + (f", outside of them: {left}" if left else "")
-    )
-    if FLAGS.precision == "int8":
-        names = ", ".join(found.integer_offenders)
-        print(f"not in integers: {names or 'nothing'}")
-    refused = [f"{count} {name}" for name, count in gpu.unsupported_ops.items()]
-    refused += [f"{tensor.name} {tensor.shape}" for tensor in gpu.unsupported_shapes]
-    print("GPU delegate: " + ("takes all" if gpu.ready else "refuses " + ", ".join(refused)))
-
-
-def calibration_images(model):
-    """What the model takes, made of --data; None without."""
-    import keras_hybrid
-    from keras_hybrid.export.images import load_images
-    from keras_hybrid.quantization.quantize import is_quantized
-
-    integers = FLAGS.precision not in ("float32", "float16", "dynamic")
-    if FLAGS.data is None:
-        if integers and not is_quantized(model):
-            raise ValueError(
-                "A float model needs --data, some hundred images, to be converted to integers. "
-                f"Received: --precision={FLAGS.precision}"
-            )
-        return None
-    if not integers:
-        raise ValueError(
-            "Images to calibrate with are for int8, int8_cpu and int16x8. "
-            f"Received: --data={FLAGS.data} --precision={FLAGS.precision}"
-        )
-    size = (FLAGS.input_size,) * 2 if FLAGS.input_size else model.input_shape[1:3]
-    if None in size:
-        raise ValueError("The model takes images of any size: say which, with --input_size")
-    images = load_images(FLAGS.data, (*size, model.input_shape[-1]), FLAGS.limit)
-    return images if FLAGS.raw else keras_hybrid.preprocess_input(images, model)
-
-
-def calibrated(model, images):
-    """The model quantised, with the layers of --keep_float in float."""
-    import keras_hybrid
-
-    if FLAGS.precision not in ("int8", "int8_cpu") or images is None:
-        raise ValueError(
-            "--keep_float is for a float model, --precision=int8 or int8_cpu and --data. "
-            f"Received: --keep_float={','.join(FLAGS.keep_float)} --precision={FLAGS.precision}"
-        )
-    quantized = keras_hybrid.quantize(model, FLAGS.precision, keep_float=tuple(FLAGS.keep_float))
-    return keras_hybrid.calibrate(quantized, images)
-
-
-def peak_memory():
-    """The most memory that this process has had so far, in words; empty where nobody counts it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return ""
-    unit = 1 if sys.platform == "darwin" else 1024  # kilobytes everywhere else
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return f", memory at its peak {peak / 2**30:.2f} GiB"
-
-
-def open_model(name, weights, head):
-    """The model of a .keras file or a builder, with the outputs that `head` says."""
-    import keras
-
-    import keras_hybrid
-
-    if name.endswith(".keras"):
-        if not Path(name).is_file():
-            raise ValueError(f"There is no such file. Received: --model={name}")
-        if weights:
-            raise ValueError(f"A .keras file has its weights. Received: --weights={weights}")
-        model = keras.saving.load_model(name, compile=False)
-    else:
-        options = (
-            {} if FLAGS.input_size is None else {"input_shape": (FLAGS.input_size,) * 2 + (3,)}
-        )
-        model = keras_hybrid.build_model(name, weights=weights, **options)
-    if head == "classes":
-        return model
-    pyramid = keras_hybrid.feature_pyramid(model)
-    outputs = pyramid["P5"] if head == "features" else pyramid
-    return keras.Model(model.input, outputs, name=f"{model.name}_{head}")
+    print(made.text())
 
 
 if __name__ == "__main__":

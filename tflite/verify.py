@@ -12,7 +12,6 @@ more than --tolerance.
 
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,48 +28,24 @@ flags.DEFINE_bool("raw", False, "The data are what the network takes, not pixels
 flags.DEFINE_float("agreement", 1.0, "Least share of images of the same class.")
 flags.DEFINE_float("tolerance", 1e-4, "Largest difference of scores, relative to the largest.")
 
-NOISE_IMAGES = 16
-
 
 def main(argv):
     if len(argv) != 2:
         raise app.UsageError("name one .tflite file")
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells about every file it writes
+    from keras_hybrid.workflows.conversion import verify
+
     try:
-        passed = run(argv[1])
+        result = verify(
+            argv[1],
+            FLAGS.against,
+            FLAGS.weights,
+            data=FLAGS.data,
+            limit=FLAGS.limit,
+            raw=FLAGS.raw,
+        )
     except ValueError as error:
         sys.exit(f"verify.py: {error}")
-    sys.exit(0 if passed else 1)
-
-
-def run(path):
-    """Prints the comparison; returns whether it is good enough."""
-    import keras
-    import numpy as np
-
-    import keras_hybrid
-    from keras_hybrid.export.images import load_images
-    from keras_hybrid.export.inspect import inspect_tflite
-    from keras_hybrid.export.metadata import read_record
-    from keras_hybrid.export.verify import verify_tflite
-
-    image_tensor = next(t for t in inspect_tflite(path).activations if t.producer == "INPUT")
-    record = read_record(path)
-    shape = image_tensor.shape[1:]
-    if FLAGS.against.endswith(".keras"):
-        if not Path(FLAGS.against).is_file():
-            raise ValueError(f"There is no such file. Received: --against={FLAGS.against}")
-        model = keras.saving.load_model(FLAGS.against, compile=False)
-    else:
-        model = keras_hybrid.build_model(FLAGS.against, weights=FLAGS.weights, input_shape=shape)
-    if FLAGS.data is None:
-        images = np.random.default_rng(0).uniform(0, 255, (NOISE_IMAGES, *shape)).astype("float32")
-    else:
-        images = load_images(FLAGS.data, shape, FLAGS.limit)
-    inside = record.get("preprocessing", False)
-    if not inside and not FLAGS.raw:
-        images = keras_hybrid.preprocess_input(images, model)
-    result = verify_tflite(path, model, images, preprocessing=inside)
     print(
         f"{result.agreeing} of {result.total} images in the same class, "
         f"largest difference {result.relative_error:.2g} of the largest score"
@@ -80,7 +55,8 @@ def run(path):
             f"  image {item.index}: Keras says {item.keras_class}, the file "
             f"{item.tflite_class}; Keras' margin {item.margin:.2g}"
         )
-    return result.agreement >= FLAGS.agreement and result.relative_error <= FLAGS.tolerance
+    passed = result.agreement >= FLAGS.agreement and result.relative_error <= FLAGS.tolerance
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

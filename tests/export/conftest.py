@@ -44,21 +44,6 @@ def exported(network, tmp_path_factory, require):
     return export
 
 
-@pytest.fixture(scope="session")
-def classifier():
-    """A small classifier that converts in a second; it starts like a network of the package."""
-    import keras
-    from keras import layers
-
-    image = keras.Input((16, 16, 3))
-    x = layers.ZeroPadding2D(1)(image)
-    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem")(x)
-    x = layers.BatchNormalization()(x)
-    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
-    x = layers.Dense(5, activation="softmax", name="classes")(x)
-    return randomise(keras.Model(image, x, name="classifier"))
-
-
 @pytest.fixture
 def noise():
     """Images (n, size, size, 3) of unit noise."""

@@ -1,6 +1,5 @@
 """tflite/convert.py and tflite/verify.py as a user runs them."""
 
-import json
 import re
 
 import numpy as np
@@ -108,11 +107,10 @@ def test_convert_to_integers(program, classifier, tmp_path, require):
         ("convert.py", ["--model=MobileFormer27M", "--output=a.tflite"], "Did you mean"),
         ("convert.py", ["--model=missing.keras", "--output=a.tflite"], "missing.keras"),
         ("convert.py", ["--output=a.tflite"], "--model"),
-        ("convert.py", ["--model=IFormerT", "--output=a.tflite", "--precision=int8"], "--data"),
+        ("convert.py", ["--model=IFormerT", "--output=a.tflite", "--precision=int8"], "`data`"),
         ("convert.py", ["--model=IFormerT", "--output=a.tflite", "--data=x.npy"], "int8_cpu"),
         ("verify.py", ["missing.tflite", "--against=IFormerT"], "missing.tflite"),
         ("verify.py", ["--against=IFormerT"], "name one .tflite"),
-        ("table.py", ["--compare=missing.json"], "missing.json"),
         ("benchmark.py", ["--table", "--against=missing.json"], "missing.json"),
     ],
 )
@@ -121,56 +119,3 @@ def test_bad_input_is_explained_without_a_traceback(program, name, arguments, me
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.large
-def test_the_table_is_printed_stored_and_compared(program, tmp_path):
-    arguments = (
-        f"--folder={tmp_path}",
-        "--models=IFormerT",
-        "--rounds=2",
-        "--seconds=0.01",
-    )
-    done = program("table.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    rows = {row["name"]: row for row in json.loads((tmp_path / "table.json").read_text())}
-    assert rows["MobileNetV3Large"]["ratio"] == 1
-    network = rows["IFormerT"]
-    assert network["partitions"] == 1 and network["ratio"] > 0
-    assert 0 < network["bare_multiply_adds"] < network["multiply_adds"]
-    assert 0 < network["efficiency"] < 3 and network["floor"] > 0
-    (tmp_path / "table.json").rename(tmp_path / "earlier.json")
-    (tmp_path / "theirs.json").write_text('{"IFormerT": 1e9}')
-    done = program(
-        "table.py",
-        *arguments,
-        "--reuse",
-        f"--compare={tmp_path / 'earlier.json'}",
-        f"--against={tmp_path / 'theirs.json'}",
-    )
-    assert "exporting" not in done.stdout
-    assert "before" in done.stdout and "geometric mean of 1: 0.000" in done.stdout
-    (network,) = (
-        row
-        for row in json.loads((tmp_path / "table.json").read_text())
-        if row["name"] == "IFormerT"
-    )
-    assert network["of_peer"] == pytest.approx(network["ratio"] / 1e9)
-
-
-def test_a_peer_that_cannot_be_exported_is_explained(program, tmp_path):
-    """`false` stands for a Python without litert-torch."""
-    for name in ("MobileNetV3Large", "MobileViTXXS"):
-        (tmp_path / f"{name}.tflite").touch()
-        row = {"name": name, "path": str(tmp_path / f"{name}.tflite")}
-        (tmp_path / f"{name}.json").write_text(json.dumps(row))
-    arguments = (
-        f"--folder={tmp_path}",
-        "--models=MobileViTXXS",
-        "--reuse",
-        "--noefficiency",
-    )
-    done = program("table.py", *arguments, "--litert_torch=/bin/false")
-    assert done.returncode == 1 and "litert-torch did not export MobileViTXXS" in done.stderr
-    done = program("table.py", *arguments, "--litert_torch=missing_python")
-    assert done.returncode == 1 and "--litert_torch=missing_python" in done.stderr

@@ -1,7 +1,7 @@
 """The three families' networks in int8, at small sizes with random weights.
 
 All sixteen, at the size they were published for:
-`python tflite/benchmark_int8.py --models=...` lists what in "int8" would be in float.
+`python comparisons/benchmark_int8.py --models=...` lists what in "int8" would be in float.
 """
 
 import numpy as np

@@ -79,7 +79,7 @@ def test_killed_between_and_inside_runs_it_goes_on(ablate, tmp_path):
 
     part = ablate(*arguments, "--at_most=1")
     assert part.returncode == 0, part.stderr[-2000:]
-    assert "3 of 6 runs left" in part.stdout and "after epoch 1" in part.stderr
+    assert "3 of 6 runs left" in part.stderr and "after epoch 1" in part.stderr
     assert part.stderr.count("seed 7") == 1, "what is done is not done again"
 
     done = ablate(*arguments)

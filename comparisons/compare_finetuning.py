@@ -1,7 +1,7 @@
 """Is fine-tuning worth it? A trunk trained on five digits learns five others from few images.
 
-    python recipes/compare_finetuning.py --out=runs/comparison
-    python recipes/compare_finetuning.py --model=MobileViTXXS --seeds=1 --out=runs/xxs epochs=8
+    python comparisons/compare_finetuning.py --out=runs/comparison
+    python comparisons/compare_finetuning.py --model=MobileViTXXS --seeds=1 --out=runs/xxs epochs=8
 
 First recipes/digits.py on the digits 0 to 4. Then, seed by seed, its trunk with a new head by the
 family's recipe of recipes/finetune/ on the digits 5 to 9 with 20 images of each, and the same
@@ -66,12 +66,12 @@ def main(argv):
     prepare_process()
     import keras
 
-    out, here = Path(FLAGS.out), Path(__file__).parent
+    out, recipes = Path(FLAGS.out), Path(__file__).parents[1] / "recipes"
     try:
         family = builder_family(FLAGS.model)  # refuses unknown names
         variant = FLAGS.model[len(family.replace("_", "")) :]
-        digits = load_recipe(here / "digits.py", FLAGS.model)
-        finetuning = load_recipe(here / "finetune" / f"{family}.py", variant)
+        digits = load_recipe(recipes / "digits.py", FLAGS.model)
+        finetuning = load_recipe(recipes / "finetune" / f"{family}.py", variant)
         finetuning = override(
             dataclasses.replace(finetuning, initial_weights=str(out / "pretrained")),
             [*SMALL, *FINETUNED, *argv[1:]],
@@ -116,7 +116,7 @@ def main(argv):
         "what": f"fine-tuned from digits 0-4 to 5-9, {FLAGS.images} images a class, "
         f"mean of {FLAGS.seeds}: "
         f"{tuned:.2%}; from scratch: {fresh:.2%}",
-        "command": f"python recipes/compare_finetuning.py --model={FLAGS.model} "
+        "command": f"python comparisons/compare_finetuning.py --model={FLAGS.model} "
         + " ".join([f"--images={FLAGS.images}", f"--seeds={FLAGS.seeds}"])
         + " ".join(["", "--out=runs/comparison", *argv[1:]]),
         "recipe": f"finetune/{family}",

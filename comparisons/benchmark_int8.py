@@ -1,7 +1,7 @@
 """int8 against float32: latency, size and what stays in float, on one thread of this machine.
 
-    python tflite/benchmark_int8.py --folder=runs/int8
-    python tflite/benchmark_int8.py --folder=runs/int8 --reuse --models=MobileViTXXS --bar
+    python comparisons/benchmark_int8.py --folder=runs/int8
+    python comparisons/benchmark_int8.py --folder=runs/int8 --reuse --models=MobileViTXXS --bar
 
 Exports every model three times, with random weights: in float32 and in the profiles "int8_cpu"
 and "int8", their ranges calibrated on a few images of noise, which is enough for latencies and

@@ -57,7 +57,7 @@ def program(programs, tmp_path, require):
 
     def call(*arguments, python=stand_in, **options):
         arguments = (f"--ai_edge_quantizer={python}", "--rounds=1", *arguments)
-        return programs("recipes/compare_quantizers.py", *arguments, before=SMALL, **options)
+        return programs("comparisons/compare_quantizers.py", *arguments, before=SMALL, **options)
 
     return call
 
@@ -78,7 +78,7 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
     done = program(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     given = json.loads((tmp_path / "given.json").read_text())
-    assert given[0] == str(root / "recipes" / "quantize_peer.py")
+    assert given[0] == str(root / "comparisons" / "quantize_peer.py")
     assert given[1] == str(out / "float32.tflite")
     assert np.load(given[2]).shape == (20, 64, 64, 3)
 

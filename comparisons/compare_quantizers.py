@@ -1,8 +1,8 @@
 """Post-training int8, ours beside ai-edge-quantizer's, of one float file and the same images.
 
-    python recipes/compare_quantizers.py --run=runs/digits --out=runs/quantizers \\
+    python comparisons/compare_quantizers.py --run=runs/digits --out=runs/quantizers \\
         --ai_edge_quantizer=peer/bin/python
-    python recipes/compare_quantizers.py --model=MobileViTXXS --out=runs/quantizers \\
+    python comparisons/compare_quantizers.py --model=MobileViTXXS --out=runs/quantizers \\
         --ai_edge_quantizer=peer/bin/python
 
 --run is a folder of recipes/train.py. Its network goes to float32 with our export; that file

@@ -1,7 +1,7 @@
 """Input speed: the training pipeline alone, against what training of the smallest model needs.
 
-    python recipes/benchmark_input.py
-    python recipes/benchmark_input.py --recipes=imagenet/iformer:T --threads=2 --seconds=20
+    python comparisons/benchmark_input.py
+    python comparisons/benchmark_input.py --recipes=imagenet/iformer:T --threads=2 --seconds=20
 
 Writes the digits as JPEG files of 500 x 375 px, the usual size on ImageNet, into class folders in a
 temporary place, and reads them as `train.py --data=folder:...` does: decoding, random crop and all
@@ -25,15 +25,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list(
-    "recipes", ["imagenet/mobile_former:26M"], "Recipes beside this program, with their variant."
-)
+flags.DEFINE_list("recipes", ["imagenet/mobile_former:26M"], "Of recipes/, with their variant.")
 flags.DEFINE_integer("threads", 2, "Threads of TensorFlow.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 flags.DEFINE_integer("images", 400, "JPEG files to write.", lower_bound=40)
 flags.DEFINE_integer("seconds", 15, "Time to measure each side.", lower_bound=1)
 flags.DEFINE_float("bar", 0.0, "Least ratio; below, the exit status is 1.")
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 HEIGHT, WIDTH = 375, 500
 QUALITY = 90
 
@@ -132,7 +131,7 @@ def main(argv):
         source = open_source(f"folder:{folder}/images", folder)
         for name in FLAGS.recipes:
             file, _, variant = name.partition(":")
-            published = load_recipe(Path(__file__).parent / f"{file}.py", variant or None)
+            published = load_recipe(RECIPES / f"{file}.py", variant or None)
             recipe = dataclasses.replace(
                 published,
                 batch_size=FLAGS.batch_size,

@@ -1,7 +1,7 @@
 """Training speed: a network of this library against the PyTorch of `transformers`' MobileViT.
 
-    python recipes/benchmark_training.py
-    python recipes/benchmark_training.py --batch_size=16 --resolution=256 --threads=2 --blocks=9
+    python comparisons/benchmark_training.py
+    python comparisons/benchmark_training.py --batch_size=16 --resolution=256 --threads=2 --blocks=9
 
 Both sides train MobileViT-XXS from their own random weights on the same random images, in float32,
 with cross-entropy (label smoothing 0.1) and AdamW, by the step that their users run: `model.fit`

@@ -1,11 +1,11 @@
 """The best alternative's int8: a float `.tflite` through ai-edge-quantizer's static int8.
 
-    PYTHON quantize_peer.py float.tflite images.npy theirs.tflite
+    PYTHON comparisons/quantize_peer.py float.tflite images.npy theirs.tflite
 
 `images.npy` holds calibration images (n, H, W, 3) of what the file takes. Input and output stay
 float, as in our files: a QUANTIZE first, a DEQUANTIZE last. Runs in an environment of
 its own: `python3 -m venv peer; peer/bin/pip install ai-edge-quantizer`.
-`recipes/compare_quantizers.py --ai_edge_quantizer=peer/bin/python` calls it.
+`comparisons/compare_quantizers.py --ai_edge_quantizer=peer/bin/python` calls it.
 """
 
 import sys

@@ -23,11 +23,12 @@ def test_both_runs_are_printed_side_by_side(programs, root, tmp_path, require):
     require(module="tensorflow_datasets")
     require(module="sklearn")
     folder = tmp_path / "out"
+    (network,) = (root / "tests" / "training").rglob("test_finetuning.py")
     done = programs(
-        "recipes/compare_finetuning.py",
+        "comparisons/compare_finetuning.py",
         *("--model=IFormerT", f"--out={folder}", f"--data_dir={tmp_path}"),
         *("--seeds=2", "epochs=3", "warmup_epochs=0"),
-        before=SMALL.format(folder=str(root / "tests" / "training")),
+        before=SMALL.format(folder=str(network.parent)),
         fresh=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,10 +1,10 @@
 """The best alternative's file: `transformers`' MobileViT through litert-torch, random weights.
 
-    PYTHON tflite/export_peer.py MobileViTXXS theirs.tflite
+    PYTHON comparisons/export_peer.py MobileViTXXS theirs.tflite
 
 Runs in an environment of its own, with torch, transformers and litert-torch, which wants other
 versions than this package: `python3 -m venv peer; peer/bin/pip install litert-torch transformers`.
-`tflite/table.py --litert_torch=peer/bin/python` calls it and times the result beside ours.
+`comparisons/table.py --litert_torch=peer/bin/python` calls it and times the result beside ours.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The latency table: this package's files beside MobileNetV3-Large, on one thread of this machine.
 
-    python tflite/table.py --folder=runs/table
-    python tflite/table.py --folder=runs/table --reuse --compare=runs/table/earlier.json
-    python tflite/table.py --models=MobileViTXXS --litert_torch=peer/bin/python
+    python comparisons/table.py --folder=runs/table
+    python comparisons/table.py --folder=runs/table --reuse --compare=runs/table/earlier.json
+    python comparisons/table.py --models=MobileViTXXS --litert_torch=peer/bin/python
 
 Exports every model in float32 with random weights, times all files in turns, and prints for each:
 operators, delegate partitions, size, median latency, and the latency in times of

@@ -1,4 +1,4 @@
-"""tflite/benchmark_int8.py as a user runs it."""
+"""comparisons/benchmark_int8.py as a user runs it."""
 
 import json
 
@@ -11,7 +11,7 @@ def run(programs, require):
     require(module="ai_edge_litert")
 
     def run(*arguments, **options):
-        return programs("tflite/benchmark_int8.py", *arguments, **options)
+        return programs("comparisons/benchmark_int8.py", *arguments, **options)
 
     return run
 
