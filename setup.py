@@ -50,7 +50,6 @@ EXTRAS = {
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "scikit-learn>=1.4",
         "tqdm>=4.60",
-        "keras-cv>=0.9,<0.10",
         "matplotlib>=3.8",
     ],
     # Converting is TensorFlow's; running, verifying and timing a .tflite is LiteRT's.
@@ -61,6 +60,8 @@ EXTRAS = {
         "tf_keras>=2.18,<3",
         "matplotlib>=3.8",
     ],
+    # COCO's metrics beside this package's own.
+    "detection": ["keras-cv>=0.9,<0.10"],
     "torch": ["torch>=2.4"],
     "jax": ["jax>=0.4.30"],
     # Other implementations that the tests compare with.
