@@ -5,6 +5,8 @@ VENV := .venv
 EXTRAS ?= train,tflite,test
 # Flags of recipes/quickstart.py, e.g. `make quickstart QUICKSTART="--model=MobileViTXXS"`.
 QUICKSTART ?=
+# Flags of pytest, e.g. `make test PYTEST=--durations=60`.
+PYTEST ?=
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
 .PHONY: quickstart test lint install clean
@@ -13,7 +15,7 @@ quickstart: $(STAMP)
 	$(VENV)/bin/python recipes/quickstart.py $(QUICKSTART)
 
 test: $(STAMP) lint
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

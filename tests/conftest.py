@@ -62,6 +62,16 @@ def programs():
     runner.close()
 
 
+@pytest.fixture(scope="session")
+def backends():
+    """Runs programs on other backends of Keras: `backends.run("jax", path)`."""
+    from backends import Backends
+
+    processes = Backends()
+    yield processes
+    processes.close()
+
+
 @pytest.fixture
 def recipe():
     """A recipe of seconds, for the data of `source` and the network of `tiny_network`."""
@@ -88,6 +98,22 @@ def tiny_network(monkeypatch):
     monkeypatch.setattr(run, "make_model", small_training.make_tiny_network)
 
 
+@pytest.fixture(scope="session")
+def classifier():
+    """A small classifier that converts in a second; it starts like a network of the package."""
+    import keras
+    from harness import randomise
+    from keras import layers
+
+    image = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(1)(image)
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    x = layers.Dense(5, activation="softmax", name="classes")(x)
+    return randomise(keras.Model(image, x, name="classifier"))
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     """Each test draws the same random weights whenever and wherever it runs."""
@@ -95,6 +121,29 @@ def same_random_numbers():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
+# What takes longest, and so starts first: at the end of a run in parallel, short tests fill both
+# workers.
+LONGEST = ("test_notebooks.py", "test_quickstart.py", "test_backends.py")
+
+
 def pytest_collection_modifyitems(items):
-    """The longest first: at the end of a run in parallel, short tests fill both workers."""
-    items.sort(key=lambda item: "notebooks" not in item.path.parts)
+    """The longest files first, then what is marked large, then all else.
+
+    Tests that share a fixture of their module run on one worker (`--dist loadgroup`), so that it
+    is made once.
+    """
+
+    def rank(item):
+        if item.path.name in LONGEST:
+            return LONGEST.index(item.path.name)
+        return len(LONGEST) + (item.get_closest_marker("large") is None)
+
+    def shares(item):
+        fixtures = getattr(item, "_fixtureinfo", None)
+        definitions = fixtures.name2fixturedefs.values() if fixtures else ()
+        return any(each.scope == "module" for found in definitions for each in found)
+
+    for item in items:
+        if shares(item) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=rank)

@@ -1,8 +1,5 @@
 """Attention maps: by hand for each family on each backend, for every option, and their views."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -40,25 +37,13 @@ def noise(batch=2):
     "backend",
     ["tensorflow", *(pytest.param(name, marks=pytest.mark.large) for name in ("jax", "torch"))],
 )
-def test_maps_equal_those_by_hand(backend, require):
+@pytest.mark.xdist_group("backends")
+def test_maps_equal_those_by_hand(backend, backends, require):
     """1e-5, for Mobile-Former, MobileViT and iFormer; see attention_program.py."""
     require(module=backend)
     program = Path(__file__).parent / "attention_program.py"
-    done = subprocess.run(
-        [sys.executable, program],
-        # What is tested is what is computed, not how fast: XLA's optimiser would take minutes.
-        env=os.environ
-        | {
-            "KERAS_BACKEND": backend,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-            "--xla_llvm_disable_expensive_passes=true",
-        },
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert "all families agree" in done.stdout, done.stderr[-3000:]
-    assert done.stdout.count(backend) == 3
+    printed = backends.run(backend, program)
+    assert "all families agree" in printed and printed.count(backend) == 3
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -1,4 +1,4 @@
-"""Run by test_backends.py in a process per backend: the same weights, the same inputs, outputs."""
+"""Run by test_backends.py on each backend: the same weights, the same inputs, outputs."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import numpy as np
 import keras_hybrid
 
 folder, precision = sys.argv[1:]
+before = keras.mixed_precision.dtype_policy()
 keras.mixed_precision.set_dtype_policy(precision)
 cases = json.loads(Path(folder, "cases.json").read_text())
 for case in cases:
@@ -24,4 +25,5 @@ for case in cases:
     if case["train"]:  # the backend's own gradients exist and are finite
         losses = [model.train_on_batch(images, np.zeros(outputs.shape, "float32")) for _ in "12"]
         assert np.isfinite(losses).all(), f"{case['id']}: losses {losses}"
+keras.mixed_precision.set_dtype_policy(before)
 print("all cases ran")

@@ -1,9 +1,6 @@
 """The same weights and input give the same output on every backend, and in mixed precision."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +9,7 @@ from harness import relative_error
 
 import keras_hybrid
 
-ENVIRONMENT = {
-    # What is tested is what is computed, not how fast: XLA's optimiser would take minutes.
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-    # oneDNN's half-precision kernels are stopped by virtual machines that announce AMX in vain.
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-}
+pytestmark = pytest.mark.xdist_group("backends")
 
 CASES = {
     "mobile_former": ("MobileFormer26M", {}),
@@ -57,33 +49,31 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, backend, precision):
-    program = Path(__file__).parent / "backend_program.py"
-    result = subprocess.run(
-        [sys.executable, program, folder, precision],
-        env=os.environ | {"KERAS_BACKEND": backend} | ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert "all cases ran" in result.stdout, result.stderr[-4000:]
-    return {case: np.load(folder / f"{case}.{backend}.{precision}.npy") for case in CASES}
+@pytest.fixture
+def run(folder, backends):
+    """A case's outputs by name, of a backend in a precision."""
+
+    def call(backend, precision):
+        program = Path(__file__).parent / "backend_program.py"
+        assert "all cases ran" in backends.run(backend, program, folder, precision)
+        return {case: np.load(folder / f"{case}.{backend}.{precision}.npy") for case in CASES}
+
+    return call
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_compute_the_same(folder, backend, require):
+def test_other_backends_compute_the_same(folder, run, backend, require):
     require(module=backend)
-    for case, outputs in run(folder, backend, "float32").items():
+    for case, outputs in run(backend, "float32").items():
         error = relative_error(outputs, np.load(folder / f"{case}.expected.npy"))
         assert error <= 1e-4, f"{case} on {backend}: {error:.1e}"
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_near_and_finite(folder, precision):
-    for case, outputs in run(folder, "tensorflow", precision).items():
+def test_mixed_precision_stays_near_and_finite(folder, run, precision):
+    for case, outputs in run("tensorflow", precision).items():
         assert np.isfinite(outputs).all(), case
         error = relative_error(outputs, np.load(folder / f"{case}.expected.npy"))
         assert error <= (0.15 if precision == "mixed_bfloat16" else 0.03), f"{case}: {error:.1e}"

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from harness import assert_close, predict, relative_error
+from networks import build_network
 
 import keras_hybrid
 
@@ -13,7 +14,9 @@ SMALLEST = ["MobileFormer26M", "MobileViTXXS", "IFormerT"]
 
 
 def build(name, **options):
-    return keras_hybrid.build_model(name, **({"weights": None, "classes": 10} | options))
+    if "weights" in options or "input_tensor" in options:
+        return keras_hybrid.build_model(name, **({"weights": None, "classes": 10} | options))
+    return build_network(name, **({"classes": 10} | options))
 
 
 def images(*size, batch=2):

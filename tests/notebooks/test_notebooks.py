@@ -50,9 +50,15 @@ def test_a_notebook_teaches(path):
     assert others <= {other.stem for other in NOTEBOOKS}, "links lead to notebooks that exist"
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the notebooks run, in order: the first trains a network that later ones take up."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path, require, tmp_path, monkeypatch):
+def test_a_notebook_runs_from_top_to_bottom(path, folder, require, tmp_path, monkeypatch):
     for module in ("nbclient", "ipykernel", "sklearn", "matplotlib", "ai_edge_litert"):
         require(module=module)
     import nbformat
@@ -69,7 +75,7 @@ def test_a_notebook_runs_from_top_to_bottom(path, require, tmp_path, monkeypatch
         book,
         timeout=600,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(folder)}},
     ).execute()
     assert dict(os.environ) == before
     executed = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -77,5 +83,7 @@ def test_a_notebook_runs_from_top_to_bottom(path, require, tmp_path, monkeypatch
     outputs = [output for cell in executed for output in cell.outputs]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures, "a notebook shows pictures"
+    if path.stem.startswith("01"):
+        assert (folder / "digits.keras").is_file(), "02 and 04 take it up"
     errors = [output for output in outputs if output.output_type == "error"]
     assert not errors

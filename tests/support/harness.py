@@ -111,6 +111,84 @@ def check_layer(layer, inputs, *, tolerance, tmp_path, fresh_process, gradient=T
     return eager
 
 
+def check_model(model, inputs, *, tolerance, tmp_path, fresh_process, zero_in_theory=()):
+    """Clone with the same weights, reload in a fresh process, gradients: as for a layer.
+
+    Args:
+        model: a built functional model.
+        inputs: an array with a batch axis, or a list of such; its first two examples are compared.
+        tolerance: largest absolute difference between any two ways to compute the outputs.
+        tmp_path: a folder for the saved model.
+        fresh_process: the fixture of that name.
+        zero_in_theory: of `check_gradients`, which sees the whole batch.
+
+    Returns: the model's outputs as a list of arrays.
+    """
+    several = isinstance(inputs, list)
+    arrays = inputs if several else [inputs]
+    check_gradients(model, inputs, zero_in_theory=zero_in_theory)
+    arrays = [array[:2] for array in arrays]
+    expected = predict(model, arrays)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    assert_close(predict(clone, arrays), expected, tolerance)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    assert_close(fresh_process.run(path, arrays), expected, tolerance)
+    return expected
+
+
+def check_tflite(
+    model,
+    images,
+    path,
+    *,
+    tolerance=None,
+    least_decibels=None,
+    partitions=1,
+    undelegated=(),
+    precision="float32",
+    **options,
+):
+    """Conversion, builtin operators with static shapes, engines, agreement with the Keras model.
+
+    Args:
+        model: a Keras model, quantised or not.
+        images: what it takes, (n, H, W, 3).
+        path: of the file to write.
+        tolerance: largest difference of an output, in times of its largest value; None where
+            `least_decibels` is given.
+        least_decibels: least signal to noise of the file's outputs against the model's.
+        partitions: of XNNPACK at most.
+        undelegated: names of operators that may stand outside of it.
+        precision: of `export_tflite`, as are the options.
+
+    Returns: the file's `Inspection`.
+    """
+    from keras_hybrid.export.convert import export_tflite
+    from keras_hybrid.export.inspect import inspect_tflite
+    from keras_hybrid.export.verify import run_tflite
+
+    export_tflite(model, path, precision=precision, **options)
+    found = inspect_tflite(path)
+    assert not found.flex_ops and not found.custom_ops
+    assert found.partitions <= partitions
+    assert set(found.undelegated) <= set(undelegated)
+    if precision == "int8":
+        assert found.integer_offenders == ()
+    outputs = list(run_tflite(path, images).values())
+    expected = predict(model, [images])
+    assert len(outputs) == len(expected)
+    for actual, wanted in zip(outputs, expected, strict=True):
+        assert actual.shape == wanted.shape
+        if tolerance is not None:
+            assert relative_error(actual, wanted) <= tolerance
+        if least_decibels is not None:
+            assert decibels(wanted, actual) >= least_decibels
+    assert tolerance is not None or least_decibels is not None, "agreement has to be asked for"
+    return found
+
+
 def check_gradients(layer, inputs, *, zero_in_theory=()):
     """A finite gradient reaches every trainable variable, and none is zero throughout.
 

@@ -155,7 +155,8 @@ def _become(request):
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     sys.argv = request["command"]
-    sys.path[:] = [path for path in request["env"]["PYTHONPATH"].split(os.pathsep) if path]
+    paths = [str(Path(sys.argv[0]).parent), *request["env"]["PYTHONPATH"].split(os.pathsep)]
+    sys.path[:] = dict.fromkeys(paths)
     exec(request["before"], {"__name__": "before"})
 
 

@@ -17,6 +17,7 @@ RECIPE = Recipe(
     learning_rate=1e-3,
     crop_area=(0.5, 1.0),
     seed=7,
+    jit_compile=False,  # XLA takes longer to compile the step than these few take
 )
 
 
