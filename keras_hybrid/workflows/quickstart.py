@@ -24,7 +24,7 @@ from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.run.run import train
 from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.version import __version__
-from keras_hybrid.weights.presets import preprocess_input
+from keras_hybrid.weights.preprocessing import preprocess_input
 from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 from keras_hybrid.workflows.int8_report import QuantizedReport, quantized_report
 from keras_hybrid.workflows.int8_run import train_quantized
