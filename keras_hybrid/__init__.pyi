@@ -36,7 +36,7 @@ from keras_hybrid.surgery.fuse import fuse as fuse
 from keras_hybrid.training.recipe.recipe import Recipe as Recipe
 from keras_hybrid.training.recipe.recipe import load_recipe as load_recipe
 from keras_hybrid.training.run.run import train as train
-from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint as load_checkpoint
+from keras_hybrid.weights.checkpoints.load import load_checkpoint as load_checkpoint
 from keras_hybrid.weights.evaluation import evaluation_image as evaluation_image
 from keras_hybrid.weights.labels import decode_predictions as decode_predictions
 from keras_hybrid.weights.preprocessing import preprocess_input as preprocess_input

@@ -54,8 +54,8 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
     import keras_hybrid
+    from keras_hybrid.weights.checkpoints.save import swap_input_channels, write_checkpoint
     from keras_hybrid.weights.presets import is_tag
-    from keras_hybrid.weights.pretrained.published import swap_input_channels, write_checkpoint
 
     out = Path(FLAGS.out)
     try:

@@ -13,7 +13,7 @@ from keras import layers
 
 from keras_hybrid.did_you_mean import suggestion
 from keras_hybrid.keras_private import producer
-from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
+from keras_hybrid.weights.checkpoints.load import load_checkpoint
 from keras_hybrid.weights.presets import find_preset, is_tag, known_tags
 from keras_hybrid.weights.pretrained.pretrained import load_pretrained
 

@@ -13,9 +13,9 @@ from keras_hybrid.models.catalogue import builder_family
 from keras_hybrid.training.optimization.layer_depth import freeze_stages, layer_depths
 from keras_hybrid.weights import families
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
+from keras_hybrid.weights.checkpoints.save import published_state_dict
 from keras_hybrid.weights.family import Family, Preprocessing, Preset
 from keras_hybrid.weights.pretrained.homes import HuggingFace
-from keras_hybrid.weights.pretrained.published import published_state_dict
 
 GREY = Preprocessing(64, 0.5, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

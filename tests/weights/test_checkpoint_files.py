@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_hybrid
-from keras_hybrid.weights.checkpoints import checkpoint
+from keras_hybrid.weights.checkpoints import load
 from keras_hybrid.weights.checkpoints.checkpoint_files import read_published
-from keras_hybrid.weights.pretrained.published import published_state_dict, write_checkpoint
+from keras_hybrid.weights.checkpoints.save import published_state_dict, write_checkpoint
 
 LARGE = ("mobile_former_294m", "iFormer_m_distill", "mobilevit_xxs_r288", "iFormer_t_layer_scale")
 GOLDENS = [
@@ -92,7 +92,7 @@ def test_round_trip_of_every_network_is_bit_equal(name):
     for variable in model.weights:
         variable.assign(rng.standard_normal(variable.shape, dtype="float32"))
     expected = {variable.path: np.asarray(variable) for variable in model.weights}
-    for key_map in checkpoint.known_key_maps():
+    for key_map in load.known_key_maps():
         if name.lower().startswith(key_map.family.replace("_", "")):
             state_dict = published_state_dict(model, key_map.naming)
             for variable in model.weights:

@@ -9,7 +9,7 @@ from absl import flags
 from safetensors.numpy import load_file, save_file
 
 import keras_hybrid
-from keras_hybrid.weights.pretrained.published import write_checkpoint
+from keras_hybrid.weights.checkpoints.save import write_checkpoint
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 import keras_hybrid
 from keras_hybrid.weights.checkpoints.checkpoint_files import read_keras_origin
+from keras_hybrid.weights.checkpoints.save import published_state_dict, swap_input_channels
 from keras_hybrid.weights.origin import preset_of, remember_preset
 from keras_hybrid.weights.preprocessing import preprocessing_of
 from keras_hybrid.weights.presets import find_preset
-from keras_hybrid.weights.pretrained.published import published_state_dict, swap_input_channels
 
 APPLE = find_preset("MobileViTXXS", "imagenet_apple")
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype("uint8")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_hybrid
-from keras_hybrid.weights.pretrained.published import write_checkpoint
+from keras_hybrid.weights.checkpoints.save import write_checkpoint
 
 BAR = 5e-5  # of the standard deviation of the logits
 

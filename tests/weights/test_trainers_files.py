@@ -10,7 +10,7 @@ import pytest
 
 import keras_hybrid
 from keras_hybrid.weights.checkpoints.checkpoint_files import read_keras, read_published
-from keras_hybrid.weights.pretrained.published import published_state_dict
+from keras_hybrid.weights.checkpoints.save import published_state_dict
 
 
 def build(**options):
@@ -147,6 +147,11 @@ def test_files_of_tf_keras_are_named(tmp_path, suffix):
             file.create_group("model_weights")
     with pytest.raises(ValueError, match=r"written by Keras 2\.15\.0.*tf_keras"):
         read_keras(path)
+
+
+def test_a_whole_model_in_hdf5(trained, target, tmp_path):
+    trained.save(tmp_path / "model.h5")
+    loads(target, tmp_path / "model.h5", trained)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import keras
 from keras_hybrid.files import MODEL_FILE
 from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
+from keras_hybrid.weights.checkpoints.load import load_checkpoint
 from keras_hybrid.weights.families import families
 from keras_hybrid.weights.preprocessing import preprocessing_of
 from keras_hybrid.weights.presets import find_preset, is_tag

@@ -63,7 +63,7 @@ def read_published(path: str | os.PathLike, prefer_ema: bool = True) -> Mapping[
 
 
 def read_keras(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
-    """The variables of each layer in a `.weights.h5` or `.keras` file, by the layer's name.
+    """The variables of each layer in a `.weights.h5`, `.keras` or `.h5` file, by its name.
 
     Only the arrays are read; of a `.keras` file neither code nor configuration.
 
@@ -85,8 +85,10 @@ def read_keras(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
             source = path
         with h5py.File(source, "r") as file:
             _refuse_keras2(file.attrs.get("keras_version"), path)
-            layers = file.get("layers")
-            found = list(_layer_variables(layers, path)) if layers is not None else []
+            if "model_weights" in file:
+                found = list(_whole_model_variables(file, path))
+            else:
+                found = list(_layer_variables(file.get("layers", {}), path))
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise ValueError(_corrupt(path, error)) from error
     variables = dict(found)
@@ -130,9 +132,8 @@ def read_keras_origin(path: str | os.PathLike) -> tuple[str, str] | None:
 
 def _refuse_keras2(version, path):
     """Names what tf_keras wrote; `version` is the Keras that a file says it is of."""
-    if isinstance(version, bytes):
-        version = version.decode("ascii", "replace")
-    if version is not None and str(version).partition(".")[0] in ("0", "1", "2"):
+    version = None if version is None else _word(version)
+    if version is not None and version.partition(".")[0] in ("0", "1", "2"):
         raise ValueError(
             f"The file was written by Keras {version} (`tf.keras` of then, `tf_keras` of today), "
             "whose models have no layers of this package. Load it with `tf_keras.models."
@@ -341,18 +342,32 @@ def _layer_variables(layers, path) -> Iterator[tuple[str, list[np.ndarray]]]:
         variables = group.get("vars")
         if not isinstance(variables, h5py.Group) or "name" not in variables.attrs:
             continue
-        arrays = []
-        for index in sorted(variables, key=int):
-            dataset = variables[index]
-            if dataset.external or dataset.is_virtual:
-                raise ValueError(
-                    f"The file refers to data in other files, which is refused. Received: {path}"
-                )
-            if dataset.nbytes > path.stat().st_size:
-                raise ValueError(_corrupt(path, f"{dataset.name} is larger than the file"))
-            arrays.append(dataset[()])
+        arrays = [_array(variables[index], path) for index in sorted(variables, key=int)]
         if arrays:
             yield str(variables.attrs["name"]), arrays
+
+
+def _whole_model_variables(file, path) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The same of a whole model in HDF5, as `model.save("model.h5")` writes it."""
+    for name, group in file["model_weights"].items():
+        weights = [_word(weight) for weight in group.attrs.get("weight_names", ())]
+        if weights:
+            yield _word(name), [_array(group[weight], path) for weight in weights]
+
+
+def _array(dataset, path) -> np.ndarray:
+    """The numbers of a data set, after the checks that a stranger's file needs."""
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(
+            f"The file refers to data in other files, which is refused. Received: {path}"
+        )
+    if dataset.nbytes > path.stat().st_size:
+        raise ValueError(_corrupt(path, f"{dataset.name} is larger than the file"))
+    return dataset[()]
+
+
+def _word(text) -> str:
+    return text.decode() if isinstance(text, bytes) else str(text)
 
 
 def _unprefixed(state_dict):

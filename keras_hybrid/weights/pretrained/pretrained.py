@@ -9,7 +9,7 @@ from absl import logging
 
 from keras_hybrid.files import only_writer, sha256, whole_file
 from keras_hybrid.version import __version__
-from keras_hybrid.weights.checkpoints.checkpoint import load_checkpoint
+from keras_hybrid.weights.checkpoints.load import load_checkpoint
 from keras_hybrid.weights.family import Preset
 from keras_hybrid.weights.origin import remember_preset
 from keras_hybrid.weights.pretrained.download import (

@@ -8,9 +8,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from keras_hybrid.files import whole_file
-from keras_hybrid.weights.checkpoints.checkpoint import published_parameters
 from keras_hybrid.weights.checkpoints.checkpoint_files import KERAS_SUFFIXES
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap
+from keras_hybrid.weights.checkpoints.load import published_parameters
 from keras_hybrid.weights.families import family_of
 from keras_hybrid.weights.origin import first_convolution, origin_of, remember
 
