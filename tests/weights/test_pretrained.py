@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 import keras_hybrid
+from keras_hybrid.weights.checkpoints.load import ChannelOrderWarning
 from keras_hybrid.weights.origin import preset_of
 from keras_hybrid.weights.presets import find_preset
 from keras_hybrid.weights.pretrained import pretrained
@@ -74,12 +75,13 @@ def test_downloads_converts_and_asks_no_more(homes, golden, name, require):
     assert len(homes.requests) == asked
 
 
-def test_apples_files_keep_their_channel_order(homes, golden):
+def test_apples_files_keep_their_channel_order(homes, golden, recwarn):
     golden = golden("mobilevit_xs_hf")
     preset = find_preset("MobileViTXS", "imagenet_apple")
     homes.hugging_face("apple/mobilevit-x-small", "model.safetensors", save(golden.state_dict()))
     model = keras_hybrid.MobileViTXS(weights="imagenet_apple", classifier_activation=None)
     assert golden.error(model) < 5e-5
+    assert not [warning for warning in recwarn if warning.category is ChannelOrderWarning]
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("uint8")
     np.testing.assert_allclose(
         keras_hybrid.preprocess_input(image, model), image[..., ::-1] / 255, atol=1e-6

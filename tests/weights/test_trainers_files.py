@@ -10,6 +10,7 @@ import pytest
 
 import keras_hybrid
 from keras_hybrid.weights.checkpoints.checkpoint_files import read_keras, read_published
+from keras_hybrid.weights.checkpoints.load import ChannelOrderWarning
 from keras_hybrid.weights.checkpoints.save import published_state_dict
 
 
@@ -108,6 +109,11 @@ def test_a_network_and_its_moving_average_side_by_side(torch, state, target, tra
     loads(target, prefixed(zeros, "ema.") | prefixed(state, "model."), trained, prefer_ema=False)
     with pytest.raises(ValueError, match=r"several networks.*student.*teacher"):
         loads(target, prefixed(state, "student.") | prefixed(state, "teacher."), trained)
+
+
+def test_names_of_networks_that_take_bgr_are_told(target, trained):
+    with pytest.warns(ChannelOrderWarning, match="take BGR images as a rule"):
+        loads(target, published_state_dict(trained, "hugging_face"), trained)
 
 
 def test_torchscript_is_named(torch, tmp_path):

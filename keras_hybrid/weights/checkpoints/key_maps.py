@@ -32,6 +32,8 @@ class KeyMap:
             name. Layers that it does not know are left out.
         nesting: key of a pickle under which the home's own code looks for the state dict; None for
             the file's top.
+        channel_order: order of the image's channels that networks with these names take, "RGB" or
+            "BGR"; None where the family's own holds.
     """
 
     family: str
@@ -39,6 +41,7 @@ class KeyMap:
     pattern: str
     locate: Callable[[list[str]], dict[str, Module]]
     nesting: str | None = None
+    channel_order: str | None = None
 
     def recognizes(self, keys: Iterable[str]) -> bool:
         """Whether a checkpoint with these keys has this naming."""

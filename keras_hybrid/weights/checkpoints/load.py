@@ -31,6 +31,10 @@ IGNORED_SUFFIX = ".num_batches_tracked"
 LISTED = 8  # so many names an error message shows before it abbreviates
 
 
+class ChannelOrderWarning(UserWarning):
+    """Weights were loaded that, as a rule, take images of another channel order."""
+
+
 @dataclass(frozen=True)
 class _Slot:
     """One variable of a model, and where its value is.
@@ -66,9 +70,9 @@ def load_checkpoint(
     Args:
         model: a model of this package, with the checkpoint's options (classes, distillation, ...).
         source: published names -> arrays or PyTorch tensors, in PyTorch's layout; or the path of a
-            `.safetensors`, `.pth`, `.pt`, `.bin` (PyTorch pickles, read safely), `.weights.h5` or
-            `.keras` file. `weights/checkpoints/checkpoint_files.py` says what may be in them.
-            Prefixes that training programs give the names are taken off; what is beside the
+            `.safetensors`, `.pth`, `.pt`, `.bin` (PyTorch pickles, read safely), `.weights.h5`,
+            `.h5` or `.keras` file; `weights/checkpoints/checkpoint_files.py` says what may be in
+            them. Prefixes that training programs give the names are taken off; what is beside the
             network, such as a loss' weights, is left out with a warning.
         allow_fresh_head: whether head layers may stay as they are where the checkpoint has no
             head or one for another number of classes, and whether a head may be left out that the
@@ -86,6 +90,7 @@ def load_checkpoint(
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     origin = "" if path is None else f" of the file {path}"
     outside: list[str] = []
+    key_map = None
     if path is not None and is_keras_file(path):
         description = f"The Keras checkpoint{origin}"
         layers = read_keras(path)
@@ -114,6 +119,16 @@ def load_checkpoint(
             stacklevel=2,
         )
     _update_origin(model, path)
+    if key_map and key_map.channel_order not in (None, family.preprocessing.channel_order):
+        warnings.warn(
+            f"{description}: networks of these names take {key_map.channel_order} images as a "
+            f"rule, but `preprocess_input` gives `{model.name}` the family's "
+            f"{family.preprocessing.channel_order}. Name a preset in the model's place, such as "
+            "'MobileViTS/imagenet_apple', or turn the first convolution with "
+            "`weights.checkpoints.save.swap_input_channels`.",
+            ChannelOrderWarning,
+            stacklevel=2,
+        )
     if fresh:
         warnings.warn(
             f"{description} has no head that fits `{model.name}`: the layers "

@@ -146,6 +146,7 @@ HUGGING_FACE = KeyMap(
         mobilevit_module=lambda stage: f"mobilevit.encoder.layer.{stage - 1}",
         layer=lambda index: f"transformer.layer.{index}",
     ),
+    channel_order="BGR",
 )
 
 

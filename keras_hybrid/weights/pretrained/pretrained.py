@@ -1,6 +1,7 @@
 """Published weights by name: downloaded once, converted once, loaded from then on."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from absl import logging
 
 from keras_hybrid.files import only_writer, sha256, whole_file
 from keras_hybrid.version import __version__
-from keras_hybrid.weights.checkpoints.load import load_checkpoint
+from keras_hybrid.weights.checkpoints.load import ChannelOrderWarning, load_checkpoint
 from keras_hybrid.weights.family import Preset
 from keras_hybrid.weights.origin import remember_preset
 from keras_hybrid.weights.pretrained.download import (
@@ -85,7 +86,9 @@ def converted_file(preset: Preset, build: Callable[[], keras.Model]) -> Path:
         source, is_new = fetch(preset.homes, folder)
         reference = build()
         try:
-            load_checkpoint(reference, source)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ChannelOrderWarning)  # the preset knows
+                load_checkpoint(reference, source)
         except ValueError:
             if is_new:
                 _delete(source)
