@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VIEWS = ("bridge", "token", "pixels", "from_pixel")
-_MAP = "viridis"  # even in lightness, told apart with any kind of colour vision
+_MAP = "viridis"  # even in lightness, told apart with any kind of color vision
 _OPACITY = 0.75
 
 
@@ -55,7 +55,7 @@ def plot_attention(
 
     Reference: Mobile-Former (https://arxiv.org/abs/2108.05895), Section 5.3.
     """
-    grey = _grey(image)
+    gray = _gray(image)
     if view is None:
         view = "bridge" if any(found.part == TO_FORMER for found in maps) else "from_pixel"
     if view not in VIEWS:
@@ -85,22 +85,22 @@ def plot_attention(
             f"{sorted({str(found.part) for found in maps})}"
         )
     if view == "bridge":
-        figure = _draw_bridge(to_former, to_mobile, grey, index)
+        figure = _draw_bridge(to_former, to_mobile, gray, index)
     elif view == "token":
         tokens = to_former[0].query_shape[0]
         if not 0 <= token < tokens:
             raise ValueError(f"There are {tokens} tokens. Received: token={token}")
-        figure = _draw_token(to_former, grey, index, token)
+        figure = _draw_token(to_former, gray, index, token)
     elif view == "pixels":
-        figure = _draw_pixels(to_mobile, grey, index)
+        figure = _draw_pixels(to_mobile, gray, index)
     else:
         if not all(0 <= place <= 1 for place in pixel):
             raise ValueError(f"`pixel` is two shares from 0 to 1. Received: pixel={pixel}")
-        figure = _draw_from_pixel(among_pixels, grey, index, pixel)
+        figure = _draw_from_pixel(among_pixels, gray, index, pixel)
     return save(figure, path)
 
 
-def _draw_bridge(to_former, to_mobile, grey, index):
+def _draw_bridge(to_former, to_mobile, gray, index):
     """Rows: blocks and their heads. Columns: tokens, Mobile->Former left, Mobile<-Former right."""
     back = {found.block: found for found in to_mobile}
     heads, tokens = to_former[0].num_heads, to_former[0].query_shape[0]
@@ -121,12 +121,12 @@ def _draw_bridge(to_former, to_mobile, grey, index):
             row[tokens].set_visible(False)
             _label(row[0], f"{_title(found)}\nhead {head + 1}" if heads > 1 else _title(found))
             for token in range(tokens):
-                left = _panel(row[token], grey, found.weights[index, head, token])
+                left = _panel(row[token], gray, found.weights[index, head, token])
                 if opposite is None:
                     row[tokens + 1 + token].set_visible(False)
                     continue
                 values = opposite.weights[index, head]  # (H, W, tokens)
-                right = _panel(row[tokens + 1 + token], grey, values[..., token], values.max())
+                right = _panel(row[tokens + 1 + token], gray, values[..., token], values.max())
     for token in range(tokens):
         for first in (0, tokens + 1):
             grid[0, first + token].set_title(f"token {token + 1}", fontsize=8)
@@ -141,16 +141,16 @@ def _draw_bridge(to_former, to_mobile, grey, index):
     return figure
 
 
-def _draw_token(to_former, grey, index, token):
+def _draw_token(to_former, gray, index, token):
     """Rows: heads. Columns: blocks."""
     heads = to_former[0].num_heads
     figure = new_figure((0.9 + 1.1 * (len(to_former) + 1), 1.1 + 1.2 * heads))
     grid = figure.subplots(heads, len(to_former) + 1, squeeze=False)
     for head in range(heads):
-        _panel(grid[head, 0], grey, None)
+        _panel(grid[head, 0], gray, None)
         _label(grid[head, 0], f"head {head + 1}")
         for axes, found in zip(grid[head, 1:], to_former, strict=True):
-            drawn = _panel(axes, grey, found.weights[index, head, token])
+            drawn = _panel(axes, gray, found.weights[index, head, token])
             if head == 0:
                 axes.set_title(_title(found), fontsize=8)
     grid[0, 0].set_title("image", fontsize=8)
@@ -159,7 +159,7 @@ def _draw_token(to_former, grey, index, token):
     return figure
 
 
-def _draw_pixels(to_mobile, grey, index):
+def _draw_pixels(to_mobile, gray, index):
     """Rows: blocks and their heads. Columns: the image, then the tokens."""
     tokens = to_mobile[0].key_shape[0]
     num_rows = sum(found.num_heads for found in to_mobile)
@@ -169,11 +169,11 @@ def _draw_pixels(to_mobile, grey, index):
     for found in to_mobile:
         for head in range(found.num_heads):
             row = next(grid_rows)
-            _panel(row[0], grey, None)
+            _panel(row[0], gray, None)
             _label(row[0], f"{_title(found)}\nhead {head + 1}")
             for token, axes in enumerate(row[1:]):
                 values = found.weights[index, head]  # (H, W, tokens)
-                drawn = _panel(axes, grey, values[..., token], values.max())
+                drawn = _panel(axes, gray, values[..., token], values.max())
     grid[0, 0].set_title("image", fontsize=8)
     for token, axes in enumerate(grid[0, 1:], start=1):
         axes.set_title(f"token {token}", fontsize=8)
@@ -181,7 +181,7 @@ def _draw_pixels(to_mobile, grey, index):
     return figure
 
 
-def _draw_from_pixel(among_pixels, grey, index, pixel):
+def _draw_from_pixel(among_pixels, gray, index, pixel):
     """Rows: layers. Columns: the image with the pixel, then the heads."""
     heads = max(found.num_heads for found in among_pixels)
     per_row = 1 if heads > 1 else min(6, len(among_pixels))
@@ -197,14 +197,14 @@ def _draw_from_pixel(among_pixels, grey, index, pixel):
         at = [min(int(p * length), length - 1) for p, length in zip(pixel, size, strict=True)]
         looked = found.seen_from(*at, image=index)[:, : size[0], : size[1]]
         if place == 0:
-            _panel(grid[row, 0], grey, None)
-            _mark(grid[row, 0], pixel, grey)
+            _panel(grid[row, 0], gray, None)
+            _mark(grid[row, 0], pixel, gray)
         if heads > 1:
             _label(grid[row, 0], _title(found))
         for head in range(found.num_heads):
             axes = grid[row, 1 + place * heads + head]
-            drawn = _panel(axes, grey, looked[head])
-            _mark(axes, pixel, grey)
+            drawn = _panel(axes, gray, looked[head])
+            _mark(axes, pixel, gray)
             if heads == 1:
                 axes.set_title(_title(found), fontsize=7)
             elif row == 0 or head >= among_pixels[number - 1].num_heads:
@@ -214,15 +214,15 @@ def _draw_from_pixel(among_pixels, grey, index, pixel):
     return figure
 
 
-def _panel(axes, grey, values, greatest=None):
-    """The image in grey, and a map over it, each of its pixels a square; returns what is drawn."""
-    height, width = grey.shape
+def _panel(axes, gray, values, greatest=None):
+    """The image in gray, and a map over it, each of its pixels a square; returns what is drawn."""
+    height, width = gray.shape
     extent = (0, width, height, 0)
     axes.set_axis_on()
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
+    axes.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=extent)
     if values is None:
         return None
     greatest = float(values.max()) if greatest is None else greatest
@@ -238,7 +238,7 @@ def _panel(axes, grey, values, greatest=None):
 
 
 def _scale(figure, drawn, grid, label):
-    """A bar of colours under some panels."""
+    """A bar of colors under some panels."""
     bar = figure.colorbar(
         drawn, ax=list(grid.flat), location="bottom", fraction=0.02, aspect=40, pad=0.01
     )
@@ -249,12 +249,12 @@ def _scale(figure, drawn, grid, label):
     bar.solids.set_alpha(1)
 
 
-def _mark(axes, pixel, grey):
-    """A cross at the pixel, visible on any colour."""
-    height, width = grey.shape
+def _mark(axes, pixel, gray):
+    """A cross at the pixel, visible on any color."""
+    height, width = gray.shape
     row, column = pixel[0] * height, pixel[1] * width
-    for colour, size in (("black", 4), ("white", 2)):
-        axes.plot(column, row, "+", color=colour, markersize=9, markeredgewidth=size)
+    for color, size in (("black", 4), ("white", 2)):
+        axes.plot(column, row, "+", color=color, markersize=9, markeredgewidth=size)
 
 
 def _label(axes, text):
@@ -271,8 +271,8 @@ def _title(found):
     return "\n".join(filter(None, (section, rest.replace("_", " "), f"{height} x {width}")))
 
 
-def _grey(image):
-    """(H, W) from an RGB or grey image of values 0 to 255."""
+def _gray(image):
+    """(H, W) from an RGB or gray image of values 0 to 255."""
     image = np.asarray(image, "float32")
     if image.ndim == 3 and image.shape[-1] in (1, 3):
         weights = (0.299, 0.587, 0.114) if image.shape[-1] == 3 else (1.0,)

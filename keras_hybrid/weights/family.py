@@ -49,7 +49,7 @@ class Preset:
         preprocessing: what it was measured with.
         top1: published top-1 accuracy in percent under that preprocessing.
         parameters: number of parameters of the published network, with its head or heads.
-        licence: the licence as its home states it.
+        license: name of the license, as its home states it.
         homes: places where the file is, the preferred one first (safetensors before pickles).
         distillation: whether the file has a second head.
     """
@@ -60,7 +60,7 @@ class Preset:
     preprocessing: Preprocessing
     top1: float
     parameters: int
-    licence: str
+    license: str
     homes: tuple[Home, ...]
     distillation: bool = False
 
@@ -97,7 +97,7 @@ class Family:
     Attributes:
         name: identifier of the family, such as "mobile_former".
         builders: names of the builders, smallest network first.
-        marks: names of layers that only this family's networks have; one of them is in every
+        own_layers: names of layers that only this family's networks have; one of them is in every
             network of the family, ablated or not.
         key_maps: the namings of its published checkpoints, the authors' own first.
         head_layers: names of the layers with weights that a network without its head lacks.
@@ -111,7 +111,7 @@ class Family:
 
     name: str
     builders: tuple[str, ...]
-    marks: tuple[str, ...]
+    own_layers: tuple[str, ...]
     key_maps: tuple[KeyMap, ...]
     head_layers: tuple[str, ...]
     classifiers: tuple[str, ...]
@@ -122,7 +122,7 @@ class Family:
     module: str | None = None
 
     def __post_init__(self):
-        for attribute in ("name", "builders", "marks", "head_layers", "classifiers"):
+        for attribute in ("name", "builders", "own_layers", "head_layers", "classifiers"):
             if not getattr(self, attribute):
                 raise ValueError(
                     f"A family needs `{attribute}`. Received: family {self.name!r} with "

@@ -50,7 +50,7 @@ FAMILY = Family(
     name="tiny",
     module=__name__,
     builders=("TinyS",),
-    marks=(str(LayerName.in_block(1, 0, "tiny")),),
+    own_layers=(str(LayerName.in_block(1, 0, "tiny")),),
     key_maps=(KeyMap("tiny", "authors", r"^net\.stem_conv\.", locate),),
     head_layers=("head_fc",),
     classifiers=("head_fc",),
@@ -114,8 +114,8 @@ def test_what_is_missing_or_taken_is_told():
     given = {name: getattr(FAMILY, name) for name in FAMILY.__dataclass_fields__}
     with pytest.raises(TypeError, match="classifiers"):
         Family(**{name: value for name, value in given.items() if name != "classifiers"})
-    with pytest.raises(ValueError, match="needs `marks`"):
-        Family(**(given | {"marks": ()}))
+    with pytest.raises(ValueError, match="needs `own_layers`"):
+        Family(**(given | {"own_layers": ()}))
     with pytest.raises(ValueError, match=r"'classifiers'|`classifiers`"):
         Family(**(given | {"classifiers": ("fc",)}))
     with pytest.raises(ValueError, match="registered already"):

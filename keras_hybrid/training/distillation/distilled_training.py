@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_hybrid.models.iformer import DISTILLATION_HEAD, HEAD
 from keras_hybrid.training.distillation.teacher import Teacher, restore_images
 from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.weights.families import families
 
 
 class HardTeacherLoss(keras.losses.Loss):
@@ -45,14 +45,15 @@ class SoftTeacherLoss(keras.losses.Loss):
 def head_logits(model: keras.Model):
     """What a network is distilled through.
 
-    Returns: of an iFormer with two heads both logits, (batch, 2, classes), first the one for
+    Returns: of a network with two heads both logits, (batch, 2, classes), first the one for
         labels; of others the logits, (batch, classes).
     """
-    names = [layer.name for layer in model.layers]
-    heads = [f"{head}_fc" for head in (HEAD, DISTILLATION_HEAD)]
-    if heads[1] not in names:
-        return model.get_layer("predictions").input
-    return ops.stack([model.get_layer(head).output for head in heads], axis=1)
+    names = {layer.name for layer in model.layers}
+    for two_heads in (family.two_heads for family in families() if family.two_heads):
+        heads = [dense for _, dense in two_heads.layers()]
+        if names.issuperset(heads):
+            return ops.stack([model.get_layer(head).output for head in heads], axis=1)
+    return model.get_layer("predictions").input
 
 
 class DistillationView(keras.Model):

@@ -58,7 +58,7 @@ def family_of(model: keras.Model) -> Family:
     """
     names = {layer.name for layer in all_layers(model)}
     for family in families():
-        if names.intersection(family.marks):
+        if names.intersection(family.own_layers):
             return family
     raise ValueError(
         "The model is none of this package's: its layers have none of the families' names. "

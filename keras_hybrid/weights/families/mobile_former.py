@@ -153,7 +153,7 @@ PRESETS = (
 FAMILY = Family(
     name="mobile_former",
     builders=tuple(preset.model for preset in PRESETS),
-    marks=("head_fc1", str(LayerName.in_block(5, 0, "mobile_depthwise1"))),
+    own_layers=("head_fc1", str(LayerName.in_block(5, 0, "mobile_depthwise1"))),
     key_maps=(AUTHORS,),
     head_layers=(
         "final_mobile_to_former_query",
