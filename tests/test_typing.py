@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 USER = """
 import keras_hybrid
 model = keras_hybrid.MobileViTXXS(classes=3, weights=None)
-keras_hybrid.IFormerT(3, "imagenet", distillation=True)
+keras_hybrid.IFormerT(True, "imagenet", distillation=True)
 keras_hybrid.MobileViTXXS(clases=3)
 keras_hybrid.MobileFormer26M(patch_size=2)
 keras_hybrid.MobileFormer999M
