@@ -62,7 +62,7 @@ EXTRAS = {
     ],
     # COCO's metrics beside this package's own.
     "detection": ["keras-cv>=0.9,<0.10"],
-    "torch": ["torch>=2.4"],
+    "torch": ["torch>=2.6"],
     "jax": ["jax>=0.4.30"],
     # Other implementations that the tests compare with.
     "peers": ["transformers>=4.45"],
