@@ -197,6 +197,9 @@ def main(argv):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--table"]:  # a program of its own: it makes the models, with TensorFlow
-        table = str(pathlib.Path(__file__).parents[1] / "comparisons" / "table.py")
+        table = pathlib.Path(__file__).parents[1] / "comparisons" / "table.py"
+        if not table.is_file():
+            sys.exit("benchmark: --table is comparisons/table.py, which is in the repository alone")
+        table = str(table)
         os.execv(sys.executable, [sys.executable, table, *sys.argv[2:]])
     app.run(main)
