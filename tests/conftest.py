@@ -126,6 +126,7 @@ def same_random_numbers():
 LONGEST = ("test_notebooks.py", "test_quickstart.py", "test_backends.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """The longest files first, then what is marked large, then all else.
 
