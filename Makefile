@@ -15,7 +15,7 @@ quickstart: $(STAMP)
 	$(VENV)/bin/python recipes/quickstart.py $(QUICKSTART)
 
 test: $(STAMP) lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(VENV)/bin/python -m pytest -n 2 $(PYTEST)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

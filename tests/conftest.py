@@ -121,30 +121,17 @@ def same_random_numbers():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
-# What takes longest, and so starts first: at the end of a run in parallel, short tests fill both
-# workers.
-LONGEST = ("test_notebooks.py", "test_quickstart.py", "test_backends.py")
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """The longest files first, then what is marked large, then all else.
+    """The longest first: at the end of a run in parallel, short tests fill both workers."""
+    from scheduling import rank
 
-    Tests that share a fixture of their module run on one worker (`--dist loadgroup`), so that it
-    is made once.
-    """
-
-    def rank(item):
-        if item.path.name in LONGEST:
-            return LONGEST.index(item.path.name)
-        return len(LONGEST) + (item.get_closest_marker("large") is None)
-
-    def shares(item):
-        fixtures = getattr(item, "_fixtureinfo", None)
-        definitions = fixtures.name2fixturedefs.values() if fixtures else ()
-        return any(each.scope == "module" for found in definitions for each in found)
-
-    for item in items:
-        if shares(item) and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests that share a fixture of their file run on one worker, so that it is made once."""
+    from scheduling import SharedFixturesScheduling
+
+    config.option.loadscopereorder = False  # the order is ours
+    return SharedFixturesScheduling(config, log)

@@ -37,7 +37,6 @@ def noise(batch=2):
     "backend",
     ["tensorflow", *(pytest.param(name, marks=pytest.mark.large) for name in ("jax", "torch"))],
 )
-@pytest.mark.xdist_group("backends")
 def test_maps_equal_those_by_hand(backend, backends, require):
     """1e-5, for Mobile-Former, MobileViT and iFormer; see attention_program.py."""
     require(module=backend)

@@ -9,8 +9,6 @@ from harness import relative_error
 
 import keras_hybrid
 
-pytestmark = pytest.mark.xdist_group("backends")
-
 CASES = {
     "mobile_former": ("MobileFormer26M", {}),
     "mobile_former_mlp": ("MobileFormer26M", {"attention": "mlp", "input_shape": [64, 64, 3]}),
