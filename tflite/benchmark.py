@@ -3,7 +3,9 @@
   python tflite/benchmark.py --target=host MODEL.tflite...
   python tflite/benchmark.py --target=android --benchmark_binary=benchmark_model MODEL.tflite...
   python tflite/benchmark.py --target=android --apk=benchmark_model.apk MODEL.tflite...
+  python tflite/benchmark.py --target=android --benchmark_binary=benchmark_model --ab A B
   python tflite/benchmark.py --output=new --compare=old/rows.jsonl
+  python tflite/benchmark.py import LOG... --delegates=gpu --device="Pixel 9"
   python tflite/benchmark.py --table [flags of comparisons/table.py]
 
 Every combination of model, thread count and delegate is run several times, each time in a fresh
@@ -11,12 +13,17 @@ process, in interleaved order. --output gets rows.jsonl (one line for each run, 
 next one starts), logs/, report.md, rows.csv and pictures. An interrupted matrix goes on with the
 same command and --resume. docs/phone.md, "Benchmark", tells where benchmark_model comes from.
 
+With --ab, two files are run in turns in one session and compared pair by pair: the way to find
+small differences. With --compare, more processes are run until the comparison is decided or
+--max_repetitions is reached.
+
 Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplete, or a
-combination without a measurement.
+combination without a measurement; 4 the comparison is undecided.
 """
 
 import os
 import pathlib
+import signal
 import sys
 import threading
 
@@ -39,11 +46,17 @@ flags.DEFINE_multi_string(
     "custom_delegate", [], "NAME[:EXPECTED] --flag=value ..., EXPECTED being its name in the log."
 )
 flags.DEFINE_multi_string("extra_flag", [], "Passed to every run as it is: --name=value.")
-flags.DEFINE_integer("repetitions", 3, "Processes for each combination, at least.")
-flags.DEFINE_integer("max_repetitions", 10, "... at most, while they differ by --max_spread.")
-flags.DEFINE_float(
-    "max_spread", 0.05, "Half the range of the processes' medians over their median."
+flags.DEFINE_integer(
+    "repetitions", None, "Processes for each combination, at least; 5, or 10 with --compare."
 )
+flags.DEFINE_integer(
+    "max_repetitions", 20, "... at most, while --max_spread or a comparison asks for more."
+)
+flags.DEFINE_float(
+    "max_spread", 0.05, "How far the 95% interval of the typical time may reach to either side."
+)
+flags.DEFINE_string("device", "imported", "What to call the device of logs that are imported.")
+flags.DEFINE_bool("ab", False, "Run two files in turns and compare them pair by pair.")
 flags.DEFINE_integer("warmup_runs", 5, "Inferences before measuring, at least.")
 flags.DEFINE_float("warmup_seconds", 0.5, "Seconds before measuring, at least.")
 flags.DEFINE_integer("min_runs", 50, "Measured inferences of a process, at least.")
@@ -57,6 +70,10 @@ flags.DEFINE_float("cooldown_seconds", 300.0, "How long to wait before a row is 
 flags.DEFINE_float("poll_seconds", 10.0, "Time between two looks while waiting.")
 flags.DEFINE_float("pause_seconds", 0.0, "Pause before every run.")
 flags.DEFINE_bool("profile", False, "Also profile by operator, in runs of its own.")
+flags.DEFINE_float(
+    "minutes", None, "Also run each combination without a pause for so long: sustained speed."
+)
+flags.DEFINE_float("fps", None, "Inferences a second at most, as a camera asks for them.")
 flags.DEFINE_string("output", "runs/benchmark", "Folder of the results.")
 flags.DEFINE_bool("resume", False, "Continue the matrix of --output.")
 flags.DEFINE_float("reconnect_seconds", 120.0, "How long to wait for a device that went away.")
@@ -65,12 +82,17 @@ flags.DEFINE_float("adb_timeout", 30.0, "Limit of every adb call that does not r
 flags.DEFINE_bool("keep_files", False, "Leave binary, models and app on the device.")
 flags.DEFINE_string("metrics", None, "JSON: model file -> label, family, accuracy, multiply_adds.")
 flags.DEFINE_string("compare", None, "Earlier rows.jsonl to compare with.")
-flags.DEFINE_float("tolerance", 0.05, "Slower by more than this, for certain, is a regression.")
+flags.DEFINE_float(
+    "tolerance", None, "Slower by more than this, for certain, is slower; 0.05, or 0.02 with --ab."
+)
+flags.DEFINE_float("lock_seconds", 60.0, "How long to wait for another harness on a phone.")
 flags.DEFINE_integer("seed", 0, "Of the order of runs.")
 
 
 def cells_of_matrix(models, delegates):
-    kinds = ["latency", "profile"] if FLAGS.profile else ["latency"]
+    kinds = ["latency"]
+    kinds += ["profile"] if FLAGS.profile else []
+    kinds += ["sustained"] if FLAGS.minutes else []
     counts = [int(count) for count in FLAGS.threads]
     if min(counts) < 1:
         raise ValueError(f"threads must be positive. Received: threads={FLAGS.threads}")
@@ -106,8 +128,12 @@ def options_of_flags(binaries, delegates, session_id):
         ),
         delegates=delegates,
         cores=FLAGS.cores,
-        extra_flags=tuple(FLAGS.extra_flag),
+        extra_flags=(
+            *FLAGS.extra_flag,
+            *([f"--run_frequency={FLAGS.fps:g}"] if FLAGS.fps else []),
+        ),
         keep_files=FLAGS.keep_files,
+        lock_seconds=FLAGS.lock_seconds,
         session=session_id,
     )
 
@@ -128,10 +154,35 @@ def targets_of_flags(delegates, session_id, stop):
     return targets
 
 
+def is_address(serial):
+    """Whether adb can connect to it though it does not list it now: HOST:PORT."""
+    host, _, port = serial.rpartition(":")
+    return bool(host) and port.isdigit() and not any(c.isspace() for c in serial)
+
+
+def check_local_files():
+    """Finds mistakes on this machine before a phone is looked for."""
+    if "android" in FLAGS.target:
+        for path in FLAGS.benchmark_binary:
+            benchmark.read_executable(path)
+        if FLAGS.apk:
+            benchmark.check_apk(FLAGS.apk)
+        elif not FLAGS.app and not FLAGS.benchmark_binary:
+            raise ValueError("Android needs --benchmark_binary, --apk or --app. Received: none")
+    if "host" in FLAGS.target and FLAGS.host_binary:
+        benchmark.read_executable(FLAGS.host_binary)
+
+
 def find_serials():
-    if FLAGS.serial:
-        return list(dict.fromkeys(FLAGS.serial))
     listed = benchmark.list_devices(FLAGS.adb, FLAGS.adb_timeout)
+    if FLAGS.serial:
+        known = {device.serial for device in listed}
+        wrong = [s for s in FLAGS.serial if s not in known and not is_address(s)]
+        if wrong:
+            raise ValueError(
+                f"--serial must be a device of `adb devices`: {sorted(known)}. Received: {wrong}"
+            )
+        return list(dict.fromkeys(FLAGS.serial))
     for device in listed:
         if device.state != "device":
             print(f"[{device.serial}] is {device.state}: left out")
@@ -141,9 +192,34 @@ def find_serials():
     return ready
 
 
-def measure(paths):
+def tolerance(default=0.05):
+    return default if FLAGS.tolerance is None else FLAGS.tolerance
+
+
+def open_question(earlier):
+    """Whether more rows of a cell are wanted because the comparison with `earlier` is open."""
+    if not earlier:
+        return None
+    names = {row.configuration for row in earlier}
+
+    def is_open(rows):
+        mine = [row for row in rows if row.configuration in names]
+        if not mine or mine[0].kind != "latency":
+            return False
+        same = [row for row in earlier if row.configuration == mine[0].configuration]
+        verdicts = [c.verdict for c in benchmark.compare(same, mine, tolerance=tolerance())]
+        return verdicts == ["undecided"]
+
+    return is_open
+
+
+def measure(paths, earlier):
     """Runs the matrix; whether it is complete, and the paths of the models."""
+    if FLAGS.ab and len(paths) != 2:
+        raise ValueError(f"--ab compares two files. Received: {len(paths)}: {paths}")
+    least = FLAGS.repetitions or (10 if earlier or FLAGS.ab else 5)
     models = benchmark.find_models(paths)
+    check_local_files()
     custom = [benchmark.custom_delegate(text) for text in FLAGS.custom_delegate]
     delegates = {**benchmark.DELEGATES, **{delegate.name: delegate for delegate in custom}}
     stop = threading.Event()
@@ -151,10 +227,15 @@ def measure(paths):
         FLAGS.output,
         cells_of_matrix(models, delegates),
         benchmark.Repetitions(
-            FLAGS.repetitions, max(FLAGS.repetitions, FLAGS.max_repetitions), FLAGS.max_spread
+            least,
+            max(least, FLAGS.max_repetitions),
+            FLAGS.max_spread,
+            FLAGS.minutes or 0.0,
+            open_question(earlier),
         ),
         resume=FLAGS.resume,
         seed=FLAGS.seed,
+        paired=FLAGS.ab,
         reconnect_seconds=FLAGS.reconnect_seconds,
         stop=stop,
     )
@@ -162,15 +243,40 @@ def measure(paths):
     return all(outcome.complete for outcome in outcomes), {m.name: m.path for m in models}
 
 
+def import_rows(paths):
+    """Appends a row for each log to those of --output; the paths of models are not known."""
+    custom = {d.name: d for d in map(benchmark.custom_delegate, FLAGS.custom_delegate)}
+    delegates = {**benchmark.DELEGATES, **custom}
+    if len(FLAGS.delegates) != 1 or FLAGS.delegates[0] not in delegates:
+        raise ValueError(
+            f"Logs are imported for one of --delegates={sorted(delegates)}. Received: "
+            f"{FLAGS.delegates}"
+        )
+    rows = benchmark.import_logs(
+        paths,
+        delegates[FLAGS.delegates[0]],
+        device=FLAGS.device,
+        session=benchmark.new_session_id(),
+    )
+    file = benchmark.RowFile(pathlib.Path(FLAGS.output, "rows.jsonl"))
+    for row in rows:
+        file.append(row)
+    return True, {}
+
+
 def main(argv):
-    complete, model_paths = True, {}
+    complete, model_paths, status = True, {}, 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as Ctrl-C does
     if len(argv) < 2 and not FLAGS.compare:
         raise app.UsageError("Name at least one .tflite file, or --compare two sets of rows.")
     try:
         earlier = benchmark.read_rows(FLAGS.compare) if FLAGS.compare else []
         metrics = benchmark.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
         if len(argv) > 1:
-            complete, model_paths = measure(argv[1:])
+            importing = argv[1] == "import"
+            complete, model_paths = (
+                import_rows(argv[2:]) if importing else measure(argv[1:], earlier)
+            )
         path = pathlib.Path(FLAGS.output, "rows.jsonl")
         rows = benchmark.read_rows(path) if complete or path.exists() else []
         if rows:
@@ -180,19 +286,26 @@ def main(argv):
             print(benchmark.rows_as_markdown(rows), *written, sep="\n")
             complete = complete and all(cell.rows for cell in benchmark.summarize(rows))
         if FLAGS.compare:
-            result = benchmark.compare(earlier, rows, tolerance=FLAGS.tolerance)
+            result = benchmark.compare(earlier, rows, tolerance=tolerance())
             table = benchmark.comparison_table(result)
             pathlib.Path(FLAGS.output, "comparison.md").write_text(table, encoding="utf-8")
             print(table)
-            if benchmark.comparison_status(result):
-                sys.exit(1)
+            status = benchmark.comparison_status(result)
+        if FLAGS.ab and rows:
+            pair = [pathlib.Path(path).name for path in argv[1:]]
+            result = benchmark.compare_pairs(rows, *pair, tolerance=tolerance(0.02))
+            table = benchmark.comparison_table(result)
+            pathlib.Path(FLAGS.output, "ab.md").write_text(table, encoding="utf-8")
+            print(table)
+            if any(c.verdict == "undecided" for c in result):
+                status = status or benchmark.UNDECIDED
     except (ValueError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         sys.exit(2)
     except benchmark.AdbError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         sys.exit(3)
-    sys.exit(0 if complete else 3)
+    sys.exit(status if status == 1 or complete else 3)
 
 
 if __name__ == "__main__":

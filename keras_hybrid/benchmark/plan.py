@@ -1,11 +1,15 @@
 """Which runs make a matrix, and in which order."""
 
+import collections
 import dataclasses
 import random
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from keras_hybrid.benchmark.results import statistics
-from keras_hybrid.benchmark.rows import Row
+from keras_hybrid.benchmark.rows import SUSTAINED, Row
+
+MAKE_UP_RUNS = 2  # flawed runs of a cell that are made up for, whatever they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +43,23 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Repetitions:
-    """How often a cell is repeated: at least `least` processes, then until the medians' spread
-    (half their range over their median) is at most `max_spread`, at most `most`."""
+    """How often a cell is repeated.
 
-    least: int = 3
-    most: int = 10
+    At least `least` processes, then until the 95% interval of their typical time reaches at most
+    `max_spread` to either side, at most `most`. The interval, unlike the range of few processes,
+    is wide where one of them ran on the wrong cores.
+
+    Attributes:
+        minutes: how long a sustained cell is run without a pause.
+        open_question: given the "ok" rows of a cell, whether more of them are wanted for a reason
+            of its own, e.g. a comparison that is undecided; `most` is the limit of that, too.
+    """
+
+    least: int = 5
+    most: int = 20
     max_spread: float = 0.05
+    minutes: float = 10.0
+    open_question: Callable[[list[Row]], bool] | None = None
 
     def __post_init__(self):
         if not 1 <= self.least <= self.most or self.max_spread <= 0:
@@ -54,13 +69,17 @@ class Repetitions:
 
     def wanted(self, rows: Iterable[Row]) -> int:
         """Repetitions that the cell of these rows needs in all."""
-        times = [row.central_ms for row in rows if row.status == "ok" and row.central_ms]
-        finished = {row.repetition for row in rows}
-        if len(finished) < self.least:
+        rows = list(rows)
+        good = [row for row in rows if row.status == "ok" and row.central_ms]
+        done = {row.repetition for row in rows}
+        if len(done) < self.least:
             return self.least
-        if len(times) >= 2 and statistics.relative_spread(times) > self.max_spread:
-            return min(self.most, max(finished) + 2)
-        return len(finished)
+        wide = len(good) >= 2 and (
+            statistics.relative_reach([row.central_ms for row in good]) > self.max_spread
+        )
+        if wide or (self.open_question and self.open_question(good)):
+            return min(self.most, max(done) + 2)
+        return len(done)
 
 
 def finished(row: Row) -> bool:
@@ -76,7 +95,7 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     """Of several rows for the same repetition (after `--resume`), the last."""
     newest = {}
     for row in rows:
-        newest[(*row.configuration, row.model_sha256, row.repetition)] = row
+        newest[(row.measurement, row.repetition)] = row
     return list(newest.values())
 
 
@@ -84,13 +103,35 @@ class Plan:
     """Hands out the runs of one device in interleaved order.
 
     Every round holds each cell at most once, in an order of its own: a drift of the device
-    falls on all cells alike instead of on the last.
+    falls on all cells alike instead of on the last. A run that was throttled or failed is made up
+    for in a later round, while there is hope: not where nothing but failures came of a cell.
+
+    Args:
+        rows: of an earlier session, which count if they are finished.
+        paired: whether cells that differ in the model alone follow each other directly.
     """
 
     def __init__(
-        self, cells: list[Cell], repetitions: Repetitions, rows: Iterable[Row] = (), seed: int = 0
+        self,
+        cells: list[Cell],
+        repetitions: Repetitions,
+        rows: Iterable[Row] = (),
+        seed: int = 0,
+        paired: bool = False,
     ):
+        sustained = [cell for cell in cells if cell.kind == SUSTAINED]
+        self._sustained = collections.deque(sustained)
+        self._began: float | None = None
+        self._next_number: dict[Cell, int] = {}
+        for row in rows:
+            for cell in sustained:
+                if cell.matches(row):
+                    number = max(self._next_number.get(cell, 0), row.repetition + 1)
+                    self._next_number[cell] = number
+        cells = [cell for cell in cells if cell.kind != SUSTAINED]
         self.repetitions = repetitions
+        self.paired = paired
+        self._flawed: dict[Cell, list[Row]] = {cell: [] for cell in cells}
         self._random = random.Random(seed)
         self._round: list[Cell] = []
         self._rows: dict[Cell, dict[int, Row]] = {cell: {} for cell in cells}
@@ -99,17 +140,59 @@ class Plan:
                 if cell.matches(row) and finished(row):
                     self._rows[cell][row.repetition] = row
 
-    def record(self, cell: Cell, row: Row) -> None:
-        """Takes note of a run; one that was interrupted stays to be done."""
-        if row.status != "interrupted":
-            self._rows[cell][row.repetition] = row
+    def record(self, cell: Cell, row: Row, final: bool = False) -> None:
+        """Takes note of a run; one that was interrupted or is to be made up for stays open.
+
+        Args:
+            final: whether a flawed run is not to be made up for.
+        """
+        if cell.kind == SUSTAINED:
+            self._next_number[cell] = row.repetition + 1
+            if row.status == "failed":  # it would fail all the while
+                self._end_sustained()
+            return
+        if row.status == "interrupted":
+            return
+        if not finished(row):
+            self._flawed[cell].append(row)
+            if not final and not self._given_up(cell):
+                return
+        self._rows[cell][row.repetition] = row
+
+    def _given_up(self, cell):
+        """Whether a cell has had its share of flawed runs."""
+        flawed = self._flawed[cell]
+        return len(flawed) >= max(MAKE_UP_RUNS, self.repetitions.least) or self._hopeless(cell)
+
+    def _hopeless(self, cell):
+        failed = [row for row in self._flawed[cell] if row.status in ("failed", "invalid")]
+        good = any(finished(row) for row in self._rows[cell].values())
+        return len(failed) > MAKE_UP_RUNS and not good
 
     def next(self) -> tuple[Cell, int] | None:
-        """The next run as (cell, repetition), None when the matrix is complete."""
+        """The next run as (cell, repetition), None when the matrix is complete.
+
+        Sustained cells come last: each is run without a pause until its minutes are over.
+        """
+        found = self._next_of_matrix()
+        while found is None and self._sustained:
+            cell = self._sustained[0]
+            if self._began is None:
+                self._began = time.monotonic()
+            if time.monotonic() - self._began < 60 * self.repetitions.minutes:
+                return cell, self._next_number.get(cell, 0)
+            self._end_sustained()
+        return found
+
+    def _end_sustained(self):
+        self._sustained.popleft()
+        self._began = None
+
+    def _next_of_matrix(self):
         while True:
             if not self._round:
                 self._round = [cell for cell in self._rows if self._missing(cell) is not None]
-                self._random.shuffle(self._round)
+                self._shuffle()
                 if not self._round:
                     return None
             cell = self._round.pop()
@@ -121,10 +204,26 @@ class Plan:
         """Runs that are still needed, as far as is known now."""
         return sum(
             max(0, self.repetitions.wanted(rows.values()) - len(rows))
-            for rows in self._rows.values()
-        )
+            for cell, rows in self._rows.items()
+            if not self._hopeless(cell)
+        ) + len(self._sustained)
+
+    def _shuffle(self):
+        if not self.paired:
+            self._random.shuffle(self._round)
+            return
+        groups: dict[tuple, list[Cell]] = {}
+        for cell in self._round:
+            groups.setdefault((cell.num_threads, cell.delegate, cell.kind), []).append(cell)
+        order = list(groups.values())
+        self._random.shuffle(order)
+        for group in order:
+            self._random.shuffle(group)
+        self._round = [cell for group in order for cell in group]
 
     def _missing(self, cell):
         rows = self._rows[cell]
+        if self._hopeless(cell) and rows:
+            return None
         wanted = self.repetitions.wanted(rows.values())
         return next((number for number in range(wanted) if number not in rows), None)

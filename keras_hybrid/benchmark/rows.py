@@ -6,13 +6,14 @@ import os
 import threading
 from pathlib import Path
 
-SCHEMA = 1
+LATENCY, PROFILE, SUSTAINED = "latency", "profile", "sustained"  # kinds of rows
+SCHEMA = 2  # 1: what the interpreter on the host called its peak was growth
 
 # What a row is worth. Only "ok" rows enter tables, plots and comparisons as numbers; every other
 # row stays in the results, with the reason in its notes.
 STATUSES = (
     "ok",
-    "throttled",  # measured, but the device was hot, capped or busy
+    "throttled",  # measured, but the device was hot, capped, asleep or busy
     "fell_back",  # measured, but not on the delegate that was asked for
     "invalid",  # the output holds errors, contradicts itself or is not understood
     "failed",  # the program did not finish: exit status, time limit
@@ -34,6 +35,10 @@ class Row:
         status: one of `STATUSES`.
         runs: timed inferences; `warmup_runs` came before them and are not among them.
         first_ms: the first inference of the process, part of the warm-up.
+        init_memory_mb, overall_memory_mb: growth of the process since its start, after the model
+            was loaded and at the end.
+        peak_memory_mb: the most that the whole process held. None on the host's interpreter,
+            whose process holds Python, too.
         delegated_nodes: operators that the delegate took, of `total_nodes`.
         partitions: pieces of the graph, delegated and not; `delegate_kernels` of them delegated.
         log: name of the file with the program's whole output, beside the results.
@@ -103,8 +108,27 @@ class Row:
         return str(self.binary.get("name", ""))
 
     @property
+    def conditions(self) -> tuple:
+        """What else makes a measurement: the program's bytes, its flags, the cores, the system.
+
+        Rows that differ in it are never put into one median, and a comparison says so.
+        """
+        return (
+            str(self.binary.get("sha256") or ""),
+            str(self.binary.get("version") or ""),
+            str(self.device.get("fingerprint") or self.device.get("system") or ""),
+            tuple(flag for flag in self.command if not flag.startswith("--graph=")),
+            self.cpu_mask or "",
+        )
+
+    @property
+    def measurement(self) -> tuple:
+        """Rows with equal ones are repetitions of one measurement of one file."""
+        return (*self.configuration, self.model_sha256, self.conditions)
+
+    @property
     def configuration(self) -> tuple:
-        """What was measured, apart from the repetition: rows with equal ones are comparable."""
+        """What was measured, in the user's words: rows with equal ones are comparable."""
         return (
             self.device_id,
             self.program,
@@ -125,10 +149,13 @@ class Row:
         Raises:
             ValueError: for another schema, an unknown field or a missing one.
         """
-        if values.get("schema") != SCHEMA:
+        if values.get("schema") not in (1, SCHEMA):
             raise ValueError(
                 f"A row of schema {SCHEMA} is expected. Received: schema={values.get('schema')!r}"
             )
+        if values["schema"] == 1 and values.get("binary", {}).get("flavour") == "interpreter":
+            values = {**values, "peak_memory_mb": None}
+        values = {**values, "schema": SCHEMA}
         names = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - names)
         missing = sorted({"model", "num_threads", "target"} - set(values))

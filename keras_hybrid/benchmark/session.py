@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import datetime
+import itertools
 import re
 import secrets
 import threading
@@ -64,6 +65,7 @@ class Session:
         folder: gets `rows.jsonl` and `logs/`.
         cells: what to run on each target.
         resume: continue the rows of the folder; without it they must not exist.
+        paired: whether the models of a cell follow each other directly, for an A/B comparison.
         reconnect_seconds: how long to wait for a device that went away.
         say: called with each line for the user.
 
@@ -79,6 +81,7 @@ class Session:
         *,
         resume: bool = False,
         seed: int = 0,
+        paired: bool = False,
         reconnect_seconds: float = 60.0,
         stop: threading.Event | None = None,
         say: Callable[[str], None] = print,
@@ -88,6 +91,10 @@ class Session:
         self.cells = cells
         self.repetitions = repetitions
         self.seed = seed
+        self.paired = paired
+        self._claimed: dict[tuple, str] = {}
+        self._claiming = threading.Lock()
+        self._insisted = threading.Event()
         self.reconnect_seconds = reconnect_seconds
         self.stop = stop or threading.Event()
         self.say = say
@@ -99,28 +106,44 @@ class Session:
         self._earlier = read_rows(self.path) if self.path.exists() else []
 
     def run(self, targets: list[Target]) -> list[Outcome]:
-        """Runs the matrix on every target, each in a thread of its own."""
-        with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
+        """Runs the matrix on every target, each in a thread of its own.
+
+        A target that takes this machine's processor is run before all others, alone.
+        """
+        alone = [target for target in targets if target.runs_on_this_machine]
+        together = [target for target in targets if not target.runs_on_this_machine]
+        groups = [[target] for target in alone] + ([together] if together else [])
+        found = {}
+        for group in groups:
+            found |= zip(map(id, group), self._run_together(group), strict=True)
+        return [found[id(target)] for target in targets]
+
+    def _run_together(self, targets):
+        with concurrent.futures.ThreadPoolExecutor(max_workers=len(targets)) as pool:
             futures = [pool.submit(self._run_target, target) for target in targets]
-            try:
-                return [future.result() for future in futures]
-            except KeyboardInterrupt:
-                self.stop.set()
-                self.say("stopping after the present runs; continue with --resume")
-                return [future.result() for future in futures]
+            interrupts = 0
+            while True:
+                try:
+                    return [future.result() for future in futures]
+                except KeyboardInterrupt:
+                    interrupts += 1
+                    self.stop.set()
+                    if interrupts == 1:
+                        self.say(
+                            "stopping after the present runs; continue with --resume "
+                            "(again: stop them, too)"
+                        )
+                        continue
+                    self.say("stopping the present runs; continue with --resume")
+                    self._insisted.set()
+                    for target in targets:
+                        target.interrupt()
 
     def _run_target(self, target):
-        earlier = [
-            row
-            for row in self._earlier
-            if (row.target, row.device_id, row.program)
-            == (target.target, target.name, target.program)
-        ]
-        plan = Plan(self.cells, self.repetitions, earlier, self.seed)
-        if plan.remaining() == 0:
-            return Outcome(target.name, True, "nothing left to do")
+        if self.stop.is_set():
+            return Outcome(target.name, False, "stopped by the user; continue with --resume")
         try:
-            outcome = self._measure(target, plan)
+            outcome = self._measure(target)
         except ValueError as error:
             outcome = Outcome(target.name, False, str(error))
         try:
@@ -131,11 +154,18 @@ class Session:
             self.say(f"[{target.name}] incomplete: {outcome.message}")
         return outcome
 
-    def _measure(self, target, plan):
-        lost = {}
+    def _measure(self, target):
         error = self._prepare(target)
-        if error:
+        if error and not error.same_device_as:
             return self._give_up(target, error)
+        other = error.same_device_as if error else self._claim(target)
+        if other:
+            self.say(f"[{target.name}] is the same device as {other}: left out")
+            return Outcome(target.name, True, f"the same device as {other}")
+        plan = Plan(
+            self.cells, self.repetitions, self._earlier_rows(target), self.seed, self.paired
+        )
+        lost = {}
         while not self.stop.is_set():
             following = plan.next()
             if following is None:
@@ -149,13 +179,17 @@ class Session:
                 status = "failed" if is_final and not self.stop.is_set() else "interrupted"
                 row = target.make_row(cell, repetition, status=status, notes=(str(error),))
                 self._rows.append(row)
-                plan.record(cell, row)
+                plan.record(cell, row, final=True)
                 self.say(f"[{target.name}] {cell.model.name}: {error}")
-                if error.device_is_lost:
+                if error.device_is_lost and not self.stop.is_set():
                     final_error = self._recover(target, error)
                     if final_error:
                         return self._give_up(target, final_error)
                 continue
+            if self._insisted.is_set():
+                row = dataclasses.replace(
+                    row, status="interrupted", notes=(*row.notes, "stopped by the user")
+                )
             if log:
                 row = dataclasses.replace(row, log=self._keep_log(target, row, log))
             self._rows.append(row)
@@ -163,10 +197,32 @@ class Session:
             self._tell(target, row, plan)
         return Outcome(target.name, False, "stopped by the user; continue with --resume")
 
+    def _claim(self, target):
+        """The name of another target of this session that is the same device, or None."""
+        key = (target.target, target.program, str(target.device.get("serial") or target.name))
+        with self._claiming:
+            other = self._claimed.setdefault(key, target.name)
+        return None if other == target.name else other
+
+    def _earlier_rows(self, target):
+        """Rows of the folder that a run of today would repeat exactly."""
+        wanted = {
+            cell: target.make_row(cell, 0, **target.describe_run(cell)) for cell in self.cells
+        }
+        return [
+            row
+            for row in self._earlier
+            if any(
+                cell.matches(row) and row.measurement == template.measurement
+                for cell, template in wanted.items()
+            )
+        ]
+
     def _prepare(self, target):
         """Prepares the target, waiting for it if it goes away; the error if it stays away."""
         for attempt in range(_ATTEMPTS):
             try:
+                target.identify()
                 target.prepare(self.cells)
                 return None
             except TargetError as error:
@@ -196,7 +252,13 @@ class Session:
     def _keep_log(self, target, row, log):
         """Writes the program's output and returns its path relative to the folder."""
         safe = re.sub(r"[^\w.-]", "_", f"{target.name}-{row.model}-{row.delegate}")[:100]
-        name = f"logs/{row.session}-{safe}-t{row.num_threads}-{row.kind}-{row.repetition}.txt"
+        stem = f"{row.session}-{safe}-t{row.num_threads}-{row.kind}-{row.repetition}"
+        numbers = itertools.chain([""], (f"-again{n}" for n in itertools.count(1)))
+        name = next(
+            name
+            for name in (f"logs/{stem}{number}.txt" for number in numbers)
+            if not (self.folder / name).exists()
+        )
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(log, encoding="utf-8", errors="replace")

@@ -193,7 +193,7 @@ def test_host_rows_have_the_schema_of_phones(tiny_model, command, tmp_path, requ
         assert row.status == "ok" and row.target == "host" and row.num_threads == 1
         assert row.min_ms <= row.p5_ms <= row.median_ms <= row.p90_ms <= row.p95_ms <= row.max_ms
         assert row.init_ms > 0 and row.first_ms > 0 and row.runs >= 10
-        assert row.peak_memory_mb > 0 and row.binary["name"] == "ai-edge-litert"
+        assert row.overall_memory_mb > 0 and row.binary["name"] == "ai-edge-litert"
         assert len(row.model_sha256) == 64
     status, output = command(
         "--target=host", f"--host_binary={host_binary}", "--delegates=cpu", "--threads=1",
@@ -217,7 +217,10 @@ def test_host_rows_have_the_schema_of_phones(tiny_model, command, tmp_path, requ
         (["--delegates=gpu", "MODEL"], "--host_binary"),
         (["--delegates=quantum", "MODEL"], "quantum"),
         (["--threads=0", "MODEL"], "threads must be positive"),
-        (["--profile", "MODEL"], "--host_binary"),
+        (["--profile", "--delegates=builtin", "MODEL"], "--host_binary"),
+        (["--target=android", "MODEL"], "--benchmark_binary"),
+        (["--target=android", "--benchmark_binary=none", "MODEL"], "must be a file"),
+        (["--ab", "MODEL"], "compares two files"),
         (["--cores=big;reboot", "MODEL"], "cores must be"),
         (["--custom_delegate=x", "MODEL"], "A delegate is defined"),
         (["--compare=missing.jsonl"], "missing.jsonl"),
@@ -232,10 +235,13 @@ def test_wrong_usage_is_told(command, make_models, tmp_path, arguments, message)
     assert not (tmp_path / "out" / "rows.jsonl").exists()
 
 
-def test_no_phone_is_told(adb_server, command, make_models, tmp_path):
-    status, output = command("--target=android", f"--output={tmp_path / 'out'}",
-                             make_models("m.tflite")[0].path)  # fmt: skip
+def test_no_phone_is_told(adb_server, binary, command, make_models, tmp_path):
+    line = ["--target=android", f"--output={tmp_path / 'out'}", f"--benchmark_binary={binary}",
+            make_models("m.tflite")[0].path]  # fmt: skip
+    status, output = command(*line)
     assert status == 2 and "No device is ready" in output
+    status, output = command(*line, "--serial=my phone; rm -rf x")
+    assert status == 2 and "--serial must be a device" in output
 
 
 @pytest.mark.large

@@ -4,15 +4,19 @@ import dataclasses
 import math
 import re
 
-NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)"
+# Quantifiers are bounded wherever a longer run would be tried from each of its places: the time
+# for a log of any text is proportional to its length.
+NUMBER = r"([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:e[-+]?\d{1,3})?)"
 _PERCENTILES = rf"(?: p5={NUMBER} median={NUMBER} p95={NUMBER})?"
 _ZERO = re.compile(r"count=0(?: p5=\S+ median=\S+ p95=\S+)?")
-_SAME = re.compile(rf"count=(\d+) curr={NUMBER}(\(all same\))?{_PERCENTILES}")
+_SAME = re.compile(rf"count=(\d{{1,12}}) curr={NUMBER}(\(all same\))?{_PERCENTILES}")
 _FULL = re.compile(
-    rf"count=(\d+) first={NUMBER} curr={NUMBER} min={NUMBER} max={NUMBER} avg={NUMBER} "
+    rf"count=(\d{{1,12}}) first={NUMBER} curr={NUMBER} min={NUMBER} max={NUMBER} avg={NUMBER} "
     rf"std={NUMBER}{_PERCENTILES}"
 )
-_LOOKS_LIKE = re.compile(r"\bcount=|\bfirst=\S+ curr=|\bcurr=\S+ min=|\bp5=.*\bmedian=")
+_LOOKS_LIKE = re.compile(
+    r"\bcount=|\bfirst=\S{1,40} curr=|\bcurr=\S{1,40} min=|\bp5=\S{1,40} median="
+)
 _OF_THE_PROFILE = re.compile(r"(?:Timings \(microseconds\)|Memory \(bytes\)): count=")
 
 

@@ -5,6 +5,7 @@ import re
 
 from keras_hybrid.benchmark.logs.lines import Line
 
+_LEAST_LENGTH = 6  # "Killed"
 # Failures in the words of builds and routes that put no `ERROR:` before them.
 _FAILURE = re.compile(
     r"Benchmarking failed|Failed to (?!get the input model file size)|Could not open '"
@@ -14,7 +15,7 @@ _FAILURE = re.compile(
     r"|Attempting to use a delegate that only supports static-sized"
     r"|Please specify the name of your TF Lite input file|Required flag not provided"
     r"|Hint fully delegated to single delegate is set|Falling back to OpenGL"
-    r"|TfLite\w*Delegate\w* (?:Init|Prepare|Invoke):|RuntimeError: |Run failed"
+    r"|TfLite\w{0,40}Delegate\w{0,40} (?:Init|Prepare|Invoke):|RuntimeError: |Run failed"
 )
 _CRASH = re.compile(
     r"Segmentation fault|Aborted|Killed|Bus error|Illegal instruction|CANNOT LINK EXECUTABLE"
@@ -30,19 +31,29 @@ _UNSUPPORTED = re.compile(
     r"(?:Following|Next) operations are not supported by (?:the )?(.+?) delegate:?"
 )
 _UNSUPPORTED_END = re.compile(
-    r"(?:First )?(\d+|No) operations will run on the (\w+),? and (?:the remaining|all) (\d+) "
+    r"(?:First )?(\d+|No) operations will run on the (\w+),? and (?:the remaining|all) (\d{1,12}) "
     r"(?:operations (?:will )?(?:run )?)?(?:will run )?on the CPU\.?"
 )
 _UNSUPPORTED_ITEM = re.compile(
     r"[A-Z][A-Z0-9_]*(?: [\w./-]+)?:.*|\w+: .*(?:not supported|isn't|must).*"
 )
 _REPLACING = re.compile(
-    r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]*)\) node, yielding (\d+) "
-    r"partitions(?: for (?:the whole graph|subgraph (\d+)(?: \(.*\))?))?\."
+    r"Replacing (\d{1,12})(?: out of (\d{1,12}))? node\(s\) with delegate \(([^)]*)\) node, "
+    r"yielding (\d{1,12}) partitions(?: for (?:the whole graph|subgraph (\d{1,12})(?: \(.*\))?))?\."
+)
+# SimpleDelegateInterface's line: the only count at level INFO, of QNN, Ethos-U, Hexagon and others.
+_ANNOUNCED = re.compile(
+    r"(.+?) delegate: (\d{1,12}) nodes delegated out of (\d{1,12}) nodes with (\d{1,12}) "
+    r"partitions\.?"
+)
+# A delegate that came to be, whether or not it took anything.
+_CREATED = re.compile(
+    r"Created TensorFlow Lite (?:XNNPACK )?delegate for (.+?)\.?|(\S.{0,60}?) delegate created\."
+    r"|Initialized (OpenCL|OpenGL)-based API\.?"
 )
 _EXPLICIT = re.compile(
     r"Explicitly applied (.+?) delegate, and the model graph will be (completely|partially) "
-    r"executed by the delegate(?: w/ (\d+) delegate kernels)?\."
+    r"executed by the delegate(?: w/ (\d{1,12}) delegate kernels)?\."
 )
 _NOT_EXECUTED = re.compile(
     r"Though (.+?) delegate is explicitly applied, the model graph will not be executed by the "
@@ -57,16 +68,18 @@ _FALLBACK = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Delegation:
-    """One `Replacing ..` line: `delegated` operators of `total` (None in old builds).
+    """What a delegate took: `delegated` operators of `total` (None in old builds).
 
-    `partitions` counts all pieces of the graph, delegated and not.
+    `partitions` counts all pieces of the graph, delegated and not; None where the log counts the
+    delegated ones alone, `kernels`.
     """
 
     delegate: str
     delegated: int
     total: int | None
-    partitions: int
+    partitions: int | None
     subgraph: int = 0
+    kernels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +99,7 @@ class Failures:
         errors: lines that make the numbers beside them worthless.
         warnings: other lines at warning level.
         fallbacks: lines that say that a delegate did not run.
+        created: delegates that the log says came to be, in its words.
         unsupported: operators that a delegate left to the CPU, with its reasons.
     """
 
@@ -95,6 +109,7 @@ class Failures:
     unsupported: tuple[str, ...]
     delegations: tuple[Delegation, ...]
     applied: tuple[Applied, ...]
+    created: tuple[str, ...] = ()
 
 
 def find_failures(lines: list[Line]) -> Failures:
@@ -104,11 +119,11 @@ def find_failures(lines: list[Line]) -> Failures:
     error if some operators do run on the GPU.
     """
     errors, warnings, fallbacks, unsupported = [], [], [], []
-    delegations, applied = [], []
+    delegations, applied, announced, created = [], [], [], []
     block = None
     for line in lines:
         text = line.text.strip()
-        if not text:
+        if len(text) < _LEAST_LENGTH and line.level != "error" and block is None:
             continue
         if match := _UNSUPPORTED_END.fullmatch(text):
             if match[1] in ("No", "0"):
@@ -140,16 +155,25 @@ def find_failures(lines: list[Line]) -> Failures:
                     int(subgraph or 0),
                 )
             )
+        elif match := _ANNOUNCED.fullmatch(text):
+            name, delegated, total, kernels = match.groups()
+            announced.append(
+                Delegation(name, int(delegated), int(total), None, kernels=int(kernels))
+            )
         elif match := _EXPLICIT.fullmatch(text):
             applied.append(Applied(match[1], match[2], match[3] and int(match[3])))
         elif match := _NOT_EXECUTED.fullmatch(text):
             applied.append(Applied(match[1], "not"))
+        elif match := _CREATED.fullmatch(text):
+            created.append(next(filter(None, match.groups())))
         elif _is_error(line, text):
             errors.append(text)
         elif line.level == "warning":
             warnings.append(text)
     if block:
         errors += block
+    replaced = {delegation.delegate for delegation in delegations}
+    delegations += [a for a in announced if a.delegate not in replaced]
     return Failures(
         tuple(errors),
         tuple(warnings),
@@ -157,6 +181,7 @@ def find_failures(lines: list[Line]) -> Failures:
         tuple(unsupported),
         tuple(delegations),
         tuple(applied),
+        tuple(dict.fromkeys(created)),
     )
 
 

@@ -1,10 +1,18 @@
 """Lines of a benchmark log, freed of the prefixes that loggers and logcat put before them."""
 
-import dataclasses
 import re
+from typing import NamedTuple
 
-# `adb logcat` in its threadtime, time, brief and tag formats.
+# `adb logcat` in its threadtime, time, brief and tag formats; Android Studio's columns.
 _LOGCAT = [
+    re.compile(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+(?P<pid>\d+)-\d+\s+(?P<tag>\S+)\s+\S+\s+"
+        r"(?P<level>[VDIWEFA])(?:  ?(?P<text>.*))?"
+    ),
+    re.compile(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ (?P<pid>\d+)-\d+/\S+ "
+        r"(?P<level>[VDIWEFA])/(?P<tag>[^\s:]+): ?(?P<text>.*)"
+    ),
     re.compile(
         r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+(?:\S+\s+)?(?P<pid>\d+)\s+\d+ "
         r"(?P<level>[VDIWEFA]) (?P<tag>[^\s:]+)\s*: ?(?P<text>.*)"
@@ -20,7 +28,7 @@ _PYTHON_LOGGER = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<level>INFO|WARNING|ERROR|CRITICAL|DEBUG) "
     r"benchmark_litert_model: ?(?P<text>.*)"
 )
-_SOURCE_POSITION = re.compile(r"\[[\w./+-]+\.(?:h|cc|c|cpp|mm):\d+\] ?")
+_SOURCE_POSITION = re.compile(r"\[[\w./\\:+-]{1,300}\.(?:h|cc|c|cpp|mm):\d{1,9}\] ?")
 _LEVELS = {
     "V": "verbose",
     "D": "verbose",
@@ -38,15 +46,16 @@ _LEVELS = {
     "FATAL": "error",
     "CRITICAL": "error",
 }
+PACKAGE = "org.tensorflow.lite.benchmark"
+_CRASH_TAGS = re.compile(r"(?:AndroidRuntime|libc|DEBUG)$")
 # Tags of the benchmark and its runtime, and those under which Android reports a crash.
 _TAGS = re.compile(r"tflite|litert|native$|AndroidRuntime$|libc$|DEBUG$", re.IGNORECASE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a log.
 
-    Args:
+    Attributes:
         text: the message without prefixes; blanks on the right are cut.
         level: "verbose", "info", "warning" or "error"; None where the line has no prefix.
         complete: False for a last line without line end, which may have been cut.
@@ -62,7 +71,7 @@ class Line:
 
 
 def read_lines(log: str) -> list[Line]:
-    """Splits a log into lines; logcat lines of other programs are left out."""
+    """Splits a log into lines; logcat lines of other programs are left out, their crashes, too."""
     pieces = log.replace("\r\n", "\n").split("\n")
     lines = []
     for number, piece in enumerate(pieces):
@@ -72,17 +81,42 @@ def read_lines(log: str) -> list[Line]:
         line = _read_line(piece.rstrip(), complete)
         if line is not None:
             lines.append(line)
-    return lines
+    return _own_lines(lines)
+
+
+def _own_lines(lines):
+    """Without crash reports of processes that did not run the benchmark."""
+    if not any(line.tag and _CRASH_TAGS.match(line.tag) for line in lines):
+        return lines
+    own, reporters = set(), set()
+    for line in lines:
+        reports_crash = bool(line.tag and _CRASH_TAGS.match(line.tag))
+        if line.pid and (PACKAGE in line.text if reports_crash else line.tag):
+            own.add(line.pid)
+    for line in lines:  # DEBUG is written by a process of its own, which names the one that died
+        named = re.match(r"pid: (\d+)", line.text) if line.tag == "DEBUG" else None
+        if named and named[1] in own:
+            reporters.add(line.pid)
+    if not own:
+        return lines
+    return [
+        line
+        for line in lines
+        if not (line.tag and line.pid and _CRASH_TAGS.match(line.tag))
+        or line.pid in own | reporters
+    ]
 
 
 def _read_line(text, complete):
     level = pid = tag = None
     bare = text.lstrip(" ")
+    if len(bare) < 5:
+        return Line(bare, None, complete)
     for pattern in _LOGCAT:
-        match = pattern.fullmatch(bare)
+        match = pattern.fullmatch(bare) if bare[0] in "0123456789VDIWEFA." else None
         if match:
             groups = match.groupdict()
-            tag, pid, text = groups["tag"], groups.get("pid"), groups["text"]
+            tag, pid, text = groups["tag"], groups.get("pid"), groups["text"] or ""
             level = _LEVELS.get(groups.get("level"))
             if not _TAGS.match(tag):
                 return None

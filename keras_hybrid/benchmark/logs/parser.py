@@ -24,7 +24,7 @@ _OLD_TIMINGS = re.compile(
 _ANY_TIMINGS = re.compile(r"inference timings in us", re.IGNORECASE)
 _SESSION = re.compile(rf"Initialized session in {NUMBER}ms\.?")
 _RUNNING = re.compile(
-    rf"Running benchmark for at least (\d+) iterations and at least {NUMBER} seconds"
+    rf"Running benchmark for at least (\d{{1,12}}) iterations and at least {NUMBER} seconds"
     rf"(?: but terminate if exceeding {NUMBER} seconds\.)?"
 )
 _MEMORY = (
@@ -37,16 +37,16 @@ _MEMORY = (
     ),
     (
         re.compile(rf"Peak memory footprint \(MB\): init={NUMBER} overall={NUMBER}"),
-        ("init_memory_mb", "peak_memory_mb"),
+        (None, "peak_memory_mb"),  # the peak until then: no growth
     ),
     (
         re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: {NUMBER}"),
         ("peak_memory_mb",),
     ),
 )
-_PARAMETER = re.compile(r"([#\w][^\[\]]*?)\s*: \[(.*)\]")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.+)")
 _PAUSES = ("Inter-run delay (seconds)", "Number of prorated runs per second")
+_WITHOUT_SIGNS = ("STARTING!", "Graph", "Loaded model", "Initialized session", "Running", "Log ")
 _ONE_RUN = ("STARTING!", "Log parameter values verbosely", "Graph", "Loaded model")
 
 
@@ -60,6 +60,7 @@ class Report:
         flavour: "classic", "litert" (LiteRT 2.x), "litert_python" or None if unknown.
         unconsumed_flags: flags that the tool did not know and ignored.
         fallbacks: lines that say that a delegate did not run.
+        created: delegates that came to be, in the log's words.
         unsupported: operators that a delegate left to the CPU.
         parameters: what the tool says it was told, e.g. {"Num threads": "4"}.
     """
@@ -86,6 +87,7 @@ class Report:
     delegations: tuple[Delegation, ...] = ()
     applied: tuple[Applied, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
     unconsumed_flags: tuple[str, ...] = ()
     parameters: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -129,6 +131,8 @@ class _Reader:
             self.problems.append("the log holds the output of several runs")
 
     def _read(self, line, text):
+        if "=" not in text and ":" not in text and not text.startswith(_WITHOUT_SIGNS):
+            return
         for start in _ONE_RUN:
             if text == start or text.startswith((start + ":", start + " ")):
                 self.starts[start] += 1
@@ -150,14 +154,17 @@ class _Reader:
         elif match := _SESSION.fullmatch(text):
             self.session_ms = float(match[1])
         elif match := _UNCONSUMED.fullmatch(text):
-            self.unconsumed += re.split(r"\s+(?=--)", match[1])
-        elif match := _PARAMETER.fullmatch(text):
-            self.parameters.setdefault(match[1], match[2])
+            self.unconsumed += [flag.strip() for flag in re.split(r" (?=--)", match[1])]
+        elif text.endswith("]") and ": [" in text:
+            name, _, value = text[:-1].partition(": [")
+            if name and not set("[]") & set(name):
+                self.parameters.setdefault(name.rstrip(), value)
         else:
             for pattern, names in _MEMORY:
                 match = pattern.fullmatch(text)
                 if match and _is_whole(line, *match.groups()):
-                    self.memory |= dict(zip(names, map(float, match.groups()), strict=True))
+                    figures = zip(names, map(float, match.groups()), strict=True)
+                    self.memory |= {name: figure for name, figure in figures if name}
 
     def figures(self):
         """Warm-up, measured phase and timings in us; problems are noted along the way."""
@@ -294,6 +301,7 @@ def parse_log(log: str) -> Report:
         delegations=failures.delegations,
         applied=failures.applied,
         fallbacks=failures.fallbacks,
+        created=failures.created,
         unsupported=failures.unsupported,
         unconsumed_flags=tuple(reader.unconsumed),
         parameters=reader.parameters,

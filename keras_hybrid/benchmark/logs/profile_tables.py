@@ -5,13 +5,13 @@ import re
 
 from keras_hybrid.benchmark.logs.lines import Line
 
-_NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
-_HEADER = re.compile(r"\[node type\].*\[first\].*\[avg ms\].*\[Name\]")
+_NUMBER = r"[-+]?\d{1,30}(?:\.\d{1,30})?(?:e[-+]?\d{1,3})?"
+_COLUMNS = ("[node type]", "[first]", "[avg ms]", "[Name]")
 _CSV_HEADER = re.compile(
     r"node type, (?:start, )?first, avg_ms, %, cdf%, mem KB, times called, name"
 )
 _SUMMARY_HEADER = re.compile(r"\[Node type\]\s+\[count\]|node type, count, avg_ms")
-_NODES = re.compile(r"Number of nodes executed: (\d+)")
+_NODES = re.compile(r"Number of nodes executed: (\d{1,12})")
 _SUBGRAPH = re.compile(
     r"Primary graph.*profile:|Subgraph \(index: \d+.*profile:|Delegate internal: ?"
 )
@@ -19,22 +19,32 @@ INITIALIZATION_TITLE = "Profiling Info for Benchmark Initialization:"
 RUN_TITLE = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 
 
+def _is_header(text):
+    """Whether the columns stand in a line in their order."""
+    place = 0
+    for column in _COLUMNS:
+        place = text.find(column, place)
+        if place < 0:
+            return False
+    return True
+
+
 def _row_pattern(separator, has_start):
     """Anchored on the two percentages: node types and names may hold commas and numbers."""
     in_csv = separator == ", "
-    time = _NUMBER if in_csv else r"\d+\.\d{3}"
-    after_percent = separator if in_csv else r"\s*"
+    time = _NUMBER if in_csv else r"\d{1,30}\.\d{3}"
+    after_percent = separator if in_csv else r"\s{0,80}"
     start = rf"{time}{separator}" if has_start else ""
     return re.compile(
         rf"\s*(?P<kind>\S.*?){separator}{start}(?P<first>{time}){separator}(?P<average>{time})"
         rf"{separator}(?P<percent>{_NUMBER})%{after_percent}(?P<cumulated>{_NUMBER})%{separator}"
-        rf"(?P<memory>{_NUMBER}){separator}(?P<calls>\d+){separator}(?P<name>.*)"
+        rf"(?P<memory>{_NUMBER}){separator}(?P<calls>\d{{1,12}}){separator}(?P<name>.*)"
     )
 
 
 _ROWS = {
     (separator, has_start): _row_pattern(separator, has_start)
-    for separator in (", ", r"\s+")
+    for separator in (", ", r"\s{1,80}")
     for has_start in (False, True)
 }
 
@@ -87,8 +97,8 @@ def read_profile(lines: list[Line]) -> Profile | None:
         elif _CSV_HEADER.fullmatch(stripped):
             pattern = _ROWS[", ", " start," in stripped] if wanted else None
             wanted = False
-        elif _HEADER.search(stripped):
-            pattern = _ROWS[r"\s+", "[start]" in stripped] if wanted else None
+        elif "[" in stripped and _is_header(stripped):
+            pattern = _ROWS[r"\s{1,80}", "[start]" in stripped] if wanted else None
             wanted = False
         elif _SUMMARY_HEADER.match(stripped) or not stripped or stripped.startswith("====="):
             pattern = None

@@ -4,8 +4,8 @@ import re
 
 from keras_hybrid.benchmark.logs.lines import Line
 
-_N = r"(-?\d+\.\d+)"
-_COMMENT = r"(?:\s+#.*)?"
+_N = r"(-?\d{1,30}\.\d{1,30})"
+_COMMENT = r"(?:\s{1,40}#.*)?"
 _TITLE = re.compile(r"=* ?BENCHMARK RESULTS ?=*")
 _RULE = re.compile(r"={20,}")
 _LINES = {
@@ -13,8 +13,8 @@ _LINES = {
     for name, pattern in {
         "init_ms": rf"Model initialization:\s+{_N} ms",
         "first_ms": rf"(?:Warmup \(first\)|First inference):\s+{_N} ms",
-        "warmup": rf"Warmup \(avg\):\s+{_N} ms \((\d+) runs\)",
-        "inference": rf"Inference \(avg\):\s+{_N} ms \((\d+) runs\)",
+        "warmup": rf"Warmup \(avg\):\s+{_N} ms \((\d{{1,12}}) runs\)",
+        "inference": rf"Inference \(avg\):\s+{_N} ms \((\d{{1,12}}) runs\)",
         "min_ms": rf"Inference \(min\):\s+{_N} ms",
         "max_ms": rf"Inference \(max\):\s+{_N} ms",
         "median_ms": rf"Inference \(median\):\s+{_N} ms",
@@ -48,6 +48,8 @@ class ResultsBlock:
         inside = False
         for number, line in enumerate(lines):
             text = line.text.strip()
+            if not inside and "BENCHMARK RESULTS" not in text:
+                continue
             if _TITLE.fullmatch(text):
                 self.blocks += 1
                 inside, self.closed = True, False

@@ -9,6 +9,11 @@ from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 
 LEAST_REPETITIONS = 3
+UNDECIDED = 4  # the exit status of a comparison that found no answer
+WITHIN_SESSIONS = (
+    "Intervals within these sessions say how well each session's own figure is known, not how "
+    "sessions differ: measure two or more on either side, or both files in one session with --ab."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Comparison:
         verdict: "slower", "faster", "same" (within the tolerance), "undecided" (the interval
             reaches beyond it) or "lost" (measured earlier, not measured now).
         changed: what else differs, e.g. the binary: then the ratio may not be the model's.
+        spread: what the interval includes: "over pairs", "between sessions" or "within these
+            sessions", which says nothing of how sessions differ.
     """
 
     configuration: tuple
@@ -30,6 +37,7 @@ class Comparison:
     earlier_rows: int
     later_rows: int
     changed: tuple[str, ...] = ()
+    spread: str = ""
 
 
 def compare(
@@ -62,8 +70,11 @@ def compare(
 
 
 def comparison_status(comparisons: list[Comparison]) -> int:
-    """1 if something became slower or was lost, else 0."""
-    return int(any(c.verdict in ("slower", "lost") for c in comparisons))
+    """1 if something became slower or was lost, else `UNDECIDED` if something is open, else 0."""
+    verdicts = {c.verdict for c in comparisons}
+    if verdicts & {"slower", "lost"}:
+        return 1
+    return UNDECIDED if "undecided" in verdicts else 0
 
 
 def _by_configuration(rows):
@@ -78,11 +89,47 @@ def _times(rows):
     return [row.central_ms for row in rows if row.status == "ok" and row.central_ms]
 
 
+def _sessions(rows):
+    """The times of each session."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(row.session, []).append(row)
+    return [times for times in map(_times, groups.values()) if times]
+
+
+def _of_same_conditions(earlier, later):
+    """The rows of one measurement on either side: of a common one, else of the newest."""
+    sides = []
+    for rows in (earlier, later):
+        groups = {}
+        for row in sorted(rows, key=lambda row: row.started):
+            groups.setdefault((row.model_sha256, row.conditions), []).append(row)
+        sides.append(groups)
+    common = [key for key in sides[1] if key in sides[0]]
+    keys = [common[-1]] * 2 if common else [next(reversed(side), None) for side in sides]
+    return [side.get(key, []) for side, key in zip(sides, keys, strict=True)]
+
+
+def decide(low: float, high: float, tolerance: float) -> str:
+    """The verdict on a ratio whose interval is known."""
+    if low > 1 + tolerance:
+        return "slower"
+    if high < 1 - tolerance:
+        return "faster"
+    return "same" if 1 - tolerance <= low and high <= 1 + tolerance else "undecided"
+
+
 def _compare(configuration, earlier, later, tolerance, confidence):
+    earlier, later = _of_same_conditions(earlier, later)
     before, now = _times(earlier), _times(later)
+    sessions = [_sessions(rows) for rows in (earlier, later)]
     ratio = low = high = None
+    spread = ""
     if before and not now:
         verdict = "lost"
+    elif min(map(len, sessions)) >= 2:
+        ratio, low, high = statistics.grouped_ratio_interval(*sessions, confidence=confidence)
+        verdict, spread = decide(low, high, tolerance), "between sessions"
     elif min(len(before), len(now)) < LEAST_REPETITIONS:
         verdict = "undecided"
         if before and now:
@@ -92,21 +139,22 @@ def _compare(configuration, earlier, later, tolerance, confidence):
             )
     else:
         ratio, low, high = statistics.ratio_interval(before, now, confidence=confidence)
-        if low > 1 + tolerance:
-            verdict = "slower"
-        elif high < 1 - tolerance:
-            verdict = "faster"
-        elif 1 - tolerance <= low and high <= 1 + tolerance:
-            verdict = "same"
-        else:
-            verdict = "undecided"
+        verdict, spread = decide(low, high, tolerance), "within these sessions"
     return Comparison(
-        configuration, ratio, low, high, verdict, len(before), len(now), _changed(earlier, later)
+        configuration,
+        ratio,
+        low,
+        high,
+        verdict,
+        len(before),
+        len(now),
+        _changed(earlier, later),
+        spread,
     )
 
 
 def _changed(earlier, later):
-    """Provenance that differs between the two sides."""
+    """What makes a measurement and differs between the two sides, flag by flag."""
     changes = []
     for name, value in (
         ("model file", lambda row: row.model_sha256),
@@ -118,14 +166,76 @@ def _changed(earlier, later):
         sides = [{value(row) for row in rows if row.status == "ok"} for rows in (earlier, later)]
         if all(sides) and sides[0] != sides[1]:
             changes.append(name)
+    flags = [{flag for row in rows for flag in row.conditions[3]} for rows in (earlier, later)]
+    if earlier and later and flags[0] != flags[1]:
+        gone, new = sorted(flags[0] - flags[1]), sorted(flags[1] - flags[0])
+        changes.append(
+            "flags: "
+            + " ".join([*(f"without {flag}" for flag in gone), *(f"with {f}" for f in new)])
+        )
     return tuple(changes)
+
+
+def compare_pairs(
+    rows: Iterable[Row],
+    first: str,
+    second: str,
+    *,
+    tolerance: float = 0.02,
+    confidence: float = 0.95,
+) -> list[Comparison]:
+    """Compares two models that were run in turns, pair by pair, in the same session.
+
+    What the device did meanwhile (clocks, heat, other apps) falls on both of a pair: the interval
+    is that of the ratios, and holds whatever sessions differ by.
+
+    Args:
+        rows: of a session with `paired=True`; the pairs are the rows of one repetition.
+        first, second: names of the two models.
+
+    Raises:
+        ValueError: if no pair is complete.
+    """
+    sides: dict[tuple, dict[tuple, float]] = {}
+    for row in latest(rows):
+        if row.model in (first, second) and row.kind == "latency" and row.status == "ok":
+            key = (row.device_id, row.program, row.num_threads, row.delegate, row.conditions)
+            pair = sides.setdefault(key, {})
+            pair[(row.model, row.session, row.repetition)] = row.central_ms
+    found = []
+    for key, times in sorted(sides.items()):
+        ratios = [
+            times[second, session, repetition] / ms
+            for (model, session, repetition), ms in sorted(times.items())
+            if model == first and ms and times.get((second, session, repetition))
+        ]
+        if not ratios:
+            continue
+        device, program, threads, delegate, _ = key
+        name = f"{second} over {first}"
+        configuration = (device, program, name, threads, delegate, "latency")
+        ratio, low, high, verdict = ratios[0], None, None, "undecided"
+        if len(ratios) >= LEAST_REPETITIONS:
+            ratio, low, high = statistics.typical_interval(ratios, confidence)
+            verdict = decide(low, high, tolerance)
+        found.append(
+            Comparison(
+                configuration, ratio, low, high, verdict, len(ratios), len(ratios), (), "over pairs"
+            )
+        )
+    if not found:
+        raise ValueError(
+            "Both models must have been measured in one session. Received: no repetition with an "
+            f'"ok" row of both {first!r} and {second!r}'
+        )
+    return found
 
 
 def comparison_table(comparisons: list[Comparison]) -> str:
     lines = [
-        "| device | program | model | threads | delegate | ratio | interval | verdict | rows "
-        "| changed |",
-        "|" + " --- |" * 10,
+        "| device | program | model | threads | delegate | ratio | interval | verdict | spread "
+        "| rows | changed |",
+        "|" + " --- |" * 11,
     ]
     for c in comparisons:
         device, program, model, threads, delegate, _ = c.configuration
@@ -133,9 +243,11 @@ def comparison_table(comparisons: list[Comparison]) -> str:
         interval = "" if c.low is None else f"{c.low:.3f} to {c.high:.3f}"
         lines.append(
             f"| {device} | {program} | {escape(model)} | {threads} | {delegate} | {ratio} | "
-            f"{interval} | {c.verdict} | {c.earlier_rows} / {c.later_rows} | "
-            f"{', '.join(c.changed)} |"
+            f"{interval} | {c.verdict} | {c.spread} | {c.earlier_rows} / {c.later_rows} | "
+            f"{escape(', '.join(c.changed))} |"
         )
+    if any(c.spread == "within these sessions" for c in comparisons):
+        lines += ["", WITHIN_SESSIONS]
     return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,12 @@
 """Which part of a model an operator belongs to, by the stable names of the model's layers."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
 
-from keras_hybrid import layer_names
-from keras_hybrid.litert import list_operators, open_interpreter
+from keras_hybrid.benchmark.results.graph import UNKNOWN, Node, layer_name, part_of_layer
 
-UNKNOWN = "not attributed"
 RUNTIME = "runtime"
+_DELEGATE = "Delegate/"
 
 _RUNTIME_KIND = re.compile(
     r"AllocateTensors|ModifyGraphWithDelegate|LiteRT::|ResetVariables|.*buffer ", re.IGNORECASE
@@ -59,37 +57,18 @@ _FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMIL
 
 def family(kind: str) -> str | None:
     """What an operator does, whoever names it; None if unknown."""
+    kind = kind.removeprefix(_DELEGATE)
     return next((name for name, pattern in _FAMILY_PATTERNS if pattern.match(kind)), None)
-
-
-def layer_name(operator_name: str) -> str | None:
-    """The layer in a tensor's or operator's name, e.g. `[model/stem_conv_1/Relu;..]:3`."""
-    for component in re.split(r"[/;\[\]:]", operator_name):
-        if layer_names.is_layer_name(component):
-            return component
-    return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """An operator of a model: its kind, its first output's name and the layer it belongs to."""
-
-    kind: str
-    name: str
-    layer: str | None
-
-    @property
-    def part(self) -> str | None:
-        return layer_names.part_of_layer(self.layer) if self.layer else None
 
 
 def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str]:
     """The part of each operator of a profile.
 
     Operators of LiteRT's own kernels carry their layer, or at least their tensor, in their name.
-    Those of a delegate do not ("Delegate/Convolution (NHWC, F32) IGEMM:4"): they are matched, in
-    order, with the operators of the model that do the same. What matches nothing belongs to the
-    part that its neighbours on both sides belong to, or else to none.
+    Those of a delegate do not ("Delegate/Convolution (NHWC, F32) IGEMM:4"; LiteRT 2.3 writes
+    "Delegate/.." before the kind and names them all by the delegate's output): they are matched,
+    in order, with the operators of the model that do the same. What matches nothing is attributed
+    to nothing: no part is given time that may be another's.
 
     Args:
         operators: dicts with "kind" and "name", in run order.
@@ -103,36 +82,28 @@ def attribute(operators: Sequence[dict], graph: Sequence[Node] = ()) -> list[str
     found = []
     for operator in operators:
         layer = layer_name(operator["name"])
+        tensor = re.sub(r"^\[(.*)\]:\w+$", r"\1", operator["name"])
         if _RUNTIME_KIND.match(operator["kind"]):
             found.append(RUNTIME)
-        elif layer:
-            found.append(layer_names.part_of_layer(layer))
+        elif is_delegated(operator):
+            found.append(None)
+        elif tensor in part_of_tensor:
+            found.append(part_of_tensor[tensor])
         else:
-            tensor = re.sub(r"^\[(.*)\]:\w+$", r"\1", operator["name"])
-            found.append(part_of_tensor.get(tensor))
+            found.append(part_of_layer(layer) if layer else None)
     open_places = [number for number, part in enumerate(found) if part is None]
-    graph_parts = _fill([node.part for node in graph])
     pairs = _align(
         [family(operators[number]["kind"]) for number in open_places],
         [family(node.kind) for node in graph],
     )
     for place, node in pairs:
-        found[open_places[place]] = graph_parts[node]
-    return [part or UNKNOWN for part in _fill(found)]
+        found[open_places[place]] = graph[node].part
+    return [part or UNKNOWN for part in found]
 
 
-def _fill(parts):
-    """Gives places without a part that of both neighbours where these agree (or of the one)."""
-    filled = list(parts)
-    known = [number for number, part in enumerate(parts) if part and part != RUNTIME]
-    for number, part in enumerate(parts):
-        if part is None and known:
-            before = max((k for k in known if k < number), default=None)
-            after = min((k for k in known if k > number), default=None)
-            neighbours = {parts[k] for k in (before, after) if k is not None}
-            if len(neighbours) == 1:
-                filled[number] = neighbours.pop()
-    return filled
+def is_delegated(operator: dict) -> bool:
+    """Whether a row of a profile is a kernel of a delegate, whose name tells no layer."""
+    return operator["kind"].startswith(_DELEGATE) or operator["name"].startswith(_DELEGATE)
 
 
 def _align(left, right):
@@ -156,34 +127,3 @@ def _align(left, right):
         else:
             column += 1
     return pairs
-
-
-def read_graph(model_path) -> list[Node]:
-    """The operators of a `.tflite` in run order.
-
-    An operator whose own name tells no layer (the converter names some "convolution18") takes
-    that of the operator that reads its output, or else of the one that it reads from. The list
-    is empty with a LiteRT that does not list its operators (the method is private).
-    """
-    interpreter = open_interpreter(model_path, xnnpack=False)
-    operators = list_operators(interpreter)
-    if operators is None:
-        return []
-    names = {details["index"]: details["name"] for details in interpreter.get_tensor_details()}
-    outputs = [names.get(operator.outputs[0], "") for operator in operators]
-    layers = [layer_name(name) for name in outputs]
-    producer = {t: n for n, operator in enumerate(operators) for t in operator.outputs}
-    edges = [
-        (producer[tensor], number)
-        for number, operator in enumerate(operators)
-        for tensor in operator.inputs
-        if tensor in producer
-    ]
-    for source, reader in reversed(edges):
-        layers[source] = layers[source] or layers[reader]
-    for source, reader in edges:
-        layers[reader] = layers[reader] or layers[source]
-    return [
-        Node(operator.name, name, layer)
-        for operator, name, layer in zip(operators, outputs, layers, strict=True)
-    ]

@@ -5,14 +5,14 @@ import importlib.util
 from collections.abc import Iterable
 
 from keras_hybrid.benchmark.plan import latest
-from keras_hybrid.benchmark.results import parts, statistics
+from keras_hybrid.benchmark.results import graph, parts, statistics
 from keras_hybrid.benchmark.results.comparison import escape
 from keras_hybrid.benchmark.results.plots import DPI, SERIES_COLORS
 from keras_hybrid.benchmark.results.tables import device_label, plural
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.layer_names import PARTS
 
-_ORDER = (*PARTS, parts.RUNTIME, parts.UNKNOWN)
+_ORDER = (*PARTS, parts.RUNTIME, graph.UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,8 @@ def summarize_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
     for _, group in sorted(groups.items()):
         row = group[0]
         path = model_paths.get(row.model)
-        graph = parts.read_graph(path) if path and can_read else []
-        totals = [_totals(row, graph) for row in group]
+        nodes = graph.read_graph(path) if path and can_read else []
+        totals = [_totals(row, nodes) for row in group]
         threads = plural(row.num_threads, "thread")
         summaries.append(
             ProfileSummary(
@@ -65,12 +65,13 @@ def summarize_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
     return summaries
 
 
-def _totals(row, graph):
+def _totals(row, nodes):
     by_part, by_kind, by_layer = {}, {}, {}
-    found = parts.attribute(row.profile, graph)
+    found = parts.attribute(row.profile, nodes)
     for operator, part in zip(row.profile, found, strict=True):
         kind = parts.family(operator["kind"]) or operator["kind"]
-        layer = parts.layer_name(operator["name"]) or operator["name"]
+        layer = None if parts.is_delegated(operator) else graph.layer_name(operator["name"])
+        layer = layer or operator["name"]
         for totals, key in ((by_part, part), (by_kind, kind), (by_layer, layer)):
             totals[key] = totals.get(key, 0.0) + operator["ms"]
     return by_part, by_kind, by_layer
@@ -121,7 +122,7 @@ def plot_profiles(summaries: list[ProfileSummary], path) -> None:
     from matplotlib import pyplot
 
     names = _ordered_parts({part: 0 for item in summaries for part in item.by_part})
-    greys = {parts.RUNTIME: "#bbbbbb", parts.UNKNOWN: "#eeeeee"}
+    greys = {parts.RUNTIME: "#bbbbbb", graph.UNKNOWN: "#eeeeee"}
     palette = {
         part: greys.get(part, SERIES_COLORS[number % len(SERIES_COLORS)])
         for number, part in enumerate(names)

@@ -3,7 +3,13 @@
 import importlib.util
 from pathlib import Path
 
-from keras_hybrid.benchmark.results import plots, profile_report, tables
+from keras_hybrid.benchmark.results import (
+    html_report,
+    plots,
+    profile_report,
+    sustained,
+    tables,
+)
 from keras_hybrid.benchmark.rows import Row
 
 
@@ -14,7 +20,7 @@ def write_reports(
     metrics: dict[str, dict] | None = None,
     model_paths: dict[str, str] | None = None,
 ) -> list[Path]:
-    """Writes `report.md`, `rows.csv` and the pictures that the rows allow.
+    """Writes `report.md`, `report.html`, `rows.csv` and the pictures that the rows allow.
 
     Args:
         rows: e.g. of `read_rows`; several sessions and targets may be mixed.
@@ -28,7 +34,8 @@ def write_reports(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics = metrics or {}
-    written = [folder / "report.md", folder / "rows.csv"]
+    written = [folder / "report.md", folder / "rows.csv", folder / "report.html"]
+    written[2].write_text(html_report.report_page(rows, metrics), encoding="utf-8")
     text = "# Latency\n\n" + tables.rows_as_markdown(rows)
     tables.write_csv(rows, written[1])
     measured = {row.model for row in rows if row.kind == "latency" and row.status == "ok"}
@@ -44,6 +51,9 @@ def write_reports(
             name = f"latency_{metric}.png"
             plots.plot_against(rows, metrics, metric, folder / name)
             pictures.append(name)
+    curves = sustained.sustained_runs(rows)
+    if curves:
+        text += "\n# Sustained\n\n" + sustained.sustained_table(curves)
     profiles = profile_report.summarize_profiles(rows, model_paths or {})
     if profiles:
         text += "\n# Profiles\n\n" + profile_report.profiles_as_markdown(profiles)

@@ -15,7 +15,11 @@ class CellSummary:
     """The repetitions of one configuration. Times are medians over its "ok" rows.
 
     Args:
+        conditions: how it differs from other measurements of the same configuration.
+        interval: of the typical time, 95%, over the processes; None for a single one.
         spread: half the range of the rows' medians, relative to their median.
+        memory_growth_mb: from the start of the program to its end.
+        peak_memory_mb: the most that the whole process held.
         delegated: e.g. "642 of 685 ops, 19 partitions".
         others: rows that are no measurement, by status.
     """
@@ -25,15 +29,18 @@ class CellSummary:
     model: str
     num_threads: int
     delegate: str
+    conditions: str
     rows: int
     median_ms: float | None
     mean_ms: float | None
     p90_ms: float | None
     p95_ms: float | None
     std_ms: float | None
+    interval: str
     spread: float | None
     init_ms: float | None
     first_ms: float | None
+    memory_growth_mb: float | None
     peak_memory_mb: float | None
     delegated: str
     others: str
@@ -42,19 +49,53 @@ class CellSummary:
 def device_label(row: Row) -> str:
     """The phone's model with its serial, or "host"."""
     model = row.device.get("model")
-    return row.device_id if model in (None, row.device_id) else f"{model} ({row.device_id})"
+    label = row.device_id if model in (None, row.device_id) else f"{model} ({row.device_id})"
+    return f"{label}, emulator" if row.device.get("emulator") else label
 
 
 def summarize(rows: Iterable[Row]) -> list[CellSummary]:
-    """One summary for each configuration of latency rows; none is left out."""
+    """One summary for each measurement of latency rows; none is left out."""
     groups = {}
     for row in latest(rows):
         if row.kind == "latency":
-            groups.setdefault(row.configuration, []).append(row)
-    return [_summarize(groups[key]) for key in sorted(groups)]
+            groups.setdefault(row.measurement, []).append(row)
+    told = _conditions({key: group[0] for key, group in groups.items()})
+    return [_summarize(groups[key], told[key]) for key in sorted(groups)]
 
 
-def _summarize(rows):
+def _conditions(measurements):
+    """In words, how each measurement differs from others of the same configuration."""
+    families = {}
+    for key, row in measurements.items():
+        families.setdefault(row.configuration, []).append(key)
+    told = {}
+    for keys in families.values():
+        facts = {key: _facts(measurements[key]) for key in keys}
+        common = set.intersection(*map(set, facts.values()))
+        for key in keys:
+            told[key] = ", ".join(fact for fact in facts[key] if fact not in common)
+    return told
+
+
+def _facts(row):
+    checksum, version, system, flags, mask = row.conditions
+    return [
+        f"file {row.model_sha256[:8]}",
+        f"binary {checksum[:8] or version}",
+        f"system {system}",
+        f"cores {mask or 'any'}",
+        *flags,
+    ]
+
+
+def _interval(times):
+    if len(times) < 2:
+        return ""
+    _, low, high = statistics.typical_interval(times)
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _summarize(rows, conditions):
     good = [row for row in rows if row.status == "ok"]
 
     def middle(name):
@@ -62,7 +103,6 @@ def _summarize(rows):
         return statistics.median(values) if values else None
 
     central = [row.central_ms for row in good if row.central_ms]
-    memory = middle("peak_memory_mb")
     counts = {s: sum(row.status == s for row in rows) for s in STATUSES if s != "ok"}
     return CellSummary(
         device=device_label(rows[0]),
@@ -70,16 +110,19 @@ def _summarize(rows):
         model=rows[0].model,
         num_threads=rows[0].num_threads,
         delegate=rows[0].delegate,
+        conditions=conditions,
         rows=len(good),
         median_ms=middle("median_ms"),
         mean_ms=middle("mean_ms"),
         p90_ms=middle("p90_ms"),
         p95_ms=middle("p95_ms"),
         std_ms=middle("std_ms"),
+        interval=_interval(central),
         spread=statistics.relative_spread(central) if central else None,
         init_ms=middle("init_ms"),
         first_ms=middle("first_ms"),
-        peak_memory_mb=middle("overall_memory_mb") if memory is None else memory,
+        memory_growth_mb=middle("overall_memory_mb"),
+        peak_memory_mb=middle("peak_memory_mb"),
         delegated=next((text for text in map(_delegated, good) if text), ""),
         others=", ".join(f"{count} {status}" for status, count in counts.items() if count),
     )
@@ -105,8 +148,10 @@ _COLUMNS = (
     ("model", "model", "{}"),
     ("threads", "num_threads", "{}"),
     ("delegate", "delegate", "{}"),
+    ("conditions", "conditions", "{}"),
     ("rows", "rows", "{}"),
     ("median ms", "median_ms", "{:.3f}"),
+    ("95% interval", "interval", "{}"),
     ("mean ms", "mean_ms", "{:.3f}"),
     ("p90 ms", "p90_ms", "{:.3f}"),
     ("p95 ms", "p95_ms", "{:.3f}"),
@@ -114,7 +159,8 @@ _COLUMNS = (
     ("spread", "spread", "{:.1%}"),
     ("init ms", "init_ms", "{:.1f}"),
     ("first ms", "first_ms", "{:.3f}"),
-    ("peak MB", "peak_memory_mb", "{:.1f}"),
+    ("growth MB", "memory_growth_mb", "{:.1f}"),
+    ("process' peak MB", "peak_memory_mb", "{:.1f}"),
     ("delegated", "delegated", "{}"),
     ("other rows", "others", "{}"),
 )
@@ -134,7 +180,13 @@ def rows_as_markdown(rows: list[Row]) -> str:
             for v, form in values
         ]
         lines.append("| " + " | ".join(words) + " |")
-    lines += ["", "Times: median over the rows; spread: half the range of their medians.", ""]
+    lines += [
+        "",
+        "Times: median over the rows, each a process; interval: where their typical time lies; "
+        "spread: half the range of their medians. Growth: memory from the program's start to its "
+        "end; the process' peak holds the program, too.",
+        "",
+    ]
     lines += ["## Devices and programs", ""]
     lines += sorted({f"- {escape(_provenance(row))}" for row in rows})
     flawed = [row for row in rows if row.status != "ok" or row.notes]

@@ -15,7 +15,8 @@ class AdbError(TargetError):
 
     Attributes:
         kind: "gone" (unplugged, offline, rebooting), "unauthorized", "full" (no space left on
-            the device), "timeout", "missing" (no adb program) or "failed".
+            the device), "timeout", "missing" (no adb program), "busy" (another harness measures on
+            it), "same" (this session measures on it already) or "failed".
     """
 
     ADVICE = {
@@ -25,11 +26,14 @@ class AdbError(TargetError):
         "timeout": "the device does not answer: unlock it, check the cable, or raise --adb_timeout",
         "missing": "install adb (Debian: `apt-get install adb`) or pass --adb",
         "failed": "see the message above",
+        "busy": "wait for the other one, or end it",
+        "same": "one of the two is enough",
     }
 
-    def __init__(self, kind: str, message: str):
+    def __init__(self, kind: str, message: str, same_device_as: str = ""):
         super().__init__(f"{message.strip()} ({self.ADVICE[kind]})")
         self.kind = kind
+        self.same_device_as = same_device_as
 
     @property
     def device_is_lost(self) -> bool:

@@ -8,12 +8,12 @@ import time
 import zipfile
 
 from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.logs.lines import PACKAGE
 from keras_hybrid.benchmark.logs.parser import parse_log
 from keras_hybrid.benchmark.targets import tool_flags
 from keras_hybrid.benchmark.targets.adb import AdbError
 from keras_hybrid.benchmark.targets.phone import FOLDER, Phone
 
-PACKAGE = "org.tensorflow.lite.benchmark"
 ACTIVITY = f"{PACKAGE}/.BenchmarkModelActivity"
 _TAGS = ("tflite:V", "litert:V", "native:V", "tflite_BenchmarkModelActivity:V")
 _CRASH_TAGS = ("AndroidRuntime:E", "libc:F", "DEBUG:F")
@@ -99,6 +99,14 @@ class AppPhone(Phone):
                     "The app splits its flags at blanks: none may hold blanks or quotes. "
                     f"Received: {spaced}"
                 )
+
+    def _objections(self, state):
+        asleep = ["the screen is off"] if state.screen_on is False else []
+        return super()._objections(state) + asleep
+
+    def _objections_to_run(self, before, after):
+        asleep = ["the screen was off"] if before.screen_on is False else []
+        return super()._objections_to_run(before, after) + asleep
 
     def _mask(self, state, num_threads):
         return None, "not pinned: Android schedules the app"

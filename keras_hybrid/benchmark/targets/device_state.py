@@ -66,15 +66,15 @@ class DeviceState:
     def as_dict(self) -> dict:
         return dataclasses.asdict(self)
 
-    def capped_cores(self) -> list[int]:
-        """Online cores that may not run at the frequency that the hardware can."""
+    def capped_cores(self, share: float = 1.0) -> list[int]:
+        """Online cores that may not run at `share` of the frequency that the hardware can."""
         return [
             core.number
             for core in self.cores
             if core.online
             and core.allowed_maximum
             and core.hardware_maximum
-            and core.allowed_maximum < core.hardware_maximum
+            and core.allowed_maximum < share * core.hardware_maximum
         ]
 
 
@@ -178,6 +178,17 @@ def cpu_mask(numbers: list[int]) -> str:
     return f"{sum(1 << number for number in set(numbers)):x}"
 
 
+def unknown_figures(state: DeviceState) -> list[str]:
+    """What a phone does not tell of its health: whether it throttled cannot be known then."""
+    figures = {
+        "thermal status": state.thermal_status,
+        "battery temperature": state.battery_c,
+        "load": state.load,
+        "clocks": next((core.allowed_maximum for core in state.cores), None),
+    }
+    return [name for name, value in figures.items() if value is None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """When a phone is fit to be measured.
@@ -186,6 +197,7 @@ class Rules:
         max_thermal_status: Android's thermal status may not exceed this.
         max_battery_c: nor the battery this temperature.
         max_load_per_core: nor the load average this, per online core.
+        least_clock: online cores may not be capped below this share of their highest clock.
         min_battery_level: per cent, unless the phone is charging.
         cooldown_seconds: how long to wait for that before the row is measured and marked.
         poll_seconds: between two looks.
@@ -196,6 +208,7 @@ class Rules:
     max_battery_c: float = 40.0
     max_load_per_core: float = 1.5
     min_battery_level: int = 15
+    least_clock: float = 0.9
     cooldown_seconds: float = 300.0
     poll_seconds: float = 10.0
     pause_seconds: float = 0.0
@@ -210,18 +223,23 @@ class Rules:
         online = sum(core.online for core in state.cores) or 1
         if state.load is not None and state.load > self.max_load_per_core * online:
             reasons.append(f"load {state.load:g} on {online} cores")
+        capped = state.capped_cores(self.least_clock)
+        if capped:
+            reasons.append(f"cores {capped} are capped")
         low = state.battery_level is not None and state.battery_level < self.min_battery_level
         if low and not state.charging:
             reasons.append(f"battery level {state.battery_level}%")
         return reasons
 
-    def objections_to_run(self, before: DeviceState, after: DeviceState) -> list[str]:
-        """Why a run between these two states was disturbed.
+    def objections_to_run(self, before: DeviceState, after: DeviceState | None) -> list[str]:
+        """Why a run between these two states was disturbed; `after` is None if it is not known.
 
         The load of the run itself is in the load average afterwards, so that only the load
         before counts.
         """
         reasons = [f"before: {reason}" for reason in self.objections(before)]
+        if after is None:
+            return reasons
         reasons += [
             f"after: {reason}" for reason in self.objections(dataclasses.replace(after, load=None))
         ]

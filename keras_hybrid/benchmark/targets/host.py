@@ -14,6 +14,7 @@ from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.targets.host_worker import MARKER
 
 INTERPRETER_KERNELS = ("cpu", "builtin")  # XNNPACK, and LiteRT's own kernels
+MAX_SPREAD = 0.02
 
 
 def benchmark_host(
@@ -26,7 +27,7 @@ def benchmark_host(
     min_runs: int = 50,
     min_seconds: float = 1.0,
     max_seconds: float = 30.0,
-    max_spread: float = 0.02,
+    max_spread: float = MAX_SPREAD,
     repetition: int = 0,
     session: str = "",
 ) -> Row:
@@ -87,9 +88,7 @@ def benchmark_host(
         "session": session,
         "device": provenance.host_device(),
         "binary": provenance.host_runtime(),
-        "command": tuple(
-            f"{name}={value}" for name, value in request.items() if name[:5] != "model"
-        ),
+        "command": command_of_request(request),
         "model_sha256": provenance.sha256(path),
         "model_bytes": path.stat().st_size,
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -125,6 +124,11 @@ def benchmark_host(
         **result,
         **common,
     )
+
+
+def command_of_request(request: dict) -> tuple[str, ...]:
+    """A request to the worker as a row's `command`, without the file."""
+    return tuple(f"{name}={value}" for name, value in request.items() if name != "model_path")
 
 
 def _run_worker(request):

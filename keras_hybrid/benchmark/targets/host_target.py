@@ -7,9 +7,15 @@ import subprocess
 
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.plan import Cell
-from keras_hybrid.benchmark.rows import Row
+from keras_hybrid.benchmark.rows import SUSTAINED, Row
 from keras_hybrid.benchmark.targets import binaries, tool_flags
-from keras_hybrid.benchmark.targets.host import INTERPRETER_KERNELS, benchmark_host
+from keras_hybrid.benchmark.targets.host import (
+    INTERPRETER_KERNELS,
+    MAX_SPREAD,
+    benchmark_host,
+    command_of_request,
+)
+from keras_hybrid.benchmark.targets.host_profile import profile_host
 from keras_hybrid.benchmark.targets.options import Options
 from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
@@ -40,10 +46,15 @@ class Host(Target):
         path = self._path
         if path is None:
             impossible = sorted({cell.delegate for cell in cells} - set(INTERPRETER_KERNELS))
-            if impossible or any(cell.kind == "profile" for cell in cells):
+            impossible += [
+                f"a profile of {cell.delegate}"
+                for cell in cells
+                if cell.kind == "profile" and cell.delegate != "cpu"
+            ]
+            if impossible:
                 raise ValueError(
-                    f"The interpreter on this machine runs {INTERPRETER_KERNELS} and profiles "
-                    "no operators: give a host benchmark_model with --host_binary. Received: "
+                    f"LiteRT on this machine runs {INTERPRETER_KERNELS} and profiles cpu: give a "
+                    "host benchmark_model with --host_binary. Received: "
                     f"delegates={impossible}"
                 )
             if self.options.extra_flags:
@@ -91,25 +102,49 @@ class Host(Target):
             return output, None, f"the program did not end within {limit:g} s and was stopped"
         return done.stdout.decode("utf-8", "replace"), done.returncode, None
 
+    def describe_run(self, cell: Cell) -> dict:
+        if self.flavour is not None:
+            return {"command": self._flags(cell)}
+        return {"command": command_of_request(self._request(cell) | {"max_spread": MAX_SPREAD})}
+
+    def _request(self, cell):
+        protocol = self.options.protocol
+        return {
+            "num_threads": cell.num_threads,
+            "delegate": cell.delegate,
+            "warmup_runs": protocol.warmup_runs,
+            "warmup_seconds": protocol.warmup_seconds,
+            "min_runs": protocol.min_runs,
+            "min_seconds": protocol.min_seconds,
+            "max_seconds": protocol.max_seconds,
+        }
+
     def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
         """One run of one cell: its row and the program's output ("" for the interpreter)."""
-        if self.flavour is None:
-            protocol = self.options.protocol
-            row = self._mark_if_busy(
-                benchmark_host(
-                    cell.model.path,
-                    cell.num_threads,
-                    delegate=cell.delegate,
-                    warmup_runs=protocol.warmup_runs,
-                    warmup_seconds=protocol.warmup_seconds,
-                    min_runs=protocol.min_runs,
-                    min_seconds=protocol.min_seconds,
-                    max_seconds=protocol.max_seconds,
-                    repetition=repetition,
-                    session=self.options.session,
-                )
+        if self.flavour is None and cell.kind == "profile":
+            before, watch = provenance.host_state(), Stopwatch()
+            fields, log = profile_host(
+                cell.model.path, cell.num_threads, runs=self.options.protocol.min_runs
             )
-            return row, ""
+            row = self.make_row(
+                cell,
+                repetition,
+                state_before=before,
+                state_after=provenance.host_state(),
+                **self.describe_run(cell),
+                **watch.fields(),
+                **fields,
+            )
+            return self._mark_if_busy(row), log
+        if self.flavour is None:
+            row = benchmark_host(
+                cell.model.path,
+                **self._request(cell),
+                repetition=repetition,
+                session=self.options.session,
+            )
+            row = dataclasses.replace(row, kind=cell.kind)
+            return self._mark_if_busy(row), ""
         before = provenance.host_state()
         watch = Stopwatch()
         flags = self._flags(cell)
@@ -137,7 +172,11 @@ class Host(Target):
     def _mark_if_busy(self, row):
         """A row that began while the machine had other work is no measurement."""
         load, cores = row.state_before.get("load"), os.cpu_count() or 1
-        if row.status != "ok" or (load or 0) <= self.options.rules.max_load_per_core * cores:
+        if (
+            row.kind == SUSTAINED
+            or row.status != "ok"
+            or (load or 0) <= self.options.rules.max_load_per_core * cores
+        ):
             return row
         note = f"before: load {load:g} on {cores} cores"
         return dataclasses.replace(row, status="throttled", notes=(*row.notes, note))

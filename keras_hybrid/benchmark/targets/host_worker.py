@@ -25,16 +25,6 @@ def memory_mb(field):
     return None
 
 
-def forget_peak_memory():
-    """Makes the peak of the resident set start from its present size (Linux)."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        return False
-    return True
-
-
 def random_inputs(interpreter):
     """Fills the inputs as `benchmark_model` does: noise over a range that fits the type."""
     import numpy as np
@@ -72,7 +62,6 @@ def measure(request):
         "cpu": OpResolverType.AUTO,
         "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     }[request["delegate"]]
-    peak_is_ours = forget_peak_memory()
     before_mb = memory_mb("VmRSS")
     start = time.perf_counter()
     interpreter = Interpreter(
@@ -110,7 +99,7 @@ def measure(request):
         ):
             break
     found = delegation(interpreter)
-    overall_mb, peak_mb = memory_mb("VmRSS"), memory_mb("VmHWM")
+    overall_mb = memory_mb("VmRSS")
     known = None not in (before_mb, init_mb, overall_mb)
     return {
         "init_ms": init_ms,
@@ -119,7 +108,6 @@ def measure(request):
         "spread": median_spread(times),
         "init_memory_mb": init_mb - before_mb if known else None,
         "overall_memory_mb": overall_mb - before_mb if known else None,
-        "peak_memory_mb": peak_mb - before_mb if known and peak_is_ours else None,
         "delegated_nodes": found and found.taken,
         "total_nodes": found and found.total,
         "delegate_kernels": found and found.kernels,

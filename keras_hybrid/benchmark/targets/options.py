@@ -15,6 +15,7 @@ class Options:
             None are needed with the APK route and with the host's interpreter.
         cores: "big" (the strongest cores, one for each thread), "all", or a hexadecimal mask.
         extra_flags: further flags, passed as they are to every run.
+        lock_seconds: how long to wait for another harness to leave a phone.
         start_seconds: how long loading and preparing a model may take at most.
     """
 
@@ -27,6 +28,7 @@ class Options:
     cores: str = "big"
     extra_flags: tuple[str, ...] = ()
     start_seconds: float = 120.0
+    lock_seconds: float = 60.0
     keep_files: bool = False
     session: str = ""
 

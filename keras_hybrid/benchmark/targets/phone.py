@@ -9,10 +9,11 @@ from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.plan import Cell, Model
-from keras_hybrid.benchmark.rows import Row
+from keras_hybrid.benchmark.rows import SUSTAINED, Row
 from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
 from keras_hybrid.benchmark.targets.adb import Adb, AdbError
 from keras_hybrid.benchmark.targets.options import Options
+from keras_hybrid.benchmark.targets.phone_lock import PhoneLock
 from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
 
@@ -30,6 +31,27 @@ _PROPERTIES = {
     "abi": "ro.product.cpu.abi",
     "abis": "ro.product.cpu.abilist",
 }
+_SERIAL_PROPERTIES = ("ro.serialno", "ro.boot.serialno")
+_EMULATOR_PROPERTIES = ("ro.kernel.qemu", "ro.boot.qemu")
+_EMULATOR_HARDWARE = re.compile(r"ranchu|goldfish|cuttlefish|vsoc", re.IGNORECASE)
+
+_NOT_EXECUTED = re.compile(
+    r"[Pp]ermission denied|not executable|can't execute|avc: +denied|inaccessible or not found"
+)
+_SAY_AFFINITY = 'grep Cpus_allowed: /proc/self/status; exec "$@"'
+_AFFINITY = re.compile(r"^Cpus_allowed:\s*([0-9a-f,]+)\n", re.MULTILINE)
+
+
+def _read_affinity(log, mask):
+    """The log without the kernel's line, and a note if the cores are not those asked for."""
+    match = _AFFINITY.search(log)
+    if not match:
+        return log, None
+    had = match[1].replace(",", "").lstrip("0") or "0"
+    note = None
+    if mask and int(had, 16) != int(mask, 16):
+        note = f"pinned to cores {mask}, but the kernel allowed {had}"
+    return log[: match.start()] + log[match.end() :], note
 
 
 class Phone(Target):
@@ -59,10 +81,20 @@ class Phone(Target):
         self.session = options.session
         self.stop = stop or threading.Event()
         self.flavour: tool_flags.Flavour | None = None
-        self.device: dict = {"serial": adb.serial}
+        self.device: dict = {"serial": adb.serial, "transport": adb.serial}
         self.binary: dict = {}
         self._has_taskset = False
         self._pushed: set[str] = set()
+        self._sustaining: Cell | None = None
+        self._state: device_state.DeviceState | None = None
+        self._lock = PhoneLock(
+            adb,
+            options.session,
+            options.run_seconds
+            + options.rules.cooldown_seconds
+            + options.rules.pause_seconds
+            + 120,
+        )
 
     @property
     def name(self) -> str:
@@ -75,7 +107,9 @@ class Phone(Target):
             AdbError: if the device goes away.
             ValueError: if the binary or a flag is not for this device.
         """
+        self._lock.take(self.options.lock_seconds)
         self.device = self.describe()
+        self._state = self.state()
         self._prepare_program()
         self.check_flags(cells)
         for model in {cell.model for cell in cells}:
@@ -87,12 +121,26 @@ class Phone(Target):
 
     def describe(self) -> dict:
         """The device's identity; values that it does not tell are None."""
-        script = "\n".join(f"echo '@{key}'; getprop {name}" for key, name in _PROPERTIES.items())
+        asked = {
+            **_PROPERTIES,
+            **{f"serial{n}": name for n, name in enumerate(_SERIAL_PROPERTIES)},
+            **{f"emulator{n}": name for n, name in enumerate(_EMULATOR_PROPERTIES)},
+        }
+        script = "\n".join(f"echo '@{key}'; getprop {name}" for key, name in asked.items())
         output = self.adb.script(script).output
-        device: dict = {"serial": self.adb.serial}
+        device: dict = {"serial": self.adb.serial, "transport": self.adb.serial}
         found = dict(re.findall(r"^@(\w+)\n(.*?)\n?(?=^@|\Z)", output, re.M | re.S))
         for key in _PROPERTIES:
             device[key] = found.get(key, "").strip() or None
+        for number in range(len(_SERIAL_PROPERTIES)):
+            own = found.get(f"serial{number}", "").strip()
+            if own and own.lower() != "unknown":
+                device["serial"] = own
+                break
+        device["emulator"] = bool(
+            any(found.get(f"emulator{n}", "").strip() == "1" for n in (0, 1))
+            or _EMULATOR_HARDWARE.search(device["hardware"] or "")
+        )
         device["abis"] = (device["abis"] or device["abi"] or "").split(",")
         device["soc"] = device["soc"] or device["platform"] or device["hardware"]
         return device
@@ -110,6 +158,12 @@ class Phone(Target):
         self._check(["chmod", "755", self._remote_binary])
         self._has_taskset = self.adb.script("command -v taskset").status == 0
         answer = self.adb.run([self._remote_binary, "--help"], timeout=self.adb.timeout)
+        if answer.status in (126, 127) or _NOT_EXECUTED.search(answer.output):
+            raise ValueError(
+                f"{self.name} refuses to execute what was pushed (a folder mounted noexec, or a "
+                "denial of SELinux): time with --apk instead, or on a phone that lets its shell "
+                f"run programs. Received: {answer.output.strip()[-200:]!r}"
+            )
         self.flavour = tool_flags.detect_flavour(answer.output)
         self.binary = {
             "name": self.program,
@@ -179,7 +233,7 @@ class Phone(Target):
         while True:
             state = self.state()
             waited = time.monotonic() - start
-            objections = rules.objections(state)
+            objections = self._objections(state)
             if objections and rules.cooldown_seconds > 0 and not told:
                 told = True
                 self.say(
@@ -193,6 +247,18 @@ class Phone(Target):
             ):
                 return state, waited
 
+    def _objections(self, state):
+        """Why the phone is not fit to be measured now."""
+        return self.options.rules.objections(state)
+
+    def _objections_to_run(self, before, after):
+        """Why a run between these two states was disturbed; `after` may be None."""
+        return self.options.rules.objections_to_run(before, after)
+
+    def describe_run(self, cell: Cell) -> dict:
+        mask = self._mask(self._state, cell.num_threads)[0] if self._state else None
+        return {"command": self._flags(cell), "cpu_mask": mask}
+
     def _mask(self, state, num_threads):
         """The mask for `taskset` and a note if the cores could not be chosen."""
         if self.options.cores == "all":
@@ -204,7 +270,9 @@ class Phone(Target):
         numbers = device_state.big_cores(state.cores, num_threads)
         if not numbers:
             return None, "not pinned: the kernel does not tell the cores apart"
-        return device_state.cpu_mask(numbers), None
+        off = [core.number for core in state.cores if not core.online]
+        note = f"cores {off} are offline: the big ones may be among them" if off else None
+        return device_state.cpu_mask(numbers), note
 
     def _flags(self, cell):
         return tool_flags.command_flags(
@@ -223,28 +291,42 @@ class Phone(Target):
         Raises:
             AdbError: if the device goes away.
         """
-        before, waited = self._cool_down()
+        goes_on = cell.kind == SUSTAINED and self._sustaining == cell
+        before, waited = (self.state(), 0.0) if goes_on else self._cool_down()
+        self._sustaining = cell if cell.kind == SUSTAINED else None
         mask, pin_note = self._mask(before, cell.num_threads)
         flags = self._flags(cell)
         watch = Stopwatch()
         log, exit_status, late = self._execute(flags, mask)
         timing = watch.fields()
-        after = self.state()
+        log, affinity_note = _read_affinity(log, mask)
+        after, lost = None, None
+        try:
+            after = self.state()
+        except AdbError as error:  # the run has ended: its result is kept
+            lost = error
         fields = judge(
             log,
             exit_status=exit_status,
             delegate=self.options.delegates[cell.delegate],
             num_threads=cell.num_threads,
         )
-        notes = [late, *fields.pop("notes"), pin_note]
+        notes = [late, *fields.pop("notes"), pin_note, affinity_note]
+        if after is None:
+            notes.append(f"the state after the run could not be read: {lost}")
         if late:
             fields["status"] = "failed"
-        if before.boot_id and after.boot_id and before.boot_id != after.boot_id:
+        if after and before.boot_id and after.boot_id and before.boot_id != after.boot_id:
             raise AdbError("gone", f"{self.name} rebooted during the run")
-        disturbed = self.options.rules.objections_to_run(before, after)
-        if disturbed and fields["status"] == "ok":
+        disturbed = self._objections_to_run(before, after)
+        if disturbed and fields["status"] == "ok" and cell.kind != SUSTAINED:
             fields["status"] = "throttled"
         notes += disturbed
+        unknown = device_state.unknown_figures(before)
+        if unknown:
+            notes.append(f"not known of the phone: {', '.join(unknown)}")
+        if self.device.get("emulator"):
+            notes.append("an emulator: its times are this machine's, not a phone's")
         if waited >= 1:
             notes.append(f"waited {waited:.0f} s for the device to be fit")
         row = self.make_row(
@@ -252,7 +334,7 @@ class Phone(Target):
             repetition,
             notes=tuple(note for note in notes if note),
             state_before=before.as_dict(),
-            state_after=after.as_dict(),
+            state_after=after.as_dict() if after else {},
             cpu_mask=mask,
             command=flags,
             **timing,
@@ -263,11 +345,15 @@ class Phone(Target):
     def _execute(self, flags, mask):
         """Output, exit status (None if unknown) and a note if the program was too late."""
         pin = ["taskset", mask] if mask else []
-        command = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', f"{FOLDER}/run.pid"]
-        command += [*pin, self._remote_binary, *flags]
+        command = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', f"{FOLDER}/run.pid", *pin]
+        if mask:
+            command += ["sh", "-c", _SAY_AFFINITY, "sh"]
+        command += [self._remote_binary, *flags]
         limit = self.options.run_seconds
         try:
-            answer = self.adb.script(f"cd {FOLDER} && {shlex.join(command)}", timeout=limit)
+            answer = self.adb.script(
+                f"{self._lock.renewal()}cd {FOLDER} && {shlex.join(command)}", timeout=limit
+            )
         except AdbError as error:
             if error.kind != "timeout":
                 raise
@@ -283,6 +369,12 @@ class Phone(Target):
             f"rm -f {FOLDER}/run.pid"
         )
 
+    def interrupt(self) -> None:
+        try:
+            self._kill_leftover()
+        except AdbError as error:
+            self.say(f"[{self.name}] the present run could not be stopped: {error}")
+
     def wait_until_back(self, seconds: float) -> bool:
         return self.adb.wait_until_back(seconds)
 
@@ -297,3 +389,4 @@ class Phone(Target):
             files = [path for name in sorted(self._pushed) for path in (name, f"{name}.part")]
             self._check(["rm", "-f", *files])
             self.adb.script(f"rmdir {FOLDER}")
+        self._lock.give_back()

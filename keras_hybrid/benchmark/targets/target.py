@@ -20,10 +20,12 @@ class TargetError(RuntimeError):
         device_is_lost: whether the same call may succeed once somebody has seen to the device:
             then the run is repeated, now or with `--resume`. Otherwise it has failed.
         waiting_helps: whether the device may come back by itself.
+        same_device_as: another target of the session that this one turned out to be.
     """
 
     device_is_lost = False
     waiting_helps = False
+    same_device_as = ""
 
 
 class Target(abc.ABC):
@@ -68,6 +70,13 @@ class Target(abc.ABC):
             ValueError: if a cell cannot be run here at all.
         """
 
+    def describe_run(self, cell: Cell) -> dict:
+        """The fields `command` and `cpu_mask` that the row of a run of this cell will have.
+
+        Asked after `prepare`; an earlier row counts for `--resume` only if they are the same.
+        """
+        return {}
+
     @abc.abstractmethod
     def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
         """Runs one cell once.
@@ -79,6 +88,9 @@ class Target(abc.ABC):
         Raises:
             TargetError: if the device goes away before the run has a result.
         """
+
+    def interrupt(self) -> None:  # noqa: B027
+        """Ends a present run soon; called from another thread when the user insists."""
 
     def wait_until_back(self, seconds: float) -> bool:
         """Waits for a lost device; whether it answers again."""

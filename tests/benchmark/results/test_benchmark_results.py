@@ -196,6 +196,93 @@ def test_intervals_are_of_use_and_repeatable():
             statistics.ratio_interval(bad, one)
 
 
+def test_students_quantiles():
+    for share, degrees, value in (
+        (0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 9, 2.26216), (0.95, 30, 1.69726),
+        (0.975, 2.5, 3.57465), (0.975, 1000, 1.96234), (0.5, 3, 0.0),
+    ):  # fmt: skip
+        assert statistics.student_quantile(share, degrees) == pytest.approx(value, abs=1e-4)
+    with pytest.raises(ValueError, match="share=1.5"):
+        statistics.student_quantile(1.5, 3)
+
+
+def test_intervals_of_pairs_and_sessions_cover_the_truth_and_find_five_per_cent():
+    """A drift of 4% between sessions and 1 to 3% of noise between processes."""
+    generator = random.Random(7)
+    inside, across, found = 0, 0, 0
+    for trial in range(1000):
+        noise = generator.choice([0.01, 0.03])
+        true = math.exp(generator.uniform(-0.2, 0.2))
+        drifts = [generator.gauss(0, 0.04) for _ in range(10)]
+        pairs = [
+            true * math.exp(generator.gauss(0, noise) - generator.gauss(0, noise)) for _ in drifts
+        ]
+        _, low, high = statistics.typical_interval(pairs)
+        inside += low <= true <= high
+        sides = [
+            [
+                [centre * math.exp(drift + generator.gauss(0, noise)) for _ in range(5)]
+                for drift in (generator.gauss(0, 0.04) for _ in range(count))
+            ]
+            for centre, count in ((10.0, 2 + trial % 2), (10.0 * true, 2 + trial % 3))
+        ]
+        _, low, high = statistics.grouped_ratio_interval(*sides)
+        across += low <= true <= high
+        slower = [
+            1.05 * math.exp(generator.gauss(0, 0.01) - generator.gauss(0, 0.01)) for _ in range(10)
+        ]
+        _, low, _ = statistics.typical_interval(slower)
+        found += low > 1
+    assert inside >= 930 and across >= 930 and found >= 800
+
+
+def test_two_sessions_a_side_tell_what_sessions_differ_by():
+    earlier = [*repeated(10.0, session="a"), *repeated(10.4, session="b")]
+    later = [*repeated(10.2, session="c"), *repeated(10.6, session="d")]
+    rows = [
+        [dataclasses.replace(row, repetition=n) for n, row in enumerate(side)]
+        for side in (earlier, later)
+    ]
+    (found,) = comparison.compare(*rows)
+    assert found.spread == "between sessions" and found.verdict == "undecided"
+    (single,) = comparison.compare(earlier[:5], later[:5])
+    assert single.spread == "within these sessions"
+    assert single.high / single.low < 1.05 < found.high / found.low
+    assert "how sessions differ" in comparison.comparison_table([single])
+
+
+def test_the_stop_rule_sees_a_process_in_another_mode():
+    """One of five on a little core: the range of three fast ones would have ended it."""
+    generator = random.Random(0)
+    counts = []
+    for _ in range(50):
+        rows, wanted = [], 1
+        while len(rows) < wanted:
+            slow = 1.3 if generator.random() < 0.25 else 1.0
+            ms = 10 * slow * math.exp(generator.gauss(0, 0.01))
+            rows.append(make_row(ms=ms, repetition=len(rows)))
+            wanted = Repetitions().wanted(rows)
+        counts.append(len(rows))
+    assert sum(count == 5 for count in counts) < 20 and max(counts) == 20
+    quiet = [make_row(ms=10 + n / 100, repetition=n) for n in range(5)]
+    assert Repetitions().wanted(quiet) == 5
+
+
+def test_old_rows_are_read_and_their_peak_is_no_peak():
+    values = {**make_row().as_dict(), "schema": 1, "peak_memory_mb": 5.0}
+    assert Row.from_dict(values).peak_memory_mb == 5.0
+    values["binary"] = {"name": "ai-edge-litert", "flavour": "interpreter"}
+    assert Row.from_dict(values).peak_memory_mb is None
+
+
+def test_memory_has_a_column_for_growth_and_one_for_the_peak():
+    rows = repeated(10.0, overall_memory_mb=4.0, peak_memory_mb=90.0)
+    (cell,) = tables.summarize(rows)
+    assert (cell.memory_growth_mb, cell.peak_memory_mb) == (4.0, 90.0)
+    (cell,) = tables.summarize(repeated(10.0, overall_memory_mb=4.0))
+    assert (cell.memory_growth_mb, cell.peak_memory_mb) == (4.0, None)  # never one for the other
+
+
 def repeated(ms, count=5, spread=0.01, **changes):
     return [
         make_row(ms=ms * (1 + spread * (n - count // 2)), repetition=n, **changes)
@@ -209,8 +296,8 @@ def repeated(ms, count=5, spread=0.01, **changes):
         (repeated(12.0), "slower", 1),
         (repeated(8.0), "faster", 0),
         (repeated(10.05, spread=0.001), "same", 0),
-        (repeated(10.4), "undecided", 0),
-        (repeated(20.0, count=2), "undecided", 0),
+        (repeated(10.4), "undecided", 4),
+        (repeated(20.0, count=2), "undecided", 4),
         (repeated(10.0, status="fell_back"), "lost", 1),
         (repeated(10.0, status="throttled"), "lost", 1),
     ],
@@ -304,7 +391,7 @@ def test_reports_and_pictures_are_written(tmp_path, require):
     written = reports.write_reports(tmp_path, rows, metrics=METRICS)
     names = {path.name for path in written}
     pictures = {"latency.png", "latency_accuracy.png", "latency_multiply_adds.png"}
-    assert names == {"report.md", "rows.csv"} | pictures
+    assert names == {"report.md", "report.html", "rows.csv"} | pictures
     for name in pictures:
         assert png_size(tmp_path / name)[0] >= 2000  # two panels at twice the common density
         assert f"![{name}]({name})" in (tmp_path / "report.md").read_text()
@@ -312,7 +399,7 @@ def test_reports_and_pictures_are_written(tmp_path, require):
 
 def test_without_measurements_there_is_a_report_and_no_picture(tmp_path):
     written = reports.write_reports(tmp_path, [make_row(ms=None, status="failed")])
-    assert [path.name for path in written] == ["report.md", "rows.csv"]
+    assert [path.name for path in written] == ["report.md", "rows.csv", "report.html"]
     with pytest.raises(ValueError, match="no measurement"):
         plots.plot_latency([], tmp_path / "x.png")
     with pytest.raises(ValueError, match="metric='beauty'"):

@@ -165,7 +165,8 @@ def test_heat_before_a_run_is_waited_for_and_then_marked(make_phone, run_on, mak
         cells=[Cell(make_models("a.tflite")[0], 1, "cpu")],
         rules=Rules(cooldown_seconds=2.0, poll_seconds=0.1),
     )
-    assert said.count("waiting up to 2 s until the device is fit: thermal status 2") == 1
+    waits = said.count("waiting up to 2 s until the device is fit: thermal status 2")
+    assert waits == len(rows) > 1  # made up for, in vain
     assert rows[0].status == "throttled"
     assert any("thermal status 2" in note for note in rows[0].notes)
     assert any("battery at 44 C" in note for note in rows[0].notes)
@@ -181,12 +182,13 @@ def test_throttling_during_a_run_marks_it_and_resume_repeats_it(make_phone, run_
     taskset.write_text(original.replace("shift;", f"echo 1000000 > {capped}; shift;"))
     cells = [Cell(make_models("a.tflite")[0], 1, "cpu")]
     rows, outcome, _ = run_on(phone, cells=cells)
-    assert rows[0].status == "throttled"
+    assert {row.status for row in rows} == {"throttled"}
     assert any("cores [5] were capped" in note for note in rows[0].notes)
+    throttled = len(rows)
     taskset.write_text(original)
     capped.write_text("3000000\n")
     rows, outcome, _ = run_on(phone, cells=cells, resume=True)
-    assert [row.status for row in rows] == ["throttled", "ok"]
+    assert [row.status for row in rows[throttled:]] == ["ok"]
     assert outcome.complete
 
 

@@ -3,8 +3,6 @@
 import pytest
 from fake_phone import write_benchmark_model, write_elf
 
-from keras_hybrid import layer_names
-from keras_hybrid.benchmark.results import parts
 from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
 from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, Flavour, Protocol
 from keras_hybrid.benchmark.verdict import judge
@@ -166,53 +164,6 @@ def test_rules_object_to_load_and_to_an_empty_battery():
     assert reasons == ["load 9.5 on 1 cores", "battery level 5%"]
     charging = device_state.parse_state(text.replace("false", "true"))
     assert device_state.Rules().objections(charging) == ["load 9.5 on 1 cores"]
-
-
-@pytest.mark.parametrize(
-    "name, part",
-    [
-        ("[functional_1/stem_conv_1/Relu;functional_1/stem_conv_1/convolution]:0", "stem"),
-        ("m/stage2_block0_mobile_conv1_1/convolution", "Mobile"),
-        ("m/stage3_block1_mobile_to_former_query_1/MatMul", "Mobile->Former"),
-        ("m/stage3_block1_former_to_mobile_key_1/MatMul", "Mobile<-Former"),
-        ("m/stage3_block1_former_feed_forward_1/MatMul", "Former"),
-        ("tokens_1/ReadVariableOp", "Former"),
-        ("stage3_block2_attention_qkv_1/convolution", "attention blocks"),
-        ("stage3_block2_feed_forward_expand/convolution", "attention blocks"),
-        ("stage2_block0_depthwise_1/depthwise", "convolution blocks"),
-        ("m/final_mobile_to_former_gate_1/Tensordot", "Mobile->Former"),
-        ("m/stage3_block6_position_encoding_1/depthwise", "attention blocks"),
-        ("head_dense1_1/MatMul", "head"),
-        ("mobile_former_26m_1/stage4_block0_mobile_dynamic_relu/add", "Mobile"),
-    ],
-)
-def test_layers_belong_to_parts(name, part):
-    layer = parts.layer_name(name)
-    assert layer and layer_names.part_of_layer(layer) == part
-
-
-def test_operators_of_delegates_are_matched_with_the_models():
-    graph = [
-        ("CONV_2D", "m/stem_conv_1/convolution"),
-        ("DEPTHWISE_CONV_2D", "m/stage1_block0_mobile_depthwise/depthwise"),
-        ("RESHAPE", "m/reshape"),
-        ("FULLY_CONNECTED", "m/stage1_block0_former_feed/MatMul"),
-        ("SOFTMAX", "StatefulPartitionedCall:0"),
-        ("FULLY_CONNECTED", "m/head_logits/MatMul"),
-    ]
-    graph = [parts.Node(kind, name, parts.layer_name(name)) for kind, name in graph]
-    operators = [
-        {"kind": "AllocateTensors", "name": "AllocateTensors/0"},
-        {"kind": "Convolution (NHWC, F32) IGEMM", "name": "Delegate/Convolution:0"},
-        {"kind": "Convolution (NHWC, F32) DWConv", "name": "Delegate/Convolution:1"},
-        {"kind": "Fully Connected (NC, F32) GEMM", "name": "Delegate/Fully:2"},
-        {"kind": "Mystery (X)", "name": "Delegate/Mystery:3"},
-        {"kind": "Fully Connected (NC, F32) GEMM", "name": "Delegate/Fully:4"},
-    ]
-    assert parts.attribute(operators, graph) == [
-        parts.RUNTIME, "stem", "Mobile", "Former", parts.UNKNOWN, "head",
-    ]  # fmt: skip
-    assert set(parts.attribute(operators)) == {parts.RUNTIME, parts.UNKNOWN}
 
 
 def test_judge_refuses_other_thread_counts_and_ignored_flags():

@@ -1,0 +1,78 @@
+"""Latency over minutes of uninterrupted work: what is left of a figure when the device is hot."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable
+
+from keras_hybrid.benchmark.results import statistics
+from keras_hybrid.benchmark.results.comparison import escape
+from keras_hybrid.benchmark.results.tables import device_label, plural
+from keras_hybrid.benchmark.rows import SUSTAINED, Row
+
+
+@dataclasses.dataclass(frozen=True)
+class SustainedRun:
+    """One session's sustained run of one model.
+
+    Attributes:
+        minutes, times_ms: the curve: when each process began, and its median.
+        first_ms, last_ms: medians of the first and of the last minute.
+        p90_ms: nine of ten processes were at most so slow.
+        battery_c: temperature at the start and at the end, None where it is not known.
+        capped: whether cores were capped at the end.
+    """
+
+    title: str
+    minutes: tuple[float, ...]
+    times_ms: tuple[float, ...]
+    first_ms: float
+    last_ms: float
+    p90_ms: float
+    battery_c: tuple[float | None, float | None]
+    capped: bool
+
+
+def sustained_runs(rows: Iterable[Row]) -> list[SustainedRun]:
+    """One for each measurement and session that has sustained rows with figures."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row.kind == SUSTAINED and row.status == "ok" and row.central_ms:
+            groups.setdefault((row.measurement, row.session), []).append(row)
+    return [_run(group) for _, group in sorted(groups.items())]
+
+
+def _run(rows):
+    rows = sorted(rows, key=lambda row: row.repetition)
+    moments = [datetime.datetime.fromisoformat(row.started) for row in rows]
+    minutes = [(moment - moments[0]).total_seconds() / 60 for moment in moments]
+    times = [row.central_ms for row in rows]
+    first = [t for t, minute in zip(times, minutes, strict=True) if minute < 1]
+    last = [t for t, minute in zip(times, minutes, strict=True) if minute > minutes[-1] - 1]
+    one = rows[0]
+    threads = plural(one.num_threads, "thread")
+    return SustainedRun(
+        title=f"{one.model}, {device_label(one)}, {one.program}, {one.delegate}, {threads}",
+        minutes=tuple(minutes),
+        times_ms=tuple(times),
+        first_ms=statistics.median(first),
+        last_ms=statistics.median(last),
+        p90_ms=statistics.quantile(times, 0.9),
+        battery_c=(rows[0].state_before.get("battery_c"), rows[-1].state_after.get("battery_c")),
+        capped=any("capped" in note for note in rows[-1].notes),
+    )
+
+
+def sustained_table(runs: list[SustainedRun]) -> str:
+    lines = [
+        "| run | minutes | processes | first minute, ms | last minute, ms | ratio | p90, ms "
+        "| battery, C | capped at the end |",
+        "|" + " --- |" * 9,
+    ]
+    for run in runs:
+        begin, end = ("?" if c is None else f"{c:g}" for c in run.battery_c)
+        lines.append(
+            f"| {escape(run.title)} | {run.minutes[-1]:.1f} | {len(run.times_ms)} | "
+            f"{run.first_ms:.3f} | {run.last_ms:.3f} | {run.last_ms / run.first_ms:.3f} | "
+            f"{run.p90_ms:.3f} | {begin} to {end} | {'yes' if run.capped else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"
