@@ -177,7 +177,13 @@ class Session:
                 lost[following] = lost.get(following, 0) + 1
                 is_final = not error.device_is_lost or lost[following] >= _ATTEMPTS
                 status = "failed" if is_final and not self.stop.is_set() else "interrupted"
-                row = target.make_row(cell, repetition, status=status, notes=(str(error),))
+                row = target.make_row(
+                    cell,
+                    repetition,
+                    status=status,
+                    notes=(str(error),),
+                    **target.describe_run(cell),
+                )
                 self._rows.append(row)
                 plan.record(cell, row, final=True)
                 self.say(f"[{target.name}] {cell.model.name}: {error}")
