@@ -41,7 +41,13 @@ flags.DEFINE_string("host_binary", None, "A benchmark_model for this machine (el
 flags.DEFINE_string("apk", None, "Run through the benchmark app, installing this package.")
 flags.DEFINE_bool("app", False, "Run through the benchmark app that is installed already.")
 flags.DEFINE_list("threads", ["1"], "Numbers of threads, e.g. 1,4.")
-flags.DEFINE_list("delegates", ["cpu"], "Of cpu (XNNPACK), builtin, gpu, nnapi, npu, custom ones.")
+flags.DEFINE_list(
+    "delegates",
+    ["cpu"],
+    "Of cpu (XNNPACK), builtin, gpu, nnapi, npu; with --library dispatch, qnn, neuron, ethosu; "
+    "custom ones.",
+)
+flags.DEFINE_multi_string("library", [], "A vendor's library that a delegate needs on the phone.")
 flags.DEFINE_multi_string(
     "custom_delegate", [], "NAME[:EXPECTED] --flag=value ..., EXPECTED being its name in the log."
 )
@@ -65,6 +71,8 @@ flags.DEFINE_float("max_seconds", 60.0, "... and at most.")
 flags.DEFINE_string("cores", "big", "Pin to the 'big' cores, 'all', or a hexadecimal mask.")
 flags.DEFINE_integer("max_thermal_status", 0, "Android's thermal status above which to wait.")
 flags.DEFINE_float("max_battery_c", 40.0, "Battery temperature above which to wait.")
+flags.DEFINE_float("max_warming_c", 3.0, "Degrees above the session's first one, likewise.")
+flags.DEFINE_bool("fixed_performance", False, "Ask phones for Android's fixed performance mode.")
 flags.DEFINE_float("max_load_per_core", 1.5, "Load average for each core, likewise.")
 flags.DEFINE_float("cooldown_seconds", 300.0, "How long to wait before a row is marked instead.")
 flags.DEFINE_float("poll_seconds", 10.0, "Time between two looks while waiting.")
@@ -121,6 +129,7 @@ def options_of_flags(binaries, delegates, session_id):
         rules=benchmark.Rules(
             max_thermal_status=FLAGS.max_thermal_status,
             max_battery_c=FLAGS.max_battery_c,
+            max_warming_c=FLAGS.max_warming_c,
             max_load_per_core=FLAGS.max_load_per_core,
             cooldown_seconds=FLAGS.cooldown_seconds,
             poll_seconds=FLAGS.poll_seconds,
@@ -132,6 +141,8 @@ def options_of_flags(binaries, delegates, session_id):
             *FLAGS.extra_flag,
             *([f"--run_frequency={FLAGS.fps:g}"] if FLAGS.fps else []),
         ),
+        fixed_performance=FLAGS.fixed_performance,
+        libraries=tuple(FLAGS.library),
         keep_files=FLAGS.keep_files,
         lock_seconds=FLAGS.lock_seconds,
         session=session_id,

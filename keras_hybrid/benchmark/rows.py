@@ -116,7 +116,8 @@ class Row:
         return (
             str(self.binary.get("sha256") or ""),
             str(self.binary.get("version") or ""),
-            str(self.device.get("fingerprint") or self.device.get("system") or ""),
+            str(self.device.get("fingerprint") or self.device.get("system") or "")
+            + (" in fixed performance mode" if self.device.get("fixed_performance") else ""),
             tuple(flag for flag in self.command if not flag.startswith("--graph=")),
             self.cpu_mask or "",
         )

@@ -137,7 +137,17 @@ def make_options(binary):
 def run_on(tmp_path, make_models, make_options):
     """Runs cells of one model on a phone; gives rows, outcome and the lines for the user."""
 
-    def start(phone, *, cells=None, repetitions=1, resume=False, timeout=10.0, wait=3.0, **options):
+    def start(
+        phone,
+        *,
+        cells=None,
+        repetitions=1,
+        minutes=0.0,
+        resume=False,
+        timeout=10.0,
+        wait=3.0,
+        **options,
+    ):
         said = []
         cells = cells or [Cell(model, 1, "cpu") for model in make_models("a.tflite", "b.tflite")]
         adb = Adb(phone.serial, timeout=timeout)
@@ -145,7 +155,7 @@ def run_on(tmp_path, make_models, make_options):
         session = Session(
             tmp_path / "out",
             cells,
-            Repetitions(repetitions, repetitions),
+            Repetitions(repetitions, repetitions, minutes=minutes),
             resume=resume,
             reconnect_seconds=wait,
             say=said.append,

@@ -149,7 +149,8 @@ def test_a_killed_run_is_resumed(make_phone, make_models, binary, command, tmp_p
     assert phone.files() == []
 
 
-def test_control_c_ends_in_order(make_phone, make_models, binary, command, tmp_path):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_control_c_ends_in_order(end, make_phone, make_models, binary, command, tmp_path):
     phone = make_phone()
     models = [model.path for model in make_models("a.tflite", "b.tflite")]
     out = tmp_path / "results"
@@ -160,7 +161,7 @@ def test_control_c_ends_in_order(make_phone, make_models, binary, command, tmp_p
     while not (out / "rows.jsonl").exists() or not (out / "rows.jsonl").read_text():
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all processes
+    os.killpg(running.pid, end)  # as a terminal does: to all processes
     output = running.communicate(timeout=60)[0]
     assert running.returncode == 3, output
     assert "--resume" in output

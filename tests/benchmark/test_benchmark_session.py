@@ -1,6 +1,8 @@
 """What is measured again, what is not, and what is never measured at the same moment."""
 
 import dataclasses
+import os
+import signal
 import threading
 
 import pytest
@@ -129,6 +131,31 @@ def test_a_phone_that_is_another_target_is_left_out(tmp_path):
     session = Session(tmp_path, CELLS[:1], Repetitions(1, 1), say=lambda line: None)
     (outcome,) = session.run([Twin()])
     assert outcome.complete and "usb" in outcome.message
+
+
+def test_the_second_ctrl_c_ends_the_present_run(tmp_path):
+    class Slow(Scripted):
+        ended = threading.Event()
+
+        def run(self, cell, repetition):
+            assert self.ended.wait(30)
+            return super().run(cell, repetition)
+
+        def interrupt(self):
+            self.ended.set()
+
+    said = []
+    session = Session(tmp_path, CELLS, Repetitions(3, 3), say=said.append)
+    timers = [
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (0.3, 0.8)
+    ]
+    for timer in timers:
+        timer.start()
+    (outcome,) = session.run([Slow()])
+    assert not outcome.complete and "--resume" in outcome.message
+    (row,) = read_rows(tmp_path / "rows.jsonl")
+    assert row.status == "interrupted" and "stopped by the user" in row.notes
+    assert len([line for line in said if "stopping" in line]) == 2
 
 
 def test_pairs_follow_each_other_and_are_compared_pair_by_pair(tmp_path):

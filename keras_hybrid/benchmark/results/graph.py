@@ -43,7 +43,8 @@ class Node:
         multiply_adds: of a convolution or matrix product, as the paper and the Keras model count
             them: without products by zeros that only stand for structure (a grouped convolution
             written densely, a kernel cut into pieces, heads told apart by masks, copies written as
-            convolutions).
+            convolutions). What the converter computes once, such as what only reads learned
+            tokens, is not in the file.
     """
 
     kind: str
@@ -195,7 +196,8 @@ class _Graph:
     def _density_before(self, tensor):
         producer = self.producer.get(tensor)
         if producer is None:
-            return 1.0
+            constant = self._constant(tensor)
+            return 1.0 if constant is None else float((constant != 0).mean())
         kind, inputs, _ = self.operators[producer]
         if kind in _SAME_VALUES:
             return self._density_before(inputs[0])

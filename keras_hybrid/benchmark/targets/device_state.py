@@ -199,6 +199,7 @@ class Rules:
         max_load_per_core: nor the load average this, per online core.
         least_clock: online cores may not be capped below this share of their highest clock.
         min_battery_level: per cent, unless the phone is charging.
+        max_warming_c: degrees above the session's first temperature above which to wait, too.
         cooldown_seconds: how long to wait for that before the row is measured and marked.
         poll_seconds: between two looks.
         pause_seconds: between two runs, always.
@@ -209,9 +210,22 @@ class Rules:
     max_load_per_core: float = 1.5
     min_battery_level: int = 15
     least_clock: float = 0.9
+    max_warming_c: float = 3.0
     cooldown_seconds: float = 300.0
     poll_seconds: float = 10.0
     pause_seconds: float = 0.0
+
+    def warming(self, first: DeviceState | None, state: DeviceState) -> list[str]:
+        """How much warmer the phone is than at the start, if it is too much, in words."""
+        if first is None:
+            return []
+        for name, before, now in (
+            ("the skin", first.skin_c, state.skin_c),
+            ("the battery", first.battery_c, state.battery_c),
+        ):
+            if before is not None and now is not None and now - before > self.max_warming_c:
+                return [f"{name} is {now - before:.1f} C warmer than at the start"]
+        return []
 
     def objections(self, state: DeviceState) -> list[str]:
         """Why the phone in this state is not fit, in words for the row's notes."""

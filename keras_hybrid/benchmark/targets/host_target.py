@@ -76,6 +76,11 @@ class Host(Target):
             self._flags(cell)
 
     def _flags(self, cell):
+        delegate = self.options.delegates[cell.delegate]
+        if delegate.libraries:
+            raise ValueError(
+                f"The delegate {delegate.name!r} needs a phone's libraries. Received: target=host"
+            )
         return tool_flags.command_flags(
             self.flavour,
             self.options.protocol,

@@ -31,6 +31,7 @@ _PROPERTIES = {
     "abi": "ro.product.cpu.abi",
     "abis": "ro.product.cpu.abilist",
 }
+_FIXED_PERFORMANCE = ("cmd", "power", "set-fixed-performance-mode-enabled")
 _SERIAL_PROPERTIES = ("ro.serialno", "ro.boot.serialno")
 _EMULATOR_PROPERTIES = ("ro.kernel.qemu", "ro.boot.qemu")
 _EMULATOR_HARDWARE = re.compile(r"ranchu|goldfish|cuttlefish|vsoc", re.IGNORECASE)
@@ -85,6 +86,7 @@ class Phone(Target):
         self.binary: dict = {}
         self._has_taskset = False
         self._pushed: set[str] = set()
+        self._first_state: device_state.DeviceState | None = None
         self._sustaining: Cell | None = None
         self._state: device_state.DeviceState | None = None
         self._lock = PhoneLock(
@@ -110,6 +112,8 @@ class Phone(Target):
         self._lock.take(self.options.lock_seconds)
         self.device = self.describe()
         self._state = self.state()
+        self._first_state = self._first_state or self._state
+        self._fix_performance()
         self._prepare_program()
         self.check_flags(cells)
         for model in {cell.model for cell in cells}:
@@ -118,6 +122,15 @@ class Phone(Target):
     def check_flags(self, cells: list[Cell]) -> None:
         for cell in cells:
             self._flags(cell)
+
+    def _fix_performance(self):
+        """Asks for fixed performance mode; the device's record says whether it has it."""
+        if not self.options.fixed_performance:
+            return
+        answer = self.adb.run([*_FIXED_PERFORMANCE, "true"])
+        self.device["fixed_performance"] = answer.status == 0 and "rror" not in answer.output
+        if not self.device["fixed_performance"]:
+            self.say(f"[{self.name}] has no fixed performance mode: {answer.output.strip()[-200:]}")
 
     def describe(self) -> dict:
         """The device's identity; values that it does not tell are None."""
@@ -156,6 +169,8 @@ class Phone(Target):
         self._kill_leftover()
         self._bring(path, checksum, self._remote_binary)
         self._check(["chmod", "755", self._remote_binary])
+        for library in self.options.libraries:
+            self._bring(library, provenance.sha256(library), f"{FOLDER}/{Path(library).name}")
         self._has_taskset = self.adb.script("command -v taskset").status == 0
         answer = self.adb.run([self._remote_binary, "--help"], timeout=self.adb.timeout)
         if answer.status in (126, 127) or _NOT_EXECUTED.search(answer.output):
@@ -233,7 +248,7 @@ class Phone(Target):
         while True:
             state = self.state()
             waited = time.monotonic() - start
-            objections = self._objections(state)
+            objections = self._objections(state) + rules.warming(self._first_state, state)
             if objections and rules.cooldown_seconds > 0 and not told:
                 told = True
                 self.say(
@@ -275,7 +290,15 @@ class Phone(Target):
         return device_state.cpu_mask(numbers), note
 
     def _flags(self, cell):
-        return tool_flags.command_flags(
+        delegate = self.options.delegates[cell.delegate]
+        have = [Path(path).name for path in self.options.libraries]
+        lacking = [n for n in delegate.libraries if not any(name.startswith(n) for name in have)]
+        if lacking:
+            raise ValueError(
+                f"The delegate {delegate.name!r} needs the vendor's {lacking}: give each with "
+                f"--library. Received: libraries={have}"
+            )
+        flags = tool_flags.command_flags(
             self.flavour,
             self.options.protocol,
             self.options.delegates[cell.delegate],
@@ -284,6 +307,7 @@ class Phone(Target):
             profile=cell.kind == "profile",
             extra=self.options.extra_flags,
         )
+        return tuple(flag.replace("{folder}", FOLDER) for flag in flags)
 
     def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
         """One run of one cell: its row and the program's whole output.
@@ -322,6 +346,7 @@ class Phone(Target):
         if disturbed and fields["status"] == "ok" and cell.kind != SUSTAINED:
             fields["status"] = "throttled"
         notes += disturbed
+        notes += self.options.rules.warming(self._first_state, before)
         unknown = device_state.unknown_figures(before)
         if unknown:
             notes.append(f"not known of the phone: {', '.join(unknown)}")
@@ -351,15 +376,20 @@ class Phone(Target):
         command += [self._remote_binary, *flags]
         limit = self.options.run_seconds
         try:
-            answer = self.adb.script(
-                f"{self._lock.renewal()}cd {FOLDER} && {shlex.join(command)}", timeout=limit
-            )
+            before = self._lock.renewal() + self._environment()
+            answer = self.adb.script(f"{before}cd {FOLDER} && {shlex.join(command)}", timeout=limit)
         except AdbError as error:
             if error.kind != "timeout":
                 raise
             self._kill_leftover()  # raises if the device, not the program, is what hangs
             return "", None, f"the program did not end within {limit:g} s and was stopped"
         return answer.output, answer.status, None
+
+    def _environment(self):
+        """A line of shell that makes loaders look for the vendor's libraries."""
+        if not self.options.libraries:
+            return ""
+        return f"export LD_LIBRARY_PATH={FOLDER} ADSP_LIBRARY_PATH='{FOLDER};/vendor/dsp/cdsp'; "
 
     def _kill_leftover(self):
         """Ends a benchmark of ours that still runs, e.g. after a lost connection."""
@@ -385,6 +415,8 @@ class Phone(Target):
             AdbError: if the device goes away.
         """
         self._kill_leftover()
+        if self.device.get("fixed_performance"):
+            self.adb.run([*_FIXED_PERFORMANCE, "false"])
         if not self.options.keep_files and self._pushed:
             files = [path for name in sorted(self._pushed) for path in (name, f"{name}.part")]
             self._check(["rm", "-f", *files])

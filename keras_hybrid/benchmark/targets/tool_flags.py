@@ -20,6 +20,8 @@ class Delegate:
         flags: by flavour; a flavour that is missing cannot do it.
         expected: a regular expression for the delegate's name in the log; None if the log need
             not name one.
+        libraries: names of the vendor's libraries that it needs beside the program, given with
+            --library; `{folder}` in a flag stands for where they lie on the phone.
         required: whether a log that does not name the delegate means that it did not run.
     """
 
@@ -27,6 +29,7 @@ class Delegate:
     flags: dict[str, tuple[str, ...]]
     expected: str | None = None
     required: bool = True
+    libraries: tuple[str, ...] = ()
 
 
 DELEGATES = {
@@ -42,6 +45,36 @@ DELEGATES = {
     ),
     "nnapi": Delegate("nnapi", {CLASSIC: ("--use_nnapi=true",)}, "NNAPI"),
     "npu": Delegate("npu", {LITERT: ("--use_npu=true",)}, "NPU|Dispatch"),
+    # Vendors' own, from their documentation; none could be tried on a device here.
+    "dispatch": Delegate(
+        "dispatch",
+        {LITERT: ("--use_npu=true", "--dispatch_library_path={folder}")},
+        "NPU|Dispatch",
+        libraries=("libLiteRtDispatch",),
+    ),
+    "qnn": Delegate(
+        "qnn",
+        {
+            CLASSIC: (
+                "--external_delegate_path={folder}/libQnnTFLiteDelegate.so",
+                "--external_delegate_options=backend_type:htp",
+            )
+        },
+        "QNN|EXTERNAL",
+        libraries=("libQnnTFLiteDelegate.so", "libQnnHtp"),
+    ),
+    "neuron": Delegate(
+        "neuron",
+        {CLASSIC: ("--external_delegate_path={folder}/libneuron_stable_delegate.so",)},
+        "Neuron|EXTERNAL",
+        libraries=("libneuron_stable_delegate.so",),
+    ),
+    "ethosu": Delegate(
+        "ethosu",
+        {CLASSIC: ("--external_delegate_path={folder}/libethosu_delegate.so",)},
+        "Ethos|EXTERNAL",
+        libraries=("libethosu_delegate.so",),
+    ),
 }
 
 

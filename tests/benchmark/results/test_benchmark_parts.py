@@ -114,10 +114,11 @@ def test_multiply_adds_by_part_are_the_keras_models(trained):
     from keras_hybrid.analysis.summary import summarize_cost
 
     model, path = trained
-    expected = {
-        group.name: group.multiply_adds
-        for group in summarize_cost(model).by_part
-        if group.multiply_adds
-    }
-    found = graph.multiply_adds_by_part(path)
-    assert found == pytest.approx(expected, rel=1e-3)
+    summary = summarize_cost(model)
+    expected = {group.name: group.multiply_adds for group in summary.by_part}
+    for words in ("mobile_to_former_gate", "mobile_to_former_query"):
+        of_tokens = [row for row in summary.layers if row["layer"].endswith(words)][:1]
+        for row in of_tokens:  # the first reads the learned tokens alone: computed by the converter
+            expected[row["part"]] -= row["multiply_adds"]
+    expected = {part: count for part, count in expected.items() if count}
+    assert graph.multiply_adds_by_part(path) == pytest.approx(expected, rel=1e-3)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from keras_hybrid.benchmark import benchmark_host
+from keras_hybrid.benchmark.results import parts
+from keras_hybrid.benchmark.targets.host_profile import profile_host
 
 
 def test_a_row_is_whole(small_model, require):
@@ -79,3 +81,20 @@ def test_check_host_compares_with_litert_benchmark(small_model, require):
     far = check(str(small_model), "--bound=0")
     assert far.returncode == 1 and "farther than 0%" in far.stdout
     assert check("missing.tflite").returncode == 2
+
+
+def test_a_profile_without_a_benchmark_model_sums_to_the_inference(small_model, tmp_path, require):
+    """LiteRT's own profiler: its operators are the delegate's, and nothing else takes long."""
+    require(module="ai_edge_litert")
+    fields, log = profile_host(small_model, num_threads=1, runs=30)
+    assert fields["status"] == "ok", fields["notes"]
+    kinds = [operator["kind"] for operator in fields["profile"]]
+    assert sum(parts.family(kind) == "convolution" for kind in kinds) == 6
+    total = sum(operator["ms"] for operator in fields["profile"])
+    profiled = float(re.search(r"and ([\d.]+) ms with it", fields["notes"][0])[1])
+    assert 0.7 < total / profiled < 1.1  # within 10% on a quiet machine
+    assert "Run Order" in log
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"\x1c\0\0\0TFL3" + b"nonsense" * 9)
+    fields, _ = profile_host(broken)
+    assert fields["status"] == "failed" and "profiler ended with status" in fields["notes"][0]

@@ -1,12 +1,16 @@
 """Runs on phones, through the real adb client and a device daemon on loopback."""
 
+import dataclasses
+import socket
+
 import pytest
 from fake_phone import write_apk, write_benchmark_model, write_elf
 
 from keras_hybrid.benchmark.plan import Cell, Repetitions
+from keras_hybrid.benchmark.results.tables import device_label
 from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session
-from keras_hybrid.benchmark.targets.adb import Adb, list_devices
+from keras_hybrid.benchmark.targets.adb import Adb, list_devices, run_adb
 from keras_hybrid.benchmark.targets.app import AppPhone
 from keras_hybrid.benchmark.targets.device_state import Rules
 from keras_hybrid.benchmark.targets.phone import Phone
@@ -278,3 +282,161 @@ def test_phone_refuses_impossible_cores(make_options):
     with pytest.raises(ValueError, match="Received: cores='big; reboot'"):
         make_options(cores="big; reboot")
     assert Phone.target == "android"
+
+
+def one_cell(make_models, delegate="cpu"):
+    return [Cell(make_models("a.tflite")[0], 1, delegate)]
+
+
+def test_one_phone_over_two_transports_is_measured_once(
+    make_phone, make_models, make_options, tmp_path
+):
+    """By the lock on the phone: this one tells no serial number."""
+    phone = make_phone()
+    other = phone.serial.replace("127.0.0.1", "localhost")
+    run_adb(["adb", "connect", other], 20)
+    said = []
+    session = Session(tmp_path / "out", one_cell(make_models), Repetitions(2, 2), say=said.append)
+    targets = [Phone(Adb(name), make_options(), say=said.append) for name in (phone.serial, other)]
+    outcomes = session.run(targets)
+    assert all(outcome.complete for outcome in outcomes), outcomes
+    rows = read_rows(tmp_path / "out/rows.jsonl")
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert sum("same phone" in line or "same device" in line for line in said) == 1
+    assert phone.files() == []
+
+
+def test_the_serial_number_names_a_phone_whatever_reaches_it(make_phone, run_on, make_models):
+    phone = make_phone(properties={"ro.serialno": "R58M1"}.items())
+    rows, _, _ = run_on(phone, cells=one_cell(make_models))
+    assert rows[0].device_id == "R58M1" and rows[0].device["transport"] == phone.serial
+
+
+def test_another_harness_is_waited_for_and_a_dead_one_is_not(make_phone, run_on, make_models):
+    phone = make_phone()
+    cells = one_cell(make_models)
+    lock = phone.root / "data/local/tmp/keras_hybrid_benchmark.lock"
+    words = lambda *parts: ":".join(part.encode().hex() for part in parts)  # noqa: E731
+    lock.mkdir()
+    (lock / "owner").write_text(f"{words('elsewhere', '1', 'x', 'usb')} 99999999999\n")
+    rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1)
+    assert rows == [] and "another harness (process 1 on elsewhere)" in outcome.message
+    assert lock.is_dir()  # it is not ours to remove
+    (lock / "owner").write_text(f"{words('elsewhere', '1', 'x', 'usb')} 5\n")  # long ago
+    rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1, resume=True)
+    assert [row.status for row in rows] == ["ok"] and not lock.exists()
+    lock.mkdir()
+    dead = words(socket.gethostname(), "999999999", "x", "usb")
+    (lock / "owner").write_text(f"{dead} 99999999999\n")
+    rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1, resume=True, repetitions=2)
+    assert [row.status for row in rows] == ["ok", "ok"]
+
+
+def test_cores_capped_before_the_run_mark_it(make_phone, run_on, make_models):
+    phone = make_phone()
+    for number in range(4, 8):
+        path = phone.root / f"sys/devices/system/cpu/cpu{number}/cpufreq/scaling_max_freq"
+        path.write_text("1200000\n")
+    rows, _, _ = run_on(phone, cells=one_cell(make_models))
+    assert {row.status for row in rows} == {"throttled"}
+    assert "before: cores [4, 5, 6, 7] are capped" in rows[0].notes
+
+
+def test_a_phone_that_tells_nothing_of_its_health_says_so(make_phone, run_on, make_models):
+    phone = make_phone()
+    (phone.root / "bin/dumpsys").unlink()
+    (phone.root / "proc/loadavg").unlink()
+    rows, _, _ = run_on(phone, cells=one_cell(make_models))
+    assert rows[0].status == "ok"
+    note = next(note for note in rows[0].notes if note.startswith("not known of the phone"))
+    assert note.endswith("thermal status, battery temperature, load")
+
+
+def test_an_emulator_is_called_one(make_phone, run_on, make_models):
+    phone = make_phone(properties={"ro.hardware": "ranchu"}.items())
+    rows, _, _ = run_on(phone, cells=one_cell(make_models))
+    assert rows[0].device["emulator"] and any("an emulator" in note for note in rows[0].notes)
+    assert device_label(rows[0]).endswith("emulator")
+
+
+def test_the_app_with_the_screen_off_is_marked(make_phone, run_app):
+    phone = make_phone()
+    (phone.root / "app").touch()
+    (phone.root / "dumpsys/power").write_text("  mWakefulness=Asleep\n")
+    rows, _ = run_app(phone, apk=None)
+    assert {row.status for row in rows} == {"throttled"}
+    assert any("the screen" in note for note in rows[0].notes)
+
+
+def test_a_cpu_run_that_an_extra_flag_takes_elsewhere_is_no_cpu_row(
+    make_phone, run_on, make_models
+):
+    rows, _, _ = run_on(make_phone(), cells=one_cell(make_models), extra_flags=("--use_gpu=true",))
+    assert {row.status for row in rows} == {"fell_back"}
+    assert any("not asked for" in note for note in rows[0].notes)
+
+
+def test_a_finished_run_is_kept_when_the_state_after_it_cannot_be_read(
+    make_phone, run_on, make_models
+):
+    phone = make_phone()
+    taskset = phone.root / "bin/taskset"
+    taskset.write_text(taskset.read_text().replace("shift;", 'touch "$PHONE/ran"; shift;'))
+    (phone.root / "bin/dumpsys").write_text(
+        '#!/bin/sh\n[ -e "$PHONE/ran" ] && { rm "$PHONE/ran"; sleep 6; }\n'
+        'cat "$PHONE/dumpsys/$1" 2>/dev/null\n'
+    )
+    rows, outcome, _ = run_on(phone, cells=one_cell(make_models), timeout=2.0)
+    assert outcome.complete and [row.status for row in rows] == ["ok"]
+    assert any("the state after the run could not be read" in note for note in rows[0].notes)
+    assert rows[0].median_ms and rows[0].state_after == {}
+
+
+def test_what_may_not_be_executed_is_named(make_phone, run_on, make_models):
+    phone = make_phone()
+    (phone.root / "bin/chmod").write_text("#!/bin/sh\nexit 0\n")
+    (phone.root / "bin/chmod").chmod(0o755)
+    rows, outcome, _ = run_on(phone, cells=one_cell(make_models))
+    assert rows == [] and "noexec" in outcome.message and "SELinux" in outcome.message
+
+
+def test_vendors_libraries_lie_beside_the_program(make_phone, run_on, make_models, tmp_path):
+    phone = make_phone()
+    library = tmp_path / "libvendor_dsp.so"
+    library.write_bytes(b"\x7fELF library")
+    delegate = dataclasses.replace(
+        custom_delegate("dsp --hexagon_lib_path={folder}"), libraries=("libvendor",)
+    )
+    cells = one_cell(make_models, "dsp")
+    options = {"delegates": {**DELEGATES, "dsp": delegate}}
+    rows, outcome, _ = run_on(phone, cells=cells, **options)
+    assert rows == [] and "--library" in outcome.message
+    rows, _, _ = run_on(phone, cells=cells, resume=True, libraries=(str(library),), **options)
+    folder = "/data/local/tmp/keras_hybrid_benchmark"
+    assert f"--hexagon_lib_path={folder}" in rows[0].command
+    (command,) = [text for text in phone.device.commands if "exec" in text and "run.pid" in text]
+    assert f"LD_LIBRARY_PATH={folder} " in command
+    assert any("libvendor_dsp.so" in path for path in phone.device.pushed)
+    assert phone.files() == []
+
+
+def test_fixed_performance_is_asked_for_recorded_and_given_back(make_phone, run_on, make_models):
+    phone = make_phone()
+    cells = one_cell(make_models)
+    rows, _, said = run_on(phone, cells=cells, fixed_performance=True)
+    assert rows[0].device["fixed_performance"] is False and "no fixed performance" in said
+    (phone.root / "bin/cmd").write_text('#!/bin/sh\necho "$3" >> "$PHONE/fixed"\n')
+    (phone.root / "bin/cmd").chmod(0o755)
+    rows, _, _ = run_on(phone, cells=cells, fixed_performance=True, resume=True)
+    assert len(rows) == 2 and rows[1].device["fixed_performance"] is True  # measured anew
+    assert (phone.root / "fixed").read_text().split() == ["true", "false"]
+
+
+def test_sustained_heat_is_no_flaw_of_a_sustained_row(make_phone, run_on, make_models):
+    phone = make_phone()
+    phone.set_health(thermal_status=2)
+    cells = [dataclasses.replace(one_cell(make_models)[0], kind="sustained")]
+    rows, outcome, _ = run_on(phone, cells=cells, minutes=0.05)
+    assert outcome.complete and len(rows) >= 2
+    assert {(row.kind, row.status) for row in rows} == {("sustained", "ok")}
+    assert any("thermal status 2" in note for note in rows[0].notes)
