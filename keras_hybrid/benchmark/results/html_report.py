@@ -8,7 +8,7 @@ the page draws them. No network, no library.
 import json
 from collections.abc import Iterable
 
-from keras_hybrid.benchmark.results.tables import device_label
+from keras_hybrid.benchmark.results.tables import describe_conditions, device_label
 from keras_hybrid.benchmark.rows import Row
 
 
@@ -19,10 +19,13 @@ def report_page(rows: Iterable[Row], metrics: dict[str, dict] | None = None) -> 
         rows: all of them; those without a figure are listed with their reason.
         metrics: see `plots.read_metrics`.
     """
+    rows = list(rows)
+    conditions = describe_conditions(rows)
     records = [
         {
             "device": device_label(row),
             "program": row.program,
+            "conditions": conditions[row.measurement],
             "model": row.model,
             "threads": row.num_threads,
             "delegate": row.delegate,
@@ -128,7 +131,7 @@ function plot(parent, series, options) {
     add(svg, "line", null, {x1: L, x2: W - R, y1: Y(y), y2: Y(y), stroke: "#ddd"});
     add(svg, "text", Number(y.toPrecision(3)), {x: L - 8, y: Y(y) + 4, "text-anchor": "end"});
     add(svg, "text", options.xText ? options.xText(x) : Number(x.toPrecision(3)),
-      {x: X(x), y: H - B + 18, "text-anchor": "middle"});
+      {x: X(x), y: H - B + 18, "text-anchor": n === 0 ? "start" : n === 4 ? "end" : "middle"});
   }
   add(svg, "text", options.x, {x: (L + W - R) / 2, y: H - 8, "text-anchor": "middle"});
   add(svg, "text", options.y, {x: 14, y: (H - B) / 2, "text-anchor": "middle",
@@ -150,7 +153,9 @@ function plot(parent, series, options) {
     item.append(one.name);
   });
 }
-const configuration = r => `${r.device}, ${r.program}, ${r.delegate}, ${r.threads} thread(s)`;
+const configuration = r =>
+  [r.device, r.program, r.delegate, `${r.threads} thread(s)`, r.conditions]
+    .filter(text => text).join(", ");
 function table(parent, list) {
   const names = ["device and program", "model", "processes", "median ms", "delegated", "others"];
   const made = add(parent, "table"), head = add(add(made, "thead"), "tr");
@@ -182,15 +187,16 @@ function draw() {
   const good = latency.filter(r => r.status === "ok" && r.ms !== null);
   add(content, "h2", "Measurements");
   table(content, latency);
-  for (const [metric, label] of [["accuracy", "top-1 accuracy (%)"],
-                                 ["multiply_adds", "multiply-adds"]]) {
+  for (const [metric, label, scale] of [["accuracy", "top-1 accuracy (%)", 1],
+                                        ["multiply_adds", "multiply-adds (millions)", 1e-6]]) {
     const known = good.filter(r => metrics[r.model] && metric in metrics[r.model]);
     if (!known.length) continue;
     add(content, "h2", "Latency and " + label);
     const series = [];
     for (const [name, own] of groups(known, configuration)) {
       const points = [...groups(own, r => r.model)].map(([model, some]) =>
-        [median(some.map(r => r.ms)), metrics[model][metric], metrics[model].label || model]);
+        [median(some.map(r => r.ms)), metrics[model][metric] * scale,
+         metrics[model].label || model]);
       series.push({name, points});
     }
     series.push({name: "", dashed: true, line: true, color: "#555",

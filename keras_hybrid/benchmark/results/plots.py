@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.results import statistics
-from keras_hybrid.benchmark.results.tables import device_label, plural
+from keras_hybrid.benchmark.results.tables import describe_conditions, device_label, plural
 from keras_hybrid.benchmark.rows import Row
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; each with its own marker.
@@ -70,18 +70,22 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _times(rows: Iterable[Row]):
-    """{(device, program, delegate, threads): {model: [median of each "ok" row]}}"""
+    """{(device, program, delegate, threads, conditions): {model: [median of each "ok" row]}}"""
     panels = {}
-    for row in latest(rows):
+    rows = latest(rows)
+    conditions = describe_conditions(rows)
+    for row in rows:
         if row.kind == "latency" and row.status == "ok" and row.central_ms:
-            key = (device_label(row), row.program, row.delegate, row.num_threads)
+            told = conditions[row.measurement]
+            key = (device_label(row), row.program, row.delegate, row.num_threads, told)
             panels.setdefault(key, {}).setdefault(row.model, []).append(row.central_ms)
     return dict(sorted(panels.items()))
 
 
 def _title(panel):
-    device, program, delegate, threads = panel
-    return f"{device}\n{program}, {delegate}, {plural(threads, 'thread')}"
+    device, program, delegate, threads, conditions = panel
+    told = f"\n{_shorten(conditions, 60)}" if conditions else ""
+    return f"{device}\n{program}, {delegate}, {plural(threads, 'thread')}{told}"
 
 
 def _figure(count, height=4.8):

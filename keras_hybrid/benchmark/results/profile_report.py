@@ -47,7 +47,7 @@ def summarize_profiles(rows: Iterable[Row], model_paths: dict[str, str]) -> list
     groups = {}
     for row in latest(rows):
         if row.kind == "profile" and row.status == "ok" and row.profile:
-            groups.setdefault(row.configuration, []).append(row)
+            groups.setdefault(row.measurement, []).append(row)
     summaries = []
     for _, group in sorted(groups.items()):
         row = group[0]

@@ -59,13 +59,14 @@ def summarize(rows: Iterable[Row]) -> list[CellSummary]:
     for row in latest(rows):
         if row.kind == "latency":
             groups.setdefault(row.measurement, []).append(row)
-    told = _conditions({key: group[0] for key, group in groups.items()})
+    told = describe_conditions(row for group in groups.values() for row in group)
     return [_summarize(groups[key], told[key]) for key in sorted(groups)]
 
 
-def _conditions(measurements):
-    """In words, how each measurement differs from others of the same configuration."""
-    families = {}
+def describe_conditions(rows: Iterable[Row]) -> dict[tuple, str]:
+    """In words, how each measurement of `rows` differs from others of the same configuration."""
+    measurements = {row.measurement: row for row in rows}
+    families: dict[tuple, list[tuple]] = {}
     for key, row in measurements.items():
         families.setdefault(row.configuration, []).append(key)
     told = {}

@@ -78,3 +78,16 @@ def test_logs_from_elsewhere_become_rows(tmp_path):
     assert any("number of threads" in note for note in rows[3].notes)
     with pytest.raises(ValueError, match="must be a file"):
         import_logs([str(tmp_path / "none")], DELEGATES["cpu"])
+
+
+def test_pictures_put_no_two_measurements_into_one_bar():
+    from keras_hybrid.benchmark.results import plots
+
+    rows = [
+        make_row(repetition=n, median_ms=ms, command=(f"--use_x={flag}",))
+        for flag, ms in (("a", 10.0), ("b", 20.0))
+        for n in range(2)
+    ]
+    panels = plots._times(rows)
+    assert [list(models.values()) for models in panels.values()] == [[[10.0, 10.0]], [[20.0, 20.0]]]
+    assert [key[4] for key in panels] == ["--use_x=a", "--use_x=b"]
