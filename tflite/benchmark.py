@@ -277,7 +277,8 @@ def import_rows(paths):
 
 def main(argv):
     complete, model_paths, status = True, {}, 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # ends in order, in the background, too
+        signal.signal(number, signal.default_int_handler)
     if len(argv) < 2 and not FLAGS.compare:
         raise app.UsageError("Name at least one .tflite file, or --compare two sets of rows.")
     try:

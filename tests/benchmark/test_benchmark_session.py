@@ -149,9 +149,13 @@ def test_the_second_ctrl_c_ends_the_present_run(tmp_path):
     timers = [
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (0.3, 0.8)
     ]
-    for timer in timers:
-        timer.start()
-    (outcome,) = session.run([Slow()])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+    try:
+        for timer in timers:
+            timer.start()
+        (outcome,) = session.run([Slow()])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not outcome.complete and "--resume" in outcome.message
     (row,) = read_rows(tmp_path / "rows.jsonl")
     assert row.status == "interrupted" and "stopped by the user" in row.notes
