@@ -400,6 +400,8 @@ class Phone(Target):
         )
 
     def interrupt(self) -> None:
+        if not self._lock.is_ours:
+            return
         try:
             self._kill_leftover()
         except AdbError as error:
@@ -414,6 +416,8 @@ class Phone(Target):
         Raises:
             AdbError: if the device goes away.
         """
+        if not self._lock.is_ours:  # what runs there is another's
+            return
         self._kill_leftover()
         if self.device.get("fixed_performance"):
             self.adb.run([*_FIXED_PERFORMANCE, "false"])

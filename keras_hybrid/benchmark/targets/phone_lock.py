@@ -20,11 +20,15 @@ class PhoneLock:
         adb: the phone, under the name by which this target reaches it.
         session: the session's mark; two targets of one session that meet are one phone.
         valid_seconds: how long the lock holds if it is not renewed.
+
+    Attributes:
+        is_ours: whether it was taken: without it nothing on the phone may be touched.
     """
 
     def __init__(self, adb: Adb, session: str, valid_seconds: float):
         self.adb = adb
         self.valid_seconds = int(valid_seconds)
+        self.is_ours = False
         self._owner = [socket.gethostname(), str(os.getpid()), session, adb.serial]
         self._word = ":".join(word.encode().hex() or "00" for word in self._owner)  # for a shell
 
@@ -35,10 +39,12 @@ class PhoneLock:
             AdbError: of kind "same" if a target of this session has it, "busy" if another harness
                 keeps it, or whatever happens to the phone.
         """
+        self.is_ours = False
         deadline = time.monotonic() + wait_seconds
         while True:
             owner = self._try()
             if owner is None:
+                self.is_ours = True
                 return
             host, process, session, serial = owner
             if owner[:3] == self._owner[:3]:
@@ -84,6 +90,7 @@ class PhoneLock:
             f"read -r old until 2>/dev/null < {PATH}/owner; "
             f'[ "$old" = {self._word} ] && rm -rf {PATH}'
         )
+        self.is_ours = False
 
     def _remove(self):
         self.adb.script(f"rm -rf {PATH}")

@@ -322,6 +322,7 @@ def test_another_harness_is_waited_for_and_a_dead_one_is_not(make_phone, run_on,
     rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1)
     assert rows == [] and "another harness (process 1 on elsewhere)" in outcome.message
     assert lock.is_dir()  # it is not ours to remove
+    assert not any("kill" in command for command in phone.device.commands)  # nor is its run
     (lock / "owner").write_text(f"{words('elsewhere', '1', 'x', 'usb')} 5\n")  # long ago
     rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1, resume=True)
     assert [row.status for row in rows] == ["ok"] and not lock.exists()
