@@ -32,7 +32,7 @@ EXTRA_OF = {
     "tensorflow_datasets": "train",
     "sklearn": "train",
     "tqdm": "train",
-    "keras_cv": "train",
+    "keras_cv": "detection",
     "matplotlib": "train",
     "PIL": "train",
     "ai_edge_litert": "tflite",
