@@ -48,7 +48,7 @@ def plot_attention(
         pixel: in view "from_pixel", its place as shares of height and width, from 0 to 1.
 
     Returns: the Matplotlib figure. Colours: from 0 to the panel's greatest weight where weights
-    sum to 1 over pixels, and to the greatest of all tokens where they do over tokens.
+    sum to 1 over pixels, and to 1 where they do over tokens, so that an even third looks like one.
 
     Raises:
         ValueError: where the maps have nothing for the view, and for impossible arguments.
@@ -126,7 +126,7 @@ def _draw_bridge(to_former, to_mobile, gray, index):
                     row[tokens + 1 + token].set_visible(False)
                     continue
                 values = opposite.weights[index, head]  # (H, W, tokens)
-                right = _panel(row[tokens + 1 + token], gray, values[..., token], values.max())
+                right = _panel(row[tokens + 1 + token], gray, values[..., token], 1.0)
     for token in range(tokens):
         for first in (0, tokens + 1):
             grid[0, first + token].set_title(f"token {token + 1}", fontsize=8)
@@ -136,7 +136,7 @@ def _draw_bridge(to_former, to_mobile, gray, index):
             figure,
             right,
             grid[:, tokens + 1 :],
-            "Mobile<-Former: over tokens, to the row's greatest",
+            "Mobile<-Former: over tokens, to 1",
         )
     return figure
 
@@ -173,11 +173,11 @@ def _draw_pixels(to_mobile, gray, index):
             _label(row[0], f"{_title(found)}\nhead {head + 1}")
             for token, axes in enumerate(row[1:]):
                 values = found.weights[index, head]  # (H, W, tokens)
-                drawn = _panel(axes, gray, values[..., token], values.max())
+                drawn = _panel(axes, gray, values[..., token], 1.0)
     grid[0, 0].set_title("image", fontsize=8)
     for token, axes in enumerate(grid[0, 1:], start=1):
         axes.set_title(f"token {token}", fontsize=8)
-    _scale(figure, drawn, grid, "Mobile<-Former: over tokens, to the row's greatest")
+    _scale(figure, drawn, grid, "Mobile<-Former: over tokens, to 1")
     return figure
 
 
@@ -243,7 +243,7 @@ def _scale(figure, drawn, grid, label):
         drawn, ax=list(grid.flat), location="bottom", fraction=0.02, aspect=40, pad=0.01
     )
     low, high = drawn.get_clim()
-    bar.set_ticks([low, high], labels=["0", "greatest"])
+    bar.set_ticks([low, high], labels=["0", "1" if label.endswith("to 1") else "greatest"])
     bar.ax.tick_params(labelsize=7)
     bar.set_label(label, fontsize=8)
     bar.solids.set_alpha(1)

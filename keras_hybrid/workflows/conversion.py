@@ -151,7 +151,7 @@ def convert(
     if labels is not None:
         if not Path(labels).is_file():
             raise ValueError(f"There is no such file. Received: labels={str(labels)!r}")
-        names = Path(labels).read_text(encoding="utf-8").splitlines()
+        names = Path(labels).read_text(encoding="utf-8-sig").splitlines()
     start = time.monotonic()
     multiply_adds = count_multiply_adds(model, input_size)
     images = calibration_images(model, precision, data, limit, raw, input_size)

@@ -125,7 +125,7 @@ def test_labels_travel_into_the_file(converted):
 @pytest.mark.large
 def test_other_labels_than_the_runs_are_told(finished_run, command, tmp_path):
     names = ["four", "five", *CLASSES[2:]]
-    (tmp_path / "labels.txt").write_text("\r\n".join(names), newline="")
+    (tmp_path / "labels.txt").write_text("\ufeff" + "\r\n".join(names), "utf-8", newline="")
     labels, out = tmp_path / "labels.txt", tmp_path / "a.tflite"
     status, _, said = command("convert", finished_run, f"--labels={labels}", f"--out={out}")
     assert status == 0
