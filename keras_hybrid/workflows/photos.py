@@ -42,6 +42,7 @@ from keras_hybrid.workflows.photos_plan import (
 LABELS_FILE = "labels.txt"
 START_FILE = "start.keras"
 PLAN_FILE = "plan.json"
+KEPT_FILE = "kept.json"
 MEASURED_PHOTOS = 300
 # A training step takes about so many times an inference's time; compiling it, about so long.
 STEP_OVER_INFERENCE = 3.5
@@ -78,7 +79,7 @@ class PhotoRun:
         plan: how.
         kept: "last" or "best", whose weights were kept.
         scores: validation accuracy of both.
-        seconds: from start to end.
+        seconds: of all epochs.
     """
 
     run: Run
@@ -292,30 +293,47 @@ def train_photos(
         stream=stream,
     )
     run, kept, scores = keep_best(run, source)
+    seconds = sum(row["seconds"] for row in run.history)
     print(
         f"kept the weights of the {kept} epoch: validation accuracy {scores[kept]:.1%}"
         f" (last epoch {scores['last']:.1%}, best epoch {scores['best']:.1%})",
         file=stream,
     )
-    return PhotoRun(run, photos, plan, kept, scores, time.monotonic() - started)
+    return PhotoRun(run, photos, plan, kept, scores, seconds)
 
 
 def keep_best(run: Run, source: ImageSource) -> tuple[Run, str, dict[str, float]]:
     """Puts the best epoch's weights in place of the last one's, where they do better.
 
+    What came of it is written down: afterwards the last epoch's weights may be gone.
+
     Returns: the run, "last" or "best", and the validation accuracy of both.
     """
+    record = run.folder / KEPT_FILE
+    if record.is_file():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found["kept"] == "best":
+            run = _with_best(run)
+        return run, found["kept"], found["scores"]
     data = evaluation_dataset(source, run.recipe)
     best = keras.models.load_model(run.folder / BEST_FILE)
     scores = {
         "last": evaluate(run.model, data).accuracy,
         "best": evaluate(best, data).accuracy,
     }
-    if scores["best"] <= scores["last"]:
-        return run, "last", scores
-    with whole_file(run.folder / MODEL_FILE) as path:
-        shutil.copyfile(run.folder / BEST_FILE, path)
-    return dataclasses.replace(run, model=best), "best", scores
+    kept = "best" if scores["best"] > scores["last"] else "last"
+    # Written first: where the process ends between the two, the next call copies the file.
+    write_text(record, json.dumps({"kept": kept, "scores": scores}) + "\n")
+    return (_with_best(run) if kept == "best" else run), kept, scores
+
+
+def _with_best(run):
+    """The run with the best epoch's model in place of the last one's, in its folder, too."""
+    model, best = run.folder / MODEL_FILE, run.folder / BEST_FILE
+    if model.read_bytes() != best.read_bytes():
+        with whole_file(model) as path:
+            shutil.copyfile(best, path)
+    return dataclasses.replace(run, model=keras.models.load_model(model))
 
 
 def fit_classifier(recipe: Recipe, source: ImageSource) -> keras.Model:

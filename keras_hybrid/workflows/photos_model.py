@@ -4,6 +4,7 @@ What each takes of a picture differs; here all take a picture's file and give a 
 """
 
 import functools
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -173,10 +174,24 @@ def _of_tflite(path):
         path.name,
         metadata.labels or _labels(classes),
         (height, width),
-        1.0,
-        "bilinear",
+        *_crop_of_file(path, metadata.about.name),
         scores,
     )
+
+
+def _crop_of_file(path, name):
+    """Crop and interpolation: the run's beside the file, else the whole square, as apps take it."""
+    if (path.parent / RUN_FILE).is_file():
+        recipe = json.loads((path.parent / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
+        known = preprocessing_of(recipe["model"])
+        return (
+            recipe["crop_fraction"] or known.crop_fraction,
+            recipe["interpolation"] or known.interpolation,
+        )
+    try:
+        return 1.0, preprocessing_of(name).interpolation
+    except ValueError:  # none of this package's
+        return 1.0, "bilinear"
 
 
 def _check_square(height, width, name):

@@ -182,6 +182,11 @@ def advice(report: RunReport) -> list[str]:
     rows, run = report.class_rows(), report.trained.run
     found = []
     total = len(report.answers)
+    if report.split != "test":
+        found.append(
+            f"The weights were chosen by these {total} {report.split} photos, so the figure "
+            "flatters a little: a `test` folder of photos that training never sees tells more."
+        )
     if total < FEW_PHOTOS:
         found.append(
             f"{total} {report.split} photos tell little: one of them is {100 / total:.0f} points. "

@@ -171,6 +171,10 @@ def _chart(title, epochs, lines, low, high, rule=None):
             'stroke="#57606a" stroke-dasharray="2 4"/>'
             f'<text x="{width - right}" y="{y(value) - 5:.1f}" text-anchor="end">{name}</text>'
         )
+    if any(value > high for values in lines.values() for value in values):
+        parts.append(
+            f'<text x="{width - right}" y="18" text-anchor="end">higher values are cut off</text>'
+        )
     at = left
     for (name, values), colour, dashes in zip(
         lines.items(), (ORANGE, BLUE), ("7 4", ""), strict=False

@@ -110,4 +110,6 @@ def test_photos_become_a_labelled_file_in_two_commands(installed):
     before = (run / "model.keras").stat().st_mtime_ns
     again = installed("train", "photos", "--out=runs/p", "--resolution=64", "--epochs=16")
     assert "finished run" in again.stderr
+    kept = [line for line in done.stderr.splitlines() if line.startswith("kept the weights")]
+    assert kept and kept[0] in again.stderr
     assert (run / "model.keras").stat().st_mtime_ns == before
