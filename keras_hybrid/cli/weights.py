@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
                 f"{preset.top1:.1f} %",
                 f"{preset.parameters / 1e6:.1f} M",
                 "yes" if here else "no",
-                preset.licence.partition(" (")[0],
+                preset.license.partition(" (")[0],
                 str(getattr(preset.homes[0], "name", preset.homes[0])),
             )
         )
