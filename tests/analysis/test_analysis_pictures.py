@@ -87,7 +87,7 @@ def test_one_token_over_all_blocks_and_all_tokens_of_a_block(bridge, image):
     assert len(drawn) == 2 * 3
     np.testing.assert_array_equal(drawn[4], bridge[1].weights[0, 1, ..., 1])
     scales = [axes.images[1].get_clim() for axes in figure.axes if len(axes.images) > 1]
-    assert scales[0] == scales[2] == (0, bridge[1].weights[0, 0].max())
+    assert scales[0] == scales[2] == (0, 1)  # so that an even third looks like one
 
 
 def test_where_a_pixel_looks_is_put_back_into_the_image(image):
