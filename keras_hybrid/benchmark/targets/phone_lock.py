@@ -29,8 +29,8 @@ class PhoneLock:
         self.adb = adb
         self.valid_seconds = int(valid_seconds)
         self.is_ours = False
-        self._owner = [socket.gethostname(), str(os.getpid()), session, adb.serial]
-        self._word = ":".join(word.encode().hex() or "00" for word in self._owner)  # for a shell
+        self._owner = [socket.gethostname(), str(os.getpid()), session or "-", adb.serial]
+        self._word = ":".join(word.encode().hex() for word in self._owner)  # for a shell
 
     def take(self, wait_seconds: float, pause: float = 1.0) -> None:
         """Takes the lock, or waits for another harness to give it back.
@@ -66,7 +66,8 @@ class PhoneLock:
     def _try(self):
         """None if the lock is ours now, else its owner."""
         answer = self.adb.script(
-            f"now=$(date +%s); read -r old until < {PATH}/owner\n"
+            f"look() {{ read -r old until < {PATH}/owner; }}; now=$(date +%s); look\n"
+            f'if [ -d {PATH} ] && [ -z "$old" ]; then sleep 1; look; fi\n'  # it is being made
             f'if [ -d {PATH} ] && {{ [ -z "$old" ] || [ "${{until:-0}}" -lt "$now" ] || '
             f'[ "$old" = {self._word} ]; }}; then rm -rf {PATH}; fi\n'
             f"if mkdir {PATH}; then "
@@ -74,9 +75,13 @@ class PhoneLock:
             f'elif [ -d {PATH} ]; then echo "@owner $old"; else echo @ours; fi'
         )
         for line in answer.output.splitlines():
-            if line.startswith("@owner "):
-                owner = [bytes.fromhex(word).decode() for word in line.split()[1].split(":")]
-                return owner if len(owner) == 4 else None
+            if line.startswith("@owner"):
+                words = line.removeprefix("@owner").strip().split(":")
+                try:
+                    owner = [bytes.fromhex(word).decode() for word in words]
+                except ValueError:
+                    owner = []
+                return owner if len(owner) == 4 else ["an unknown machine", "0", "", ""]
         return None
 
     def renewal(self) -> str:
