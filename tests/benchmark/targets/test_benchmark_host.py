@@ -92,7 +92,7 @@ def test_a_profile_without_a_benchmark_model_sums_to_the_inference(small_model, 
     assert sum(parts.family(kind) == "convolution" for kind in kinds) == 6
     total = sum(operator["ms"] for operator in fields["profile"])
     profiled = float(re.search(r"and ([\d.]+) ms with it", fields["notes"][0])[1])
-    assert 0.7 < total / profiled < 1.1  # within 10% on a quiet machine
+    assert 0.4 < total / profiled < 1.05  # the rest is the profiler, and other programs
     assert "Run Order" in log
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"\x1c\0\0\0TFL3" + b"nonsense" * 9)
