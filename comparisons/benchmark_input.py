@@ -80,9 +80,9 @@ def training_speed(recipe, num_classes):
     import numpy as np
     import tensorflow as tf
 
-    from keras_hybrid.training.run.run import compile_for_training, make_model, training_view
+    from keras_hybrid.training.run.run import compile_for_training, new_network, training_view
 
-    view, _ = training_view(make_model(recipe, num_classes), recipe)
+    view, _ = training_view(new_network(recipe, num_classes), recipe)
     compile_for_training(view, recipe, steps=1000)
     random = np.random.default_rng(0)
     shape = (FLAGS.batch_size, recipe.resolution, recipe.resolution, 3)

@@ -60,7 +60,7 @@ def keras_steps():
     import tensorflow as tf
 
     from keras_hybrid.training.recipe.recipe import Recipe
-    from keras_hybrid.training.run.run import compile_for_training, make_model, training_view
+    from keras_hybrid.training.run.run import compile_for_training, new_network, training_view
     from keras_hybrid.training.run.startup import prepare_process
 
     tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
@@ -76,7 +76,7 @@ def keras_steps():
         label_smoothing=LABEL_SMOOTHING,
         jit_compile=FLAGS.jit_compile,
     )
-    view, _ = training_view(make_model(recipe, NUM_CLASSES), recipe)
+    view, _ = training_view(new_network(recipe, NUM_CLASSES), recipe)
     compile_for_training(view, recipe, steps=1000)
     images, labels = random_batch()
     batch = tf.constant(images), tf.one_hot(labels, NUM_CLASSES)

@@ -30,6 +30,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags
 
+from keras_hybrid.training.recipe.fields import describe_fields
+from keras_hybrid.training.recipe.recipe import Recipe
+
+__doc__ += f"\nNumbers of a recipe, each as name=value:\n\n{describe_fields(Recipe)}\n"
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", None, "A recipe beside this program, such as digits, or a .py file.")
 flags.DEFINE_string("variant", None, "Which model of the recipe; the recipe's default if not set.")
@@ -73,7 +78,7 @@ def main(argv):
         cluster_from_flags,
         end_process,
     )
-    from keras_hybrid.training.distribution.distribution import open_distribution
+    from keras_hybrid.training.distribution.opening import open_distribution
     from keras_hybrid.training.recipe.recipe import load_recipe, override
     from keras_hybrid.training.run.callbacks import TrainingDivergedError
     from keras_hybrid.training.run.dry_run import dry_run

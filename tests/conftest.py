@@ -95,7 +95,7 @@ def tiny_network(monkeypatch):
 
     import keras_hybrid.training.run.run as run
 
-    monkeypatch.setattr(run, "make_model", small_training.make_tiny_network)
+    monkeypatch.setattr(run, "new_network", small_training.make_tiny_network)
 
 
 @pytest.fixture(scope="session")

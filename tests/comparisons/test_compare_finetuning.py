@@ -14,7 +14,7 @@ sys.path.append({folder!r})
 from keras_hybrid.training.run import run
 from test_finetuning import staged_network
 
-run.make_model = staged_network
+run.new_network = staged_network
 """
 
 

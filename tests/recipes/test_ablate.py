@@ -28,7 +28,7 @@ def save(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
 callbacks.save_state = save
-run.make_model = small_training.make_tiny_network
+run.new_network = small_training.make_tiny_network
 sources.open_source = lambda *_: small_training.make_source()
 """
 RECIPE = """

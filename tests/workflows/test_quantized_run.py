@@ -29,7 +29,7 @@ def quantisers(require):
 @pytest.fixture(scope="module")
 def float_run(source, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "make_model", small_training.make_tiny_network)
+        patch.setattr(run, "new_network", small_training.make_tiny_network)
         folder = tmp_path_factory.mktemp("float") / "run"
         return run.train(small_training.RECIPE, source, folder, stream=io.StringIO())
 

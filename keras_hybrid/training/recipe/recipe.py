@@ -11,129 +11,269 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_hybrid.training.recipe.checks import check_recipe
+from keras_hybrid.training.recipe.fields import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RISING,
+    RISING_SHARES,
+    SHARE,
+    SHARE_ABOVE_0,
+    SHARE_BELOW_1,
+    Limit,
+    between,
+    number,
+    one_of,
+    optional,
+)
 
 if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Numbers = typing.TypeVar("Numbers", bound="DataclassInstance")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+TEACHER_LOSSES = ("hard", "soft")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All numbers of one training run.
 
-    Attributes:
-        model: a builder's name, of `keras_hybrid.list_models()`.
-        epochs: passes over the training split.
-        batch_size: global batch, over all devices.
-        learning_rate: its peak, at a batch of `reference_batch_size`.
-        resolution: height and width of the images, in pixels.
-        reference_batch_size: the learning rates scale linearly from this global batch to
-            `batch_size`; None leaves them as they are.
-        warmup_epochs: epochs over which the learning rate rises linearly.
-        warmup_steps: the same in optimiser steps, where it is not 0.
-        warmup_learning_rate: where the warm-up starts.
-        final_learning_rate: where the cosine ends.
-        weight_decay: of kernels only: not of biases, norms, layer scales and tokens.
-        label_smoothing: share of a label's mass spread over all classes.
-        clip_norm: largest global norm of the gradient, None for any.
-        ema_momentum: of the weights' moving average, which is then evaluated and saved; None for
-            no average.
-        dropout_rate: before the classifier, None for the model's own.
-        drop_path_rate: of the deepest residual; it ramps up linearly with depth.
-        crop_area: least and greatest share of the image that a random crop covers.
-        crop_aspect: least and greatest width over height of a random crop.
-        flip_probability: of a horizontal flip.
-        randaugment_magnitude: m of RandAugment, from 0 to 10; None for none.
-        randaugment_std: of the normal noise on m.
-        color_jitter: strength of the jitter of brightness, contrast and saturation; as in the
-            published recipes, RandAugment takes its place where there is one.
-        mixup: alpha of mixup; 0 for none.
-        cutmix: alpha of CutMix; 0 for none.
-        cutmix_probability: of CutMix in place of mixup, where both are on.
-        erase_probability: of a box of noise.
-        crop_fraction: in evaluation, side of the central crop over the side of the resized image;
-            None for the family's.
-        interpolation: of resizes, "bilinear" or "bicubic"; None for the family's.
-        scales: sizes of the multi-scale sampler, in pixels: each batch has one of them, and a
-            number of images that keeps batch times area at that of `resolution`; () for none.
-        shuffle_buffer: examples among which the next one is drawn.
-        accumulation_steps: batches of `batch_size` / `accumulation_steps` images whose gradients
-            are averaged into one step of the optimiser.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.
-        jit_compile: whether XLA compiles the step; None leaves it to Keras.
-        seed: of weights, data order and augmentation.
-        model_options: more arguments of the builder, such as {"former": False}.
-        initial_weights: what training starts from: a tag of published weights such as "imagenet",
-            a checkpoint's file, or a run's folder; None for random weights. A classifier for
-            another number of classes is replaced by a new one.
-        new_classifier: whether the classifier is new even where the number of classes fits.
-        layer_decay: what the learning rate is multiplied by with each block away from the head;
-            None for one learning rate.
-        frozen_stages: last stage that is not trained, nor those before it; 0 for the stem alone,
-            None for all trained. The statistics of its batch norms stay, too.
-        teacher: a classifier to distil: a name of `keras_hybrid.list_models()` or
-            `keras.applications`, published weights such as "IFormerL/imagenet_distill", a `.keras`
-            file or a run's folder; None for none.
-        teacher_loss: "hard" for cross-entropy with the teacher's class, in which a network with two
-            heads has a head for it, "soft" for the divergence of both distributions.
-        teacher_share: of the teacher's part in the loss, from 0 to 1.
-        teacher_temperature: that divides the logits of teacher and network in the soft loss.
-        teacher_resolution: of the teacher's images; None for the teacher's own, or else the
-            network's.
-        teacher_preprocessing: a family of this package, or a module of `keras.applications` such as
-            "convnext", or "none" for RGB from 0 to 255; None for the teacher's own.
-        teacher_cache: folder for the teacher's logits of the evaluation crop of every image, which
-            then take the place of those of the augmented images; None to ask the teacher at each
-            step.
+    Each field carries its help and its range: `describe_fields(Recipe)` lists them, checks and
+    `--help` follow.
     """
 
-    model: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    resolution: int = 224
-    reference_batch_size: int | None = None
-    warmup_epochs: float = 0.0
-    warmup_steps: int = 0
-    warmup_learning_rate: float = 0.0
-    final_learning_rate: float = 0.0
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    clip_norm: float | None = None
-    ema_momentum: float | None = None
-    dropout_rate: float | None = None
-    drop_path_rate: float = 0.0
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    flip_probability: float = 0.5
-    randaugment_magnitude: float | None = None
-    randaugment_std: float = 0.5
-    color_jitter: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    cutmix_probability: float = 0.5
-    erase_probability: float = 0.0
-    crop_fraction: float | None = None
-    interpolation: str | None = None
-    scales: tuple[int, ...] = ()
-    shuffle_buffer: int = 10_000
-    accumulation_steps: int = 1
-    precision: str = "float32"
-    jit_compile: bool | None = None
-    seed: int = 0
-    model_options: dict[str, object] = dataclasses.field(default_factory=dict, hash=False)
-    initial_weights: str | None = None
-    new_classifier: bool = False
-    layer_decay: float | None = None
-    frozen_stages: int | None = None
-    teacher: str | None = None
-    teacher_loss: str = "hard"
-    teacher_share: float = 0.5
-    teacher_temperature: float = 1.0
-    teacher_resolution: int | None = None
-    teacher_preprocessing: str | None = None
-    teacher_cache: str | None = None
+    model: str = number(
+        "a builder's name, of `keras_hybrid.list_models()`.",
+    )
+    epochs: int = number(
+        "passes over the training split.",
+        AT_LEAST_1,
+    )
+    batch_size: int = number(
+        "global batch, over all devices.",
+        AT_LEAST_1,
+    )
+    learning_rate: float = number(
+        "its peak, at a batch of `reference_batch_size`.",
+        POSITIVE,
+    )
+    resolution: int = number(
+        "height and width of the images, in pixels.",
+        AT_LEAST_1,
+        224,
+    )
+    reference_batch_size: int | None = number(
+        "the learning rates scale linearly from this global batch to `batch_size`; None "
+        "leaves them as they are.",
+        optional(POSITIVE),
+        None,
+    )
+    warmup_epochs: float = number(
+        "epochs over which the learning rate rises linearly.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    warmup_steps: int = number(
+        "the same in optimiser steps, where it is not 0.",
+        NOT_NEGATIVE,
+        0,
+    )
+    warmup_learning_rate: float = number(
+        "where the warm-up starts.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    final_learning_rate: float = number(
+        "where the cosine ends.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    weight_decay: float = number(
+        "of kernels only: not of biases, norms, layer scales and tokens.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    label_smoothing: float = number(
+        "share of a label's mass spread over all classes.",
+        SHARE_BELOW_1,
+        0.0,
+    )
+    clip_norm: float | None = number(
+        "largest global norm of the gradient, None for any.",
+        optional(POSITIVE),
+        None,
+    )
+    ema_momentum: float | None = number(
+        "of the weights' moving average, which is then evaluated and saved; None for no average.",
+        optional(SHARE_BELOW_1),
+        None,
+    )
+    dropout_rate: float | None = number(
+        "before the classifier, None for the model's own.",
+        optional(SHARE_BELOW_1),
+        None,
+    )
+    drop_path_rate: float = number(
+        "of the deepest residual; it ramps up linearly with depth.",
+        SHARE_BELOW_1,
+        0.0,
+    )
+    crop_area: tuple[float, float] = number(
+        "least and greatest share of the image that a random crop covers.",
+        RISING_SHARES,
+        (0.08, 1.0),
+    )
+    crop_aspect: tuple[float, float] = number(
+        "least and greatest width over height of a random crop.",
+        RISING,
+        (3 / 4, 4 / 3),
+    )
+    flip_probability: float = number(
+        "of a horizontal flip.",
+        SHARE,
+        0.5,
+    )
+    randaugment_magnitude: float | None = number(
+        "m of RandAugment, from 0 to 10; None for none.",
+        optional(between(0, 10)),
+        None,
+    )
+    randaugment_std: float = number(
+        "of the normal noise on m.",
+        NOT_NEGATIVE,
+        0.5,
+    )
+    color_jitter: float = number(
+        "strength of the jitter of brightness, contrast and saturation; as in the published "
+        "recipes, RandAugment takes its place where there is one.",
+        SHARE_BELOW_1,
+        0.0,
+    )
+    mixup: float = number(
+        "alpha of mixup; 0 for none.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    cutmix: float = number(
+        "alpha of CutMix; 0 for none.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    cutmix_probability: float = number(
+        "of CutMix in place of mixup, where both are on.",
+        SHARE,
+        0.5,
+    )
+    erase_probability: float = number(
+        "of a box of noise.",
+        SHARE,
+        0.0,
+    )
+    crop_fraction: float | None = number(
+        "in evaluation, side of the central crop over the side of the resized image; None for "
+        "the family's.",
+        optional(SHARE_ABOVE_0),
+        None,
+    )
+    interpolation: str | None = number(
+        'of resizes, "bilinear" or "bicubic"; None for the family\'s.',
+        one_of(None, "bilinear", "bicubic"),
+        None,
+    )
+    scales: tuple[int, ...] = number(
+        "sizes of the multi-scale sampler, in pixels: each batch has one of them, and a "
+        "number of images that keeps batch times area at that of `resolution`; () for none.",
+        Limit(lambda scales: all(scale >= 64 for scale in scales), "sizes of at least 64"),
+        (),
+    )
+    shuffle_buffer: int = number(
+        "examples among which the next one is drawn.",
+        default=10_000,
+    )
+    accumulation_steps: int = number(
+        "batches of `batch_size` / `accumulation_steps` images whose gradients are averaged "
+        "into one step of the optimiser.",
+        AT_LEAST_1,
+        1,
+    )
+    precision: str = number(
+        '"float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.',
+        one_of(*PRECISIONS),
+        "float32",
+    )
+    jit_compile: bool | None = number(
+        "whether XLA compiles the step; None leaves it to Keras.",
+        default=None,
+    )
+    seed: int = number(
+        "of weights, data order and augmentation.",
+        default=0,
+    )
+    model_options: dict[str, object] = number(
+        'more arguments of the builder, such as {"former": False}.',
+        default={},
+    )
+    initial_weights: str | None = number(
+        'what training starts from: a tag of published weights such as "imagenet", a '
+        "checkpoint's file, or a run's folder; None for random weights. A classifier for "
+        "another number of classes is replaced by a new one.",
+        default=None,
+    )
+    new_classifier: bool = number(
+        "whether the classifier is new even where the number of classes fits.",
+        default=False,
+    )
+    layer_decay: float | None = number(
+        "what the learning rate is multiplied by with each block away from the head; None for "
+        "one learning rate.",
+        optional(SHARE_ABOVE_0),
+        None,
+    )
+    frozen_stages: int | None = number(
+        "last stage that is not trained, nor those before it; 0 for the stem alone, None for "
+        "all trained. The statistics of its batch norms stay, too.",
+        optional(Limit(lambda stage: stage >= 0, "a stage, 0 for the stem")),
+        None,
+    )
+    teacher: str | None = number(
+        "a classifier to distil: a name of `keras_hybrid.list_models()` or "
+        '`keras.applications`, published weights such as "IFormerL/imagenet_distill", a '
+        "`.keras` file or a run's folder; None for none.",
+        default=None,
+    )
+    teacher_loss: str = number(
+        '"hard" for cross-entropy with the teacher\'s class, in which a network with two heads '
+        'has a head for it, "soft" for the divergence of both distributions.',
+        one_of(*TEACHER_LOSSES),
+        "hard",
+    )
+    teacher_share: float = number(
+        "of the teacher's part in the loss, from 0 to 1.",
+        SHARE,
+        0.5,
+    )
+    teacher_temperature: float = number(
+        "that divides the logits of teacher and network in the soft loss.",
+        POSITIVE,
+        1.0,
+    )
+    teacher_resolution: int | None = number(
+        "of the teacher's images; None for the teacher's own, or else the network's.",
+        optional(AT_LEAST_1),
+        None,
+    )
+    teacher_preprocessing: str | None = number(
+        'a family of this package, or a module of `keras.applications` such as "convnext", or '
+        '"none" for RGB from 0 to 255; None for the teacher\'s own.',
+        default=None,
+    )
+    teacher_cache: str | None = number(
+        "folder for the teacher's logits of the evaluation crop of every image, which then "
+        "take the place of those of the augmented images; None to ask the teacher at each "
+        "step.",
+        default=None,
+    )
 
     def __post_init__(self):
         check_recipe(self)

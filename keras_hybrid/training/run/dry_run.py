@@ -9,7 +9,7 @@ from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.training.run.run import make_model
+from keras_hybrid.training.run.run import new_network
 
 CURVE_POINTS = 11
 # Weight, gradient and AdamW's two moments, in float32.
@@ -39,7 +39,7 @@ def dry_run(recipe: Recipe, source: ImageSource) -> str:
         f"  step {point:>9,}  {rate:.3e}  {'#' * round(40 * rate / peak)}"
         for point, rate in zip(points, rates, strict=True)
     )
-    model = make_model(recipe, len(source.class_names))
+    model = new_network(recipe, len(source.class_names))
     freeze_stages(model, recipe.frozen_stages)
     parameters = sum(keras.ops.size(variable) for variable in model.trainable_variables)
     copies = BYTES_PER_PARAMETER + 4 * (recipe.ema_momentum is not None)

@@ -39,7 +39,7 @@ from keras_hybrid.training.run.tensorboard import TensorBoardLog
 from keras_hybrid.training.run.training_state import load_state
 
 
-def make_model(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
+def new_network(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
     """The recipe's network with softmax, new.
 
     Args:
@@ -143,7 +143,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     resumed = state is not None
 
     keras.utils.set_random_seed(recipe.seed)
-    model = make_model(recipe, len(source.class_names))
+    model = new_network(recipe, len(source.class_names))
     if not resumed:
         load_initial_weights(model, recipe)
     network = training_network(recipe, model, apart=distribution.changes_layers)
@@ -238,7 +238,7 @@ def training_network(recipe: Recipe, model: keras.Model, apart: bool = False) ->
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        network = make_model(recipe, model.output_shape[-1], any_size=bool(recipe.scales))
+        network = new_network(recipe, model.output_shape[-1], any_size=bool(recipe.scales))
     finally:
         keras.config.set_dtype_policy(policy)
     network.set_weights(model.get_weights())

@@ -15,7 +15,7 @@ import pytest
 from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.evaluation import Evaluation, evaluate
 from keras_hybrid.training.run.callbacks import TrainingDivergedError
-from keras_hybrid.training.run.run import load_run, make_model, train, training_network
+from keras_hybrid.training.run.run import load_run, new_network, train, training_network
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ class HalfWritten:
         self.save(file, **arrays)
 
 checkpoint.np.savez = HalfWritten(checkpoint.np.savez)
-run.make_model = small_training.make_tiny_network
+run.new_network = small_training.make_tiny_network
 run.train(small_training.RECIPE, small_training.make_source(), folder, callbacks=(Killer(),))
 """
 
@@ -245,7 +245,7 @@ def test_a_model_of_other_classes_is_refused(recipe, source):
 
 def test_the_recipes_options_reach_the_network(recipe):
     recipe = dataclasses.replace(recipe, dropout_rate=0.25, drop_path_rate=0.2)
-    model = make_model(recipe, 4)
+    model = new_network(recipe, 4)
     assert model.output_shape == (None, 4) and model.input_shape == (None, 64, 64, 3)
     rates = [layer.rate for layer in model.layers if type(layer).__name__ == "DropPath"]
     assert max(rates) == pytest.approx(0.2)
@@ -283,7 +283,7 @@ def test_every_way_of_training_ends_in_the_same_plain_model_and_resumes(
 
 
 def test_mixed_precision_computes_in_half_the_width_with_the_same_weights(recipe):
-    model = make_model(recipe, 4)
+    model = new_network(recipe, 4)
     assert training_network(recipe, model) is model
     network = training_network(dataclasses.replace(recipe, precision="mixed_bfloat16"), model)
     assert network.get_layer("stem_conv").compute_dtype == "bfloat16"

@@ -22,7 +22,7 @@ from keras_hybrid.training.distribution.cluster import (
     cluster_from_flags,
     end_process,
 )
-from keras_hybrid.training.distribution.distribution import open_distribution
+from keras_hybrid.training.distribution.opening import open_distribution
 from keras_hybrid.training.run import run
 
 folder, name, devices, *rest = sys.argv[1:]
@@ -56,7 +56,7 @@ if place:
 recipe = small_training.DISTRIBUTED_RECIPE
 if keras.backend.backend() == "jax":  # 20 steps again; mirrored devices refuse to accumulate
     recipe = dataclasses.replace(recipe, accumulation_steps=2, epochs=5)
-run.make_model = functools.partial(
+run.new_network = functools.partial(
     small_training.make_tiny_network, random=keras.backend.backend() == "jax"
 )
 losses = Losses()

@@ -95,7 +95,7 @@ def staged_network(recipe, num_classes, any_size=False):
 def staged(monkeypatch):
     from keras_hybrid.training.run import run
 
-    monkeypatch.setattr(run, "make_model", staged_network)
+    monkeypatch.setattr(run, "new_network", staged_network)
 
 
 def test_frozen_stages_keep_weights_and_statistics(recipe, source, tmp_path, staged):

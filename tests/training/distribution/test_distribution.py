@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 
 from keras_hybrid.training.distribution.cluster import Cluster, cluster_from_flags
-from keras_hybrid.training.distribution.distribution import (
-    Distribution,
-    Mirrored,
-    open_distribution,
-)
+from keras_hybrid.training.distribution.distribution import Distribution
+from keras_hybrid.training.distribution.mirrored import Mirrored
+from keras_hybrid.training.distribution.opening import open_distribution
 
 PROGRAM = Path(__file__).parent / "distributed_program.py"
 ENVIRONMENT = {

@@ -1,9 +1,12 @@
 """Recipes: fields, overrides from the command line, recipe files."""
 
+import dataclasses
+
 import pytest
 
+from keras_hybrid.training.recipe.fields import between, describe_fields, number
 from keras_hybrid.training.recipe.recipe import Recipe, as_plain, load_recipe, override
-from keras_hybrid.training.run.run import make_model
+from keras_hybrid.training.run.run import new_network
 
 
 def test_overrides_are_read_as_their_fields_types(recipe):
@@ -30,10 +33,10 @@ def test_overrides_are_read_as_their_fields_types(recipe):
 def test_options_of_the_model_are_read_and_reach_the_builder(recipe):
     changed = override(recipe, ["model_options=former=false,num_tokens=2,attention=mha"])
     assert changed.model_options == {"former": False, "num_tokens": 2, "attention": "mha"}
-    names = [layer.name for layer in make_model(changed, 4).layers]
+    names = [layer.name for layer in new_network(changed, 4).layers]
     assert "tokens" not in names and "stage3_block0_mobile_relu1" in names
     with pytest.raises(ValueError, match="no option `formr`. Did you mean `former`"):
-        make_model(override(recipe, ["model_options=formr=false"]), 4)
+        new_network(override(recipe, ["model_options=formr=false"]), 4)
     with pytest.raises(ValueError, match="`model_options` takes dict"):
         override(recipe, ["model_options=former"])
     with pytest.raises(ValueError, match=r"without \['classes', 'epochs'\]"):
@@ -96,3 +99,27 @@ def test_the_description_names_every_field(recipe):
     described = recipe.describe()
     assert all(name in described for name in as_plain(recipe))
     assert "learning_rate         = 0.001\n" in described
+
+
+def test_every_field_has_help_and_its_default_keeps_its_range():
+    described = describe_fields(Recipe)
+    for field in dataclasses.fields(Recipe):
+        help_text = field.metadata["help"]
+        assert help_text.endswith(".") and "  " not in help_text
+        assert f"  {field.name}: {help_text}" in described
+    assert "passes over the training split. (at least 1)" in described
+    assert "(in [0, 1); default 0.0)" in described
+
+
+def test_a_field_with_a_range_is_checked_and_listed_without_another_line():
+    @dataclasses.dataclass(frozen=True)
+    class Longer(Recipe):
+        jumps: int = number("leaps of an image.", between(0, 3), 0)
+
+    values = {"model": "IFormerT", "epochs": 1, "batch_size": 1, "learning_rate": 1e-3}
+    assert override(Longer(**values), ["jumps=2"]).jumps == 2
+    assert "jumps: leaps of an image. (in [0, 3]; default 0)" in describe_fields(Longer)
+    with pytest.raises(ValueError, match=r"`jumps` must be in \[0, 3\]. Received: jumps=4"):
+        override(Longer(**values), ["jumps=4"])
+    with pytest.raises(ValueError, match="`epochs` must be at least 1. Received: epochs='many'"):
+        Longer(**{**values, "epochs": "many"})

@@ -86,7 +86,7 @@ def test_labels_and_teacher_share_the_loss(distilled, tiny_network, kind, build)
         distilled, teacher_loss=kind, teacher_share=0.3, teacher_temperature=2.0
     )
     recipe = dataclasses.replace(recipe, label_smoothing=0.1)
-    network = (build or run.make_model)(recipe, 4)
+    network = (build or run.new_network)(recipe, 4)
     teacher = open_teacher(recipe, 4)
     view, _ = run.training_view(network, recipe, teacher)
     run.compile_for_training(view, recipe, 10)
@@ -206,7 +206,7 @@ def check_that_the_second_head_learnt(model):
 def two_headed(monkeypatch):
     from keras_hybrid.training.run import run
 
-    monkeypatch.setattr(run, "make_model", two_heads)
+    monkeypatch.setattr(run, "new_network", two_heads)
 
 
 def test_distillation_resumes_as_if_nothing_had_happened(distilled, source, tmp_path, two_headed):
