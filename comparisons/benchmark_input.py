@@ -138,7 +138,6 @@ def main(argv):
                 epochs=10**6,
                 scales=(),
                 ema_momentum=None,
-                shuffle_buffer=FLAGS.images,
                 warmup_epochs=0,
                 warmup_steps=0,
             )

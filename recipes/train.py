@@ -17,11 +17,14 @@ and on JAX the processes of several hosts, each started with its own --process_i
     KERAS_BACKEND=jax python recipes/train.py ... --distribute=data_parallel \\
         --coordinator=10.0.0.1:1234 --num_processes=2 --process_id=0
 
+Ctrl-C and SIGTERM end the run after the step, with status 3; the same command goes on from there.
+
 --out gets history.csv, state.npz (to resume from), best.keras and model.keras, with --tensorboard
 also a log that `tensorboard --logdir=runs` shows.
 """
 
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -68,6 +71,8 @@ flags.DEFINE_integer(
 )
 flags.mark_flags_as_required(["recipe", "data"])
 
+INCOMPLETE = 3  # status of a run that was told to end
+
 
 def main(argv):
     if not FLAGS.out and not FLAGS.dry_run:
@@ -82,6 +87,7 @@ def main(argv):
     from keras_hybrid.training.recipe.recipe import load_recipe, override
     from keras_hybrid.training.run.callbacks import TrainingDivergedError
     from keras_hybrid.training.run.dry_run import dry_run
+    from keras_hybrid.training.run.interruption import TrainingStoppedError
     from keras_hybrid.training.run.run import train
     from keras_hybrid.training.run.startup import prepare_process
 
@@ -112,6 +118,11 @@ def main(argv):
             tensorboard=FLAGS.tensorboard,
             distribution=distribution,
         )
+    except TrainingStoppedError as stopped:
+        print(
+            f"train.py: {stopped} Again: {shlex.join([sys.executable, *sys.argv])}", file=sys.stderr
+        )
+        sys.exit(INCOMPLETE)
     except BaseException as error:
         text = f"train.py: {error}" if isinstance(error, expected) else traceback.format_exc()
         if distribution is not None and distribution.share.processes > 1:

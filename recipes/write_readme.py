@@ -60,12 +60,35 @@ python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
 
 Data: `digits`, any classification set of TFDS by its name, or `folder:/path` with a folder of
 images for each class, or with `train` and `validation` folders of such folders. The same command
-resumes a run that was interrupted, from its last finished epoch: weights, optimiser, moving
-average, schedule, random states and data order are as if nothing had happened.
+resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
+data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
+process goes on from its last finished epoch.
 
 | recipe | variants | published | cost |
 | --- | --- | --- | --- |
 {recipes}
+
+## What is published, and what is inferred
+
+| recipe | from the paper or the authors' configuration | inferred |
+| --- | --- | --- |
+| `imagenet/mobile_former` | epochs, batch, Table 11, RandAugment `m9-mstd0.5` without `inc` | \
+what the authors' unpublished program takes from timm 0.3.4's defaults: warm-up of 3 epochs from \
+1e-4, floor 1e-5 and 10 epochs of cool-down, the schedule by epoch, label smoothing 0.1, decay \
+of the tokens, random interpolation, mixup drawn for each 128 images |
+| `imagenet/mobilevit` | epochs, batch, scales, rates, 3,000 steps of warm-up (a later \
+configuration has 20,000), decay of all weights, smoothing, moving average, dropout 0.1 in the \
+transformers, bilinear crops, 256 of 288 px in evaluation | the cosine by epoch from the end of \
+the warm-up |
+| `imagenet/iformer` | epochs, batch, rates, augmentation with bicubic moves, drop path (L 0.1, \
+H 0.6), decay of H's layer scales | the batch of H's rate of 8e-3, which is not stated: 4,096 \
+here, 8,192 would be linear |
+| `distill/iformer` | as `imagenet/iformer`, the hard loss and its share | the teacher: \
+ConvNeXt-S in place of RegNetY-16GF |
+
+AdamW is PyTorch's for all (epsilon 1e-8, outside of the corrected root), kernels start with the
+authors' deviations, and batch norms see all images of a step: the authors' see those of one device
+(128; iFormer 512), as `batch_norm_per_device=true` has it on mirrored devices.
 
 ## What has been run here
 

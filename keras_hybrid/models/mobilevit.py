@@ -5,6 +5,7 @@ in a MobileViT block: convolutions for what is local, a transformer over unfolde
 is global. The published checkpoints settle what the paper leaves open.
 """
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -65,12 +66,14 @@ def mobilevit(
     dropout_rate: float = DROPOUT_RATE,
     drop_path_rate: float = 0.0,
     patch_size: int = 2,
+    transformer_dropout_rate: float = 0.0,
 ) -> keras.Model:
     """The network of a row of `VARIANTS`; the public builders document the arguments."""
     row = VARIANTS[variant]
     check_top(include_top, pooling, classes)
     check_rate("dropout_rate", dropout_rate)
     check_rate("drop_path_rate", drop_path_rate)
+    check_rate("transformer_dropout_rate", transformer_dropout_rate)
     check_choice("patch_size", patch_size, (1, 2, 4, 8))
 
     image = image_input(input_tensor, input_shape, NATIVE_SIZE, include_top)
@@ -87,7 +90,12 @@ def mobilevit(
             rates = [drop_path_rate * (depth + i) / (num_layers - 1) for i in range(DEPTHS[stage])]
             depth += DEPTHS[stage]
             x = _mobilevit_block(
-                x, row.dims[stage - 3], rates, patch_size, str(LayerName.in_block(stage, 1))
+                x,
+                row.dims[stage - 3],
+                rates,
+                patch_size,
+                transformer_dropout_rate,
+                str(LayerName.in_block(stage, 1)),
             )
 
     if include_top:
@@ -109,8 +117,10 @@ def _mv2(x, width, expansion, strides, prefix):
     channels = x.shape[-1]
     x = _convolution(x, expansion * channels, 1, f"{prefix}_expand")
     x = _silu(batch_norm(x, f"{prefix}_expand_norm"), f"{prefix}_expand_silu")
+    # As the authors count a depthwise kernel's fan-out: all channels.
+    initializer = keras.initializers.RandomNormal(stddev=math.sqrt(2 / (9 * x.shape[-1])))
     x = depthwise_convolution(
-        x, 3, name=f"{prefix}_depthwise", initializer=_convolution_initializer(), strides=strides
+        x, 3, name=f"{prefix}_depthwise", initializer=initializer, strides=strides
     )
     x = _silu(batch_norm(x, f"{prefix}_depthwise_norm"), f"{prefix}_depthwise_silu")
     x = _convolution(x, width, 1, f"{prefix}_project")
@@ -120,7 +130,7 @@ def _mv2(x, width, expansion, strides, prefix):
     return x
 
 
-def _mobilevit_block(x, dim, drop_path_rates, patch_size, prefix):
+def _mobilevit_block(x, dim, drop_path_rates, patch_size, dropout_rate, prefix):
     """MobileViT block (Section 3.1, Figure 1b): local, global, fusion; shape stays.
 
     x: (batch, H, W, C); the transformer sees (batch, N, P, dim), with P = patch_size^2 positions of
@@ -134,7 +144,7 @@ def _mobilevit_block(x, dim, drop_path_rates, patch_size, prefix):
 
     x = UnfoldPatches(patch_size, name=f"{prefix}_unfold")(x)  # (batch, N, P, dim)
     for index, rate in enumerate(drop_path_rates):
-        x = _transformer_layer(x, rate, f"{prefix}_transformer{index}")
+        x = _transformer_layer(x, rate, dropout_rate, f"{prefix}_transformer{index}")
     x = _layer_norm(x, f"{prefix}_transformer_norm")
     x = FoldPatches(patch_size, name=f"{prefix}_fold")([x, local])  # (batch, H, W, dim)
 
@@ -145,7 +155,7 @@ def _mobilevit_block(x, dim, drop_path_rates, patch_size, prefix):
     return _silu(batch_norm(x, f"{prefix}_fusion_norm"), f"{prefix}_fusion_silu")
 
 
-def _transformer_layer(x, drop_path_rate, prefix):
+def _transformer_layer(x, drop_path_rate, dropout_rate, prefix):
     """Pre-norm transformer layer along the patches of each position: (batch, N, P, d)."""
     dim = x.shape[-1]
     shortcut = x
@@ -156,6 +166,7 @@ def _transformer_layer(x, drop_path_rate, prefix):
     attention = DotProductAttention(NUM_HEADS, separate_positions=True, name=f"{prefix}_attention")
     x = attention([query, key, value])
     x = _dense(x, dim, f"{prefix}_attention_project")
+    x = _dropout(x, dropout_rate, f"{prefix}_attention_dropout")
     x = residual(shortcut, x, name=f"{prefix}_attention", drop_path_rate=drop_path_rate)
 
     shortcut = x
@@ -163,6 +174,7 @@ def _transformer_layer(x, drop_path_rate, prefix):
     x = _dense(x, MLP_EXPANSION * dim, f"{prefix}_mlp_expand")
     x = _silu(x, f"{prefix}_mlp_silu")
     x = _dense(x, dim, f"{prefix}_mlp_reduce")
+    x = _dropout(x, dropout_rate, f"{prefix}_mlp_dropout")
     return residual(shortcut, x, name=f"{prefix}_mlp", drop_path_rate=drop_path_rate)
 
 
@@ -176,12 +188,17 @@ def _convolution(x, filters, kernel_size, name, strides=1):
 
 
 def _dense(x, units, name):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    initializer = keras.initializers.RandomNormal(stddev=0.02)  # the authors cut at 100 times that
     return layers.Dense(units, kernel_initializer=initializer, name=name)(x)
 
 
 def _layer_norm(x, name):
     return layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)(x)
+
+
+def _dropout(x, rate, name):
+    """Dropout, where there is any."""
+    return layers.Dropout(rate, name=name)(x) if rate > 0 else x
 
 
 def _silu(x, name):
@@ -206,6 +223,8 @@ def _docstring(variant):
         drop_path_rate: of the last transformer layer; it ramps up linearly with depth.
         patch_size: height and width of a patch in pixels (1, 2, 4 or 8); a map that it does not
             divide is resized inside the block.
+        transformer_dropout_rate: after the attention's and the MLP's last dense layers; the
+            authors train with 0.1.
 
     Input: (batch, height, width, 3), normalised as `keras_hybrid.preprocess_input` does.
     Output: (batch, classes), or features (batch, height / 32, width / 32, channels).

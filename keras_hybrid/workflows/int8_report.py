@@ -16,8 +16,8 @@ from keras_hybrid.quantization.report import (
     layer_errors,
     warn_outside_ranges,
 )
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
-from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.workflows.int8_run import QuantizedRun
 

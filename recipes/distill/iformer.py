@@ -47,4 +47,5 @@ def get_recipe(variant: str = "M") -> Recipe:
         cutmix_probability=0.5,
         erase_probability=0.25,
         interpolation="bicubic",
+        randaugment_interpolation="bicubic",
     )

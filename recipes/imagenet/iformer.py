@@ -40,9 +40,17 @@ def get_recipe(variant: str = "M") -> Recipe:
         cutmix_probability=0.5,
         erase_probability=0.25,
         interpolation="bicubic",
+        randaugment_interpolation="bicubic",
+        drop_path_rate=0.1 if variant == "L" else 0.0,
     )
     if variant == "H":
+        # The batch of this rate is not stated; 8,192 would be linear.
         return dataclasses.replace(
-            recipe, learning_rate=8e-3, drop_path_rate=0.6, ema_momentum=0.9999
+            recipe,
+            decayed=("kernels", "layer_scales"),
+            learning_rate=8e-3,
+            drop_path_rate=0.6,
+            ema_momentum=0.9999,
+            ema_warmup=False,
         )
     return recipe

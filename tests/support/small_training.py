@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.recipe.recipe import Recipe
 
 RECIPE = Recipe(
@@ -68,4 +68,5 @@ DISTRIBUTED_RECIPE = dataclasses.replace(
     clip_norm=0.5,
     ema_momentum=0.9,
     weight_decay=0.05,
+    jit_compile=None,
 )

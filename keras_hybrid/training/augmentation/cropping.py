@@ -66,7 +66,8 @@ def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
     image = tf.cond(is_plain_jpeg(encoded), of_jpeg, of_other)
-    image = resize(image, tf.stack([resolution, resolution]), interpolation)
+    draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 1))
+    image = resize(image, tf.stack([resolution, resolution]), interpolation, draw)
     static = resolution if isinstance(resolution, int) else None
     return tf.ensure_shape(image, (static, static, 3))
 
@@ -86,8 +87,21 @@ def decode_central_crop(encoded, resolution, crop_fraction, interpolation):
     return tf.ensure_shape(image, (resolution, resolution, 3))
 
 
-def resize(image, size, interpolation):
-    """Resizes with antialiasing, and keeps the values within 0 to 255."""
+def resize(image, size, interpolation, draw=None):
+    """Resizes with antialiasing, and keeps the values within 0 to 255.
+
+    Args:
+        image: (H, W, 3).
+        size: height and width to come.
+        interpolation: "bilinear", "bicubic" or "random".
+        draw: from 0 to 1, which decides where it is random.
+    """
+    if interpolation == "random":
+        return tf.cond(
+            draw < 0.5,
+            lambda: resize(image, size, "bilinear"),
+            lambda: resize(image, size, "bicubic"),
+        )
 
     def antialiased():
         return tf.image.resize(image, size, method=interpolation, antialias=True)

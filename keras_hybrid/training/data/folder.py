@@ -1,182 +1,269 @@
 """Images in class folders: checked once, split where they are not, always in the same order."""
 
 import hashlib
-import json
+import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-from tqdm import tqdm
+import numpy as np
 
 from keras_hybrid.files import write_text
+from keras_hybrid.image_files import HEIF_HINT, HEIF_SUFFIXES, abbreviated
+from keras_hybrid.training.data.file_check import check_files
+from keras_hybrid.training.data.file_list import FileList
+from keras_hybrid.training.data.layout import (
+    TRAIN,
+    VALIDATION,
+    class_files,
+    find_layout,
+    holds_images,
+    split_name,
+)
 
-SPLITS = ("train", "validation", "val", "test")
 VALIDATION_SHARE = 0.2
 ALL = "all"
-LISTED = 5  # so many names a warning shows before it abbreviates
 
 
-def read_folder(path, cache) -> tuple[tuple[str, ...], dict[str, list[tuple[str, int]]]]:
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of a folder of class folders.
+
+    Attributes:
+        class_names: in the order of their labels.
+        splits: files with labels, ordered by class and name.
+        notes: what was left out or looks wrong, a sentence each.
+        left_out: paths in the folder of the files left out.
+    """
+
+    class_names: tuple[str, ...]
+    splits: dict[str, FileList]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def __iter__(self):
+        """As the pair (class names, splits)."""
+        return iter((self.class_names, self.splits))
+
+
+def read_folder(path, cache) -> ImageFolder:
     """The images of a folder of class folders, or of such folders in train, validation, test.
 
     Without these, a fifth of each class, told by a hash of the files' names, becomes
-    "validation", the rest "train", and "all" is both.
+    "validation", the rest "train", and "all" is both. Copies of one file, if in several classes,
+    are on one side; of copies in one class, the first is taken, unless the class has no other
+    image. Folders inside of a class's folder belong to the class.
 
-    Files that TensorFlow cannot decode are left out: a warning counts and names them. Hidden files
-    are ignored. Each file is decoded for that once; the verdict is kept until size or time of the
-    file change.
+    Files that cannot be decoded are left out. Hidden files and folders are passed over. A warning
+    counts and names what is left out. Each file is decoded for that once; the verdict is kept
+    until size or time of the file change.
 
     Args:
         path: of the folder.
         cache: folder where verdicts are kept.
 
-    Returns: the classes' names in alphabetical order, and the splits, lists of (file, label)
-        ordered by class and name.
+    Returns: the classes' names in the order of their code points, and the splits.
 
     Raises:
-        ValueError: for a missing path, no classes, an empty class, or splits of different classes.
+        ValueError: for a missing path, less than one class, or a class that training lacks.
     """
     path = Path(path).expanduser().resolve()
     if not path.is_dir():
         raise ValueError(f"There is no folder of that name. Received: folder:{path}")
-    folders = _subfolders(path)
-    if not folders:
-        raise ValueError(
-            "A folder is expected with one folder for each class, or with `train` and "
-            f"`validation` that hold them. Received: folder:{path}, which holds no folders"
+    layout = find_layout(path)
+    root = layout.root
+    scans = {split: _scan(root, classes) for split, classes in layout.splits.items()}
+    names, notes = _class_names(root, layout, scans)
+    notes = [*layout.notes, *notes]
+
+    record = Path(cache) / "keras_hybrid_folders"
+    record /= f"{hashlib.sha256(str(root).encode('utf-8', 'replace')).hexdigest()[:16]}.npy"
+    every = [name for scan in scans.values() for name in scan.names]
+    status = np.concatenate([scan.status for scan in scans.values()])
+    good, contents = check_files(os.fsencode(root), every, status, record)
+    bad = [os.fsdecode(every[place]) for place in np.flatnonzero(~good)]
+    if bad:
+        hint = ""
+        if any(Path(name).suffix.lower() in HEIF_SUFFIXES for name in bad):
+            hint = f" Of HEIC photos: {HEIF_HINT}."
+        notes.append(
+            f"{len(bad)} of {len(every)} files in {root} are no images that can be read, and are "
+            f"left out: {abbreviated(bad)}.{hint}"
         )
-    is_split = set(folders) <= set(SPLITS)
-    roots = folders if is_split else {ALL: path}
-    files = {
-        (split, name): _files(folder)
-        for split, root in roots.items()
-        for name, folder in _subfolders(root).items()
-    }
-    good = _decodable([file for found in files.values() for file in found], path, cache)
-    classes = {split: sorted(name for at, name in files if at == split) for split in roots}
-    names = classes.get("train") or next(iter(classes.values()))
-    for split, found in classes.items():
-        if found != names or not names:
-            different = sorted(set(found) ^ set(names))
-            raise ValueError(
-                "All splits must hold the same class folders, one or more. "
-                f"Received: folder:{path} with {different or 'none'} in only some of them"
-                f" ({split})"
-            )
-    splits = {}
-    for split in roots:
-        by_class = {
-            name: [file for file in files[split, name] if str(file) in good] for name in names
-        }
-        if empty := [name for name, found in by_class.items() if not found]:
-            raise ValueError(
-                "Every class needs an image that can be read. "
-                f"Received: folder:{roots[split]} with none in {_abbreviated(empty)}"
-            )
-        splits[split] = [
-            (str(file), label) for label, name in enumerate(names) for file in by_class[name]
-        ]
-    if not is_split:
-        splits = _split(splits[ALL], path)
-    return tuple(names), splits
+
+    splits, digests, copies, start = {}, {}, [], 0
+    for split, scan in scans.items():
+        part = slice(start, start + len(scan.names))
+        start = part.stop
+        kept = good[part].copy()
+        if split is None:  # an author's own splits stay as they are
+            again = _copies(scan, contents[part], kept)
+            kept[again] = False
+            copies += [os.fsdecode(scan.names[place]) for place in again]
+        order = [place for name in names for place in scan.places(name) if kept[place]]
+        labels = np.repeat(np.arange(len(names)), [kept[scan.places(name)].sum() for name in names])
+        if split is None or split_name(split) == TRAIN:
+            _check_classes(names, np.bincount(labels, minlength=len(names)), root / (split or ""))
+        files = [scan.names[place] for place in order]
+        splits[split or ALL] = FileList.of(os.fsencode(root), files, labels)
+        digests[split or ALL] = contents[part][order]
+    if copies:
+        notes.append(
+            f"{len(copies)} files are copies of another one of their class, and are left out: "
+            f"{abbreviated(copies)}"
+        )
+    notes += _shared(splits, digests)
+    if None in layout.splits:
+        splits = _split(splits[ALL], digests[ALL], root)
+    if left_out := [*bad, *copies]:
+        listing = record.with_suffix(".left_out.txt")
+        write_text(listing, "".join(f"{_printable(name)}\n" for name in left_out))
+        notes.append(f"{listing} lists all that is left out")
+    if notes:
+        warnings.warn("; ".join(map(_printable, notes)) + ".", stacklevel=3)
+    return ImageFolder(tuple(names), splits, tuple(map(_printable, notes)), tuple(left_out))
 
 
-def folder_examples(files: list[tuple[str, int]]) -> tf.data.Dataset:
-    """A dataset of {"image": encoded file, "label": int64} from files and labels, in order."""
-    paths = [file for file, _ in files]
-    labels = tf.constant([label for _, label in files], tf.int64)
-    return tf.data.Dataset.from_tensor_slices((paths, labels)).map(
-        lambda file, label: {"image": tf.io.read_file(file), "label": label},
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+def _printable(text):
+    """The text with what is no valid character spelled out."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The files of a split, class by class: names in the root, (size, time) of each."""
+
+    names: list[bytes]
+    status: np.ndarray
+    bounds: dict[str, tuple[int, int]]
+
+    def places(self, name):
+        """Where the files of a class are."""
+        return np.arange(*self.bounds.get(name, (0, 0)))
+
+
+def _scan(root, classes):
+    names, status, bounds = [], [], {}
+    for name, folder in classes.items():
+        start = len(names)
+        for file, size, time in sorted(_described(root, folder)):
+            names.append(file)
+            status.append((size, time))
+        bounds[name] = (start, len(names))
+    return _Scan(names, np.array(status, "int64").reshape(-1, 2), bounds)
+
+
+def _described(root, folder):
+    for entry in class_files(folder):
+        found = entry.stat()
+        yield (
+            os.path.relpath(os.fsencode(entry.path), os.fsencode(root)),
+            found.st_size,
+            (found.st_mtime_ns),
+        )
+
+
+def _class_names(root, layout, scans):
+    """Names of the classes that training has, and notes about folders that are none."""
+    of_training = next(
+        (split for split in scans if split and split_name(split) == TRAIN), next(iter(scans))
     )
+    folders = layout.splits[of_training]
+    names = [name for name, folder in folders.items() if holds_images(folder)]
+    notes = []
+    if empty := sorted(set(folders) - set(names)):
+        notes.append(f"folders without files are no classes: {abbreviated(empty)}")
+    if not names:
+        raise ValueError(f"No class folder holds a file. Received: folder:{root}")
+    for split, classes in layout.splits.items():
+        filled = {name for name, folder in classes.items() if holds_images(folder)}
+        if more := sorted(filled - set(names)):
+            raise ValueError(
+                "All splits must hold the same class folders: what training lacks cannot be "
+                f"learned. Received: folder:{root} with {abbreviated(more)} in {split} only"
+            )
+        if missing := sorted(set(names) - filled):
+            notes.append(f"the split {split} has no images of {abbreviated(missing)}")
+    return names, notes
 
 
-def _subfolders(path):
-    """Name -> path of a folder's visible folders, sorted by name."""
-    folders = (item for item in sorted(path.iterdir()) if item.is_dir())
-    return {folder.name: folder for folder in folders if not folder.name.startswith(".")}
-
-
-def _files(folder):
-    files = sorted(item for item in folder.iterdir() if item.is_file())
-    return [file for file in files if not file.name.startswith(".")]
-
-
-def _split(files, root):
-    """A share of each class for validation, of one image at least where the class has two."""
-    taken = set()
-    for label in {label for _, label in files}:
-        order = sorted(
-            (hashlib.sha256(Path(file).relative_to(root).as_posix().encode()).digest(), file)
-            for file, other in files
-            if other == label
+def _check_classes(names, counts, root):
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise ValueError(
+            "Every class needs an image that can be read. "
+            f"Received: folder:{root} with none in {abbreviated(empty)}"
         )
-        if len(order) < 2:
+
+
+def _copies(scan, contents, good):
+    """Places of files that repeat an earlier one of their class, which keeps two images or more."""
+    again = []
+    for name in scan.bounds:
+        places = scan.places(name)
+        places = places[good[places]]
+        _, first = np.unique(contents[places], return_index=True)
+        if len(first) >= 2:
+            again += np.delete(places, first).tolist()
+    return again
+
+
+def _shared(splits, digests):
+    """Notes about one picture in two classes, or in two splits."""
+    notes = []
+    for split, contents in digests.items():
+        pairs = np.unique(np.stack([contents, splits[split].labels.astype("u8")]), axis=1)
+        found, counts = np.unique(pairs[0], return_counts=True)
+        doubtful = np.isin(contents, found[counts > 1])
+        if doubtful.any():
+            notes.append(
+                f"{doubtful.sum()} files of {split} are in several classes: "
+                f"{abbreviated(_names(splits[split], doubtful))}"
+            )
+    for split, contents in digests.items():
+        if split_name(split) == TRAIN or split == ALL:
+            continue
+        for training in (name for name in digests if split_name(name) == TRAIN):
+            leaked = np.isin(contents, digests[training])
+            if leaked.any():
+                notes.append(
+                    f"{leaked.sum()} files of {split} are in {training}, too, which flatters the "
+                    f"accuracy: {abbreviated(_names(splits[split], leaked))}"
+                )
+    return notes
+
+
+def _names(files, chosen):
+    return [os.fsdecode(files.name(place)) for place in np.flatnonzero(chosen)]
+
+
+def _split(files, contents, root):
+    """A share of each class for validation, of one image at least where the class has two.
+
+    Copies of one file are on one side, unless a class has nothing else.
+    """
+    taken = np.zeros(len(files), bool)
+    on_a_side = {}  # content -> whether it is for validation
+    for label in np.unique(files.labels):
+        places = np.flatnonzero(files.labels == label)
+        if len(places) < 2:
             raise ValueError(
                 "A class needs two images to be split into train and validation. Received: "
-                f"folder:{Path(order[0][1]).parent} with one"
+                f"folder:{Path(files[places[0]][0]).parent} with one"
             )
-        taken.update(file for _, file in order[: max(1, round(VALIDATION_SHARE * len(order)))])
+        wanted = max(1, round(VALIDATION_SHARE * len(places)))
+        places = sorted(places, key=lambda place: hashlib.sha256(files.name(place)).digest())
+        for content in dict.fromkeys(contents[places]):
+            same = [place for place in places if contents[place] == content]
+            if content not in on_a_side:
+                room = wanted - taken[places].sum()
+                on_a_side[content] = 0 < len(same) <= room
+            taken[same] = on_a_side[content]
+        if not taken[places].any() or taken[places].all():  # nothing but copies
+            taken[places] = False
+            taken[places[:wanted]] = True
+    order = np.arange(len(files))
     return {
-        "train": [item for item in files if item[0] not in taken],
-        "validation": [item for item in files if item[0] in taken],
+        TRAIN: files.take(order[~taken]),
+        VALIDATION: files.take(order[taken]),
         ALL: files,
     }
-
-
-def _decodable(files, root, cache):
-    """Those of the files that can be decoded, as a set of paths; warns about the others."""
-    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-    record = Path(cache) / "keras_hybrid_folders" / f"{name}.json"
-    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-
-    def mark(file):
-        status = file.stat()
-        return [status.st_size, status.st_mtime_ns]
-
-    marks = {str(file): mark(file) for file in files}
-    new = [file for file, seen in marks.items() if known.get(file, [None])[0] != seen]
-    pool = ThreadPoolExecutor()
-    try:
-        verdicts = tqdm(
-            pool.map(_is_image, new),
-            total=len(new),
-            desc=f"checking the images of {root}",
-            unit=" images",
-            disable=None if len(new) > 1000 else True,
-        )
-        for file, verdict in zip(new, verdicts, strict=True):
-            known[file] = [marks[file], verdict]
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if new:
-            kept = {file: known[file] for file in marks if file in known}
-            write_text(record, json.dumps(kept))
-    bad = [file for file in marks if not known[file][1]]
-    if bad:
-        names = [Path(file).relative_to(root).as_posix() for file in bad]
-        warnings.warn(
-            f"{len(bad)} of {len(marks)} files in {root} are no JPEG, PNG, GIF or BMP images that "
-            f"can be read, and are left out: {_abbreviated(names)}. {record} lists all.",
-            stacklevel=4,
-        )
-    return {file for file in marks if known[file][1]}
-
-
-def _is_image(file):
-    try:
-        encoded = tf.io.read_file(file)
-        if tf.io.is_jpeg(encoded):  # an eighth of the size is quicker, and reads the file whole
-            tf.io.decode_jpeg(encoded, channels=3, ratio=8)
-        else:
-            tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.OpError:
-        return False
-    return True
-
-
-def _abbreviated(names):
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,5 +1,7 @@
 """tf.data pipelines: what the network is trained on and evaluated on, repeatable under a seed."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_hybrid.training.augmentation.color import color_jitter
@@ -11,8 +13,8 @@ from keras_hybrid.training.augmentation.cropping import (
 from keras_hybrid.training.augmentation.erasing import random_erasing
 from keras_hybrid.training.augmentation.mixing import mix
 from keras_hybrid.training.augmentation.randaugment import RandAugment, rand_augment
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.process_share import ALONE, Share
-from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
@@ -33,8 +35,8 @@ def steps_per_epoch(source: ImageSource, recipe: Recipe, share: Share = ALONE) -
     batches = int(images / batch_size)
     if batches == 0:
         raise ValueError(
-            "The split 'train' must hold a batch at least. Received: "
-            f"{images} images, batch_size={recipe.batch_size}"
+            f"The split 'train' must hold a batch at least: take batch_size={max(images // 4, 1)} "
+            f"or less. Received: {images} images, batch_size={recipe.batch_size}"
         )
     return batches * recipe.accumulation_steps
 
@@ -49,63 +51,78 @@ def training_dataset(
     recipe: Recipe,
     first_epoch: int = 0,
     share: Share = ALONE,
-    teacher_logits: tf.data.Dataset | None = None,
+    teacher_logits: Callable | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Batches for training, from `first_epoch` to the recipe's last.
 
-    With `scales`, a batch has one of these sizes, and an epoch is as many batches as the split
-    fills on average.
+    An epoch is a permutation of the whole split, of which what fills no batch is left out: other
+    images in each epoch. With `scales`, a batch has one of these sizes, and an epoch is as many
+    batches as the split fills on average.
 
     Order and augmentation of an epoch follow from the recipe's seed and the epoch's number alone,
     so that a resumed run sees what the uninterrupted one would have, and several processes
-    together what one would have alone.
+    together what one would have alone. A process reads the images of its share only.
 
     Args:
+        source: of the images.
+        recipe: its numbers.
+        first_epoch: from 0.
         share: the process's place among those that train together.
-        teacher_logits: (classes,) for each example of the split, in its order, where a cache has
-            them; labels are then {"label": labels, "teacher": logits}.
+        teacher_logits: a function for `tf.data`: an example's place in the split -> its logits
+            (classes,), where a cache has them; labels are then {"label": labels, "teacher":
+            logits}.
+        first_step: so many batches of the first epoch are left out.
 
     Returns: a dataset of (images, labels): float32 (batch, H, W, 3), preprocessed for the recipe's
         model, and float32 (batch, classes), the process's share of each batch; `steps_per_epoch`
         batches an epoch.
     """
     steps = steps_per_epoch(source, recipe, share)
-    examples = source.split("train")
-    if teacher_logits is not None:
-        examples = tf.data.Dataset.zip(examples, teacher_logits).map(
-            _plain(lambda example, logits: {**example, "teacher": logits})
-        )
+    count = source.sizes["train"]
+    read = source.reader("train")
     interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
 
     @_plain
-    def epoch_examples(epoch):
+    def epoch_places(epoch):
+        """Places of the examples of an epoch, in its order, with seeds for each."""
         seed = tf.random.fold_in([recipe.seed, 0], epoch)
-        shuffled = _shuffle(examples, recipe.shuffle_buffer, seed)
+        done = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+        order = tf.range(tf.constant(count, tf.int64))
+        order = tf.random.experimental.stateless_shuffle(order, tf.random.fold_in(seed, 0))
+        places = tf.data.Dataset.from_tensor_slices(order)
         if recipe.scales:  # how many examples the batches take is known only when they are drawn
-            numbered = shuffled.repeat().enumerate()
+            numbered = places.repeat().enumerate()
         else:
-            numbered = shuffled.take(steps * recipe.step_batch_size).enumerate()
-            numbered = numbered.filter(
+            numbered = places.take(steps * recipe.step_batch_size).enumerate()
+            numbered = numbered.skip(done * recipe.step_batch_size).filter(
                 _plain(lambda index, _: share.holds(index, recipe.step_batch_size))
             )
         numbered = numbered.map(
             _plain(
-                lambda index, example: {
-                    **example,
+                lambda index, place: {
+                    "place": place,
                     "seeds": tf.random.split(tf.random.fold_in(seed, index), 5),
                 }
             )
         )
-        return _by_scale(numbered, recipe, share, steps) if recipe.scales else numbered
+        if recipe.scales:
+            return _by_scale(numbered, recipe, share, steps, done)
+        return numbered
 
     rand_augment_numbers = None
     if recipe.randaugment_magnitude is not None:
-        rand_augment_numbers = RandAugment(recipe.randaugment_magnitude, recipe.randaugment_std)
+        rand_augment_numbers = RandAugment(
+            recipe.randaugment_magnitude,
+            recipe.randaugment_std,
+            increasing=recipe.randaugment_increasing,
+            interpolation=recipe.randaugment_interpolation,
+        )
 
     @_plain
-    def augment(example):
-        seeds = example["seeds"]
-        size = example["scale"] if recipe.scales else recipe.resolution
+    def read_and_augment(drawn):
+        seeds, example = drawn["seeds"], read(drawn["place"])
+        size = drawn["scale"] if recipe.scales else recipe.resolution
         image = decode_random_crop(
             example["image"],
             size,
@@ -123,30 +140,51 @@ def training_dataset(
         image = random_erasing(image, recipe.erase_probability, seeds[3])
         label = tf.one_hot(example["label"], len(source.class_names))
         if teacher_logits is not None:
-            label = {"label": label, "teacher": tf.cast(example["teacher"], tf.float32)}
+            logits = teacher_logits(drawn["place"])
+            label = {"label": label, "teacher": tf.cast(logits, tf.float32)}
         return image, label
 
     @_plain
     def mix_batch(index, batch):
-        return mix(
-            *batch,
-            recipe.mixup,
-            recipe.cutmix,
-            recipe.cutmix_probability,
-            tf.random.fold_in([recipe.seed, 1], index),
+        seed = tf.random.fold_in([recipe.seed, 1], index)
+        numbers = (recipe.mixup, recipe.cutmix, recipe.cutmix_probability)
+        images = share.size(recipe.step_batch_size)
+        groups = images // (recipe.mixing_group or images)
+        if groups < 2:
+            return mix(*batch, *numbers, seed)
+        parts = [
+            mix(*part, *numbers, tf.random.fold_in(seed, share.index * groups + number))
+            for number, part in enumerate(
+                zip(*(_groups(part, groups) for part in batch), strict=True)
+            )
+        ]
+        return tuple(
+            tf.nest.map_structure(lambda *values: tf.concat(values, 0), *column)
+            for column in zip(*parts, strict=True)
         )
 
     epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
-    images = epochs.flat_map(epoch_examples).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    images = epochs.flat_map(epoch_places)
+    images = images.map(read_and_augment, num_parallel_calls=tf.data.AUTOTUNE)
     if recipe.scales:
         batches = _batch_scales(images, recipe, share)
     else:
         batches = images.batch(share.size(recipe.step_batch_size), drop_remainder=True)
-    return batches.enumerate(start=first_epoch * steps).map(mix_batch).prefetch(tf.data.AUTOTUNE)
+    return (
+        batches.enumerate(start=first_epoch * steps + first_step)
+        .map(mix_batch)
+        .prefetch(tf.data.AUTOTUNE)
+    )
 
 
-def _by_scale(examples, recipe, share, steps):
-    """Encoded examples with a scale each, in an order in which those of a batch follow each other.
+def _groups(values, groups):
+    """A batch of tensors, of which there may be several, in parts of one size."""
+    flat = [tf.split(tensor, groups) for tensor in tf.nest.flatten(values)]
+    return [tf.nest.pack_sequence_as(values, part) for part in zip(*flat, strict=True)]
+
+
+def _by_scale(examples, recipe, share, steps, done):
+    """Places with a scale each, in an order in which those of a batch follow each other.
 
     A batch is full when the last of its examples is drawn, which all processes must agree on:
     batches are put together before the process takes its share of each.
@@ -157,7 +195,7 @@ def _by_scale(examples, recipe, share, steps):
         _plain(lambda example: {**example, "scale": _draw_scale(recipe, example["seeds"][4])})
     )
     batches = _windows(drawn, lambda example: example["scale"], scales, sizes).take(steps)
-    return batches.map(_plain(share.part)).unbatch()
+    return batches.skip(done).map(_plain(share.part)).unbatch()
 
 
 def _batch_scales(images, recipe, share):
@@ -185,12 +223,20 @@ def _windows(examples, scale_of, scales, sizes):
     )
 
 
+def evaluation_interpolation(recipe: Recipe) -> str:
+    """Of the resizes in evaluation: the recipe's, or else its family's."""
+    if recipe.interpolation in (None, "random"):
+        return preprocessing_of(recipe.model).interpolation
+    return recipe.interpolation
+
+
 def evaluation_dataset(
     source: ImageSource,
     recipe: Recipe,
     split: str | None = None,
     preprocess: bool = True,
     share: Share = ALONE,
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """Batches for evaluation: each image of a split once, in order, cropped at its centre.
 
@@ -198,6 +244,7 @@ def evaluation_dataset(
         split: its name; None for the source's evaluation split.
         preprocess: whether images are normalised for the recipe's model, or RGB from 0 to 255.
         share: the process's place among those that evaluate together.
+        skip: so many images less at the beginning, where one process evaluates.
 
     Returns: a dataset of (images, labels): float32 (batch, H, W, 3) and float32 (batch, classes).
         On several devices every batch is whole, and weights come third, 0 for what fills it up.
@@ -211,32 +258,17 @@ def evaluation_dataset(
             example["image"],
             recipe.resolution,
             recipe.crop_fraction or family.crop_fraction,
-            recipe.interpolation or family.interpolation,
+            evaluation_interpolation(recipe),
         )
         if preprocess:
             image = preprocess_input(image, recipe.model)
         return image, tf.one_hot(example["label"], len(source.class_names))
 
-    examples = source.split(split)
+    holds = None
     if share.processes > 1:
-        examples = examples.enumerate().filter(
-            _plain(lambda index, _: share.holds(index, recipe.batch_size))
-        )
-        examples = examples.map(_plain(lambda _, example: example))
+        holds = _plain(lambda place: share.holds(place, recipe.batch_size))
+    examples = source.split(split, skip, holds)
     prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     if share.devices > 1:
         prepared = share.pad(prepared, source.sizes[split], recipe.batch_size)
     return prepared.batch(share.size(recipe.batch_size)).prefetch(tf.data.AUTOTUNE)
-
-
-def _shuffle(examples, buffer, seed):
-    """Permutes each run of `buffer` examples; `Dataset.shuffle` takes no seed known only later."""
-
-    @_plain
-    def permute(index, chunk):
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(tf.shape(chunk["label"])[0]), tf.random.fold_in(seed, index)
-        )
-        return {name: tf.gather(values, order) for name, values in chunk.items()}
-
-    return examples.batch(buffer).enumerate().map(permute).unbatch()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.data.image_source import ImageSource
 
 
 def subset(
@@ -47,19 +47,25 @@ def subset(
                     )
                 kept[split][places[images_per_class:]] = False
 
-    def open_split(split):
-        mask, labels = tf.constant(kept[split]), tf.constant(new_label)
-        examples = source.split(split).enumerate().filter(lambda index, _: mask[index])
-        examples = examples.map(
-            lambda _, example: {**example, "label": tf.gather(labels, example["label"])}
-        )
-        # Keras warns where it does not know how many there are.
-        return examples.apply(tf.data.experimental.assert_cardinality(sizes[split]))
+    def open_reader(split):
+        read = source.reader(split)
+        places, labels = tf.constant(np.flatnonzero(kept[split])), tf.constant(new_label)
+
+        def read_kept(place):
+            example = read(places[place])
+            return {**example, "label": labels[example["label"]]}
+
+        return read_kept
 
     name = f"{source.name}, classes {' '.join(classes)}"
     if images_per_class is not None:
         name += f", {images_per_class} images a class"
     sizes = {split: int(mask.sum()) for split, mask in kept.items()}
     return dataclasses.replace(
-        source, name=name, class_names=tuple(classes), sizes=sizes, open_split=open_split
+        source,
+        name=name,
+        class_names=tuple(classes),
+        sizes=sizes,
+        open_split=None,
+        open_reader=open_reader,
     )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_hybrid.files import write_text
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.data.process_share import ALONE, Share
-from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.distillation.teacher import Teacher
 from keras_hybrid.training.recipe.recipe import Recipe
 
@@ -28,7 +29,7 @@ def cached_logits(
     recipe: Recipe,
     share: Share = ALONE,
     stream=sys.stderr,
-) -> tf.data.Dataset:
+) -> Callable:
     """The teacher's logits of each training image's evaluation crop, computed once.
 
     Whole images in place of the crops that the network sees: a teacher that cannot follow the
@@ -42,7 +43,7 @@ def cached_logits(
         share: of several processes, none computes a cache.
         stream: where progress goes.
 
-    Returns: float16 (classes,) for each example of the split, in its order.
+    Returns: a function for `tf.data`: an example's place in the split -> float16 (classes,).
 
     Raises:
         ValueError: when the cache does not hold what it says, or several processes lack it.
@@ -82,8 +83,13 @@ def cached_logits(
             f"A cache of {count} images must have {count * record} bytes: delete it. "
             f"Received: {path} of {path.stat().st_size} bytes"
         )
-    records = tf.data.FixedLengthRecordDataset(str(path), record)
-    return records.map(lambda row: tf.ensure_shape(tf.io.decode_raw(row, tf.float16), [classes]))
+    rows = np.memmap(path, "float16", "r", shape=(count, classes))
+
+    def logits_at(place):
+        row = tf.numpy_function(lambda place: rows[place], [place], tf.float16, stateful=False)
+        return tf.ensure_shape(row, [classes])
+
+    return logits_at
 
 
 def _write(path, teacher, source, crops, record, stream):
@@ -91,11 +97,10 @@ def _write(path, teacher, source, crops, record, stream):
     partial = path.with_suffix(".partial")
     count = source.sizes["train"]
     done = partial.stat().st_size // record if partial.exists() else 0
-    rest = dataclasses.replace(source, open_split=lambda split: source.open_split(split).skip(done))
     bar = tqdm(total=count, initial=done, desc="logits of the teacher", unit=" images", file=stream)
     with open(partial, "ab") as file, bar:
         file.truncate(done * record)
-        for images, _ in evaluation_dataset(rest, crops, "train", preprocess=False):
+        for images, _ in evaluation_dataset(source, crops, "train", preprocess=False, skip=done):
             inputs = teacher.preprocess(np.array(images))
             rows = np.asarray(teacher.model.predict_on_batch(inputs))
             file.write(rows.astype("float16").tobytes())

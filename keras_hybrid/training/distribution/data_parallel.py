@@ -54,6 +54,15 @@ class DataParallel(Distribution):
         )
         self.share = Share(jax.process_index(), jax.process_count(), len(chosen))
 
+    def check(self, recipe):
+        super().check(recipe)
+        if recipe.batch_norm_per_device:
+            raise ValueError(
+                "On JAX the compiled step is that of the whole batch, batch norms included; "
+                "`distribute=mirrored` on TensorFlow has them for each device. Received: "
+                "batch_norm_per_device=True"
+            )
+
     @contextlib.contextmanager
     def scope(self):
         try:

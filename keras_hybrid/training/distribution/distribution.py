@@ -41,7 +41,7 @@ class Distribution:
         """Where the model is built and trained."""
         yield
 
-    def join_layers(self, network: keras.Model):
+    def join_layers(self, network: keras.Model, recipe: Recipe):
         """Makes a new network's layers work as one across devices."""
 
     def part_draws(self, network: keras.Model):

@@ -65,7 +65,9 @@ class Mirrored(Distribution):
                 f"JAX does so. Received: accumulation_steps={recipe.accumulation_steps}"
             )
 
-    def join_layers(self, network):
+    def join_layers(self, network, recipe):
+        if recipe.batch_norm_per_device:
+            return
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True

@@ -10,6 +10,8 @@ import keras
 from keras import ops
 
 from keras_hybrid.keras_private import moving_averages
+from keras_hybrid.training.optimization.adamw import warmup_momentum
+from keras_hybrid.training.recipe.recipe import Recipe
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -21,12 +23,23 @@ class AverageStatistics(keras.layers.Layer):
 
     Args:
         norms: batch norms of the same network.
-        momentum: of the average, by batch.
+        momentum: of the average, by update of the weights.
+        accumulation_steps: batches in an update; norms see each.
+        warmup: whether the momentum grows as `ScaledAdamW`'s does with `ema_warmup`.
     """
 
-    def __init__(self, norms: list[keras.layers.BatchNormalization], momentum: float, **kwargs):
+    def __init__(
+        self,
+        norms: list[keras.layers.BatchNormalization],
+        momentum: float,
+        accumulation_steps: int = 1,
+        warmup: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.momentum = momentum
+        self.accumulation_steps = accumulation_steps
+        self.warmup = warmup
         sources = [
             variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)
         ]
@@ -42,8 +55,8 @@ class AverageStatistics(keras.layers.Layer):
             )
             for index, variable in enumerate(sources)
         ]
-        self._started = self.add_weight(
-            shape=(), initializer="zeros", dtype="float32", trainable=False, name="started"
+        self._batches = self.add_weight(
+            shape=(), initializer="zeros", dtype="float32", trainable=False, name="batches"
         )
         self.built = True
 
@@ -54,10 +67,15 @@ class AverageStatistics(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         if training:
-            momentum = self.momentum * self._started
+            momentum = ops.convert_to_tensor(self.momentum, "float32")
+            if self.warmup:
+                updates = ops.floor(self._batches / self.accumulation_steps)
+                momentum = ops.minimum(momentum, warmup_momentum(updates))
+            momentum = momentum ** (1 / self.accumulation_steps)
+            momentum = ops.where(self._batches > 0, momentum, 0.0)
             for statistic, average in self.pairs:
                 average.assign(momentum * average + (1 - momentum) * statistic)
-            self._started.assign(ops.ones(()))
+            self._batches.assign(self._batches + 1)
         return inputs
 
     def compute_output_spec(self, inputs, training=False):
@@ -66,18 +84,47 @@ class AverageStatistics(keras.layers.Layer):
         )
 
 
-def average_statistics(outputs, model: keras.Model, momentum: float):
-    """Puts an `AverageStatistics` behind outputs of a model, for all of its unfrozen batch norms.
+def average_statistics(outputs, model: keras.Model, recipe: Recipe):
+    """Puts an `AverageStatistics` after outputs of a model, for all of its unfrozen batch norms.
 
-    Returns: the outputs behind it, and the layer.
+    Args:
+        outputs: of a view of the model.
+        model: whose batch norms are averaged.
+        recipe: with its average.
+
+    Returns: the outputs after it, and the layer.
     """
     norms = [
         layer
         for layer in model.layers
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
-    layer = AverageStatistics(norms, momentum, name="head_average_statistics")
+    layer = AverageStatistics(
+        norms,
+        recipe.ema_momentum,
+        recipe.accumulation_steps,
+        recipe.ema_warmup,
+        name="head_average_statistics",
+    )
     return layer(outputs), layer
+
+
+def first_weights_share(recipe: Recipe, updates: int) -> float:
+    """Share of the moving average that the first weights still have after a run.
+
+    Args:
+        recipe: with its average.
+        updates: of the weights, in the whole run.
+    """
+    share = 1.0
+    for update in range(1, updates):
+        momentum = recipe.ema_momentum
+        if recipe.ema_warmup:
+            momentum = min(momentum, warmup_momentum(update))
+        share *= momentum
+        if share < 1e-9:
+            break
+    return share
 
 
 class MovingAverage(keras.callbacks.Callback):

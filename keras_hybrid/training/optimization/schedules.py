@@ -1,37 +1,97 @@
 """How a recipe optimises: learning rate by step, AdamW, and what is not decayed."""
 
+import math
+
 import keras
+from keras import ops
 
 from keras_hybrid.training.optimization.adamw import ScaledAdamW
 from keras_hybrid.training.optimization.layer_depth import learning_rate_multipliers
 from keras_hybrid.training.recipe.recipe import Recipe
 
 
+@keras.saving.register_keras_serializable("keras_hybrid")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise, then half a cosine, then a floor.
+
+    Args:
+        peak: the highest learning rate.
+        first: where the rise starts.
+        floor: where the cosine ends, and what follows it.
+        warmup: steps of the rise.
+        decay: step at which the cosine ends.
+        unit: the cosine changes after so many steps: 1, or an epoch's.
+        warmup_unit: the same of the rise.
+        starts_with_run: whether the cosine is counted from the run's start, of which the rise
+            hides the beginning, as in timm; else it starts where the rise ends.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        first: float,
+        floor: float,
+        warmup: int,
+        decay: int,
+        unit: int = 1,
+        warmup_unit: int = 1,
+        starts_with_run: bool = False,
+    ):
+        super().__init__()
+        self.peak, self.first, self.floor = peak, first, floor
+        self.warmup, self.decay = warmup, decay
+        self.unit, self.warmup_unit = unit, warmup_unit
+        self.starts_with_run = starts_with_run
+
+    def __call__(self, step):
+        rise = self.first + (self.peak - self.first) * _by(self.warmup_unit, step) / max(
+            self.warmup, 1
+        )
+        start = 0 if self.starts_with_run else self.warmup
+        share = ops.clip((_by(self.unit, step) - start) / (self.decay - start), 0.0, 1.0)
+        fall = self.floor + (self.peak - self.floor) * (1 + ops.cos(math.pi * share)) / 2
+        return ops.where(ops.cast(step, "float32") < self.warmup, rise, fall)
+
+    def get_config(self):
+        names = ("peak", "first", "floor", "warmup", "decay", "unit", "warmup_unit")
+        names += ("starts_with_run",)
+        return {name: getattr(self, name) for name in names}
+
+
+def _by(unit, step):
+    """The last multiple of `unit` up to a step."""
+    return ops.cast(ops.floor_divide(step, unit) * unit, "float32")
+
+
 def learning_rate_schedule(
     recipe: Recipe, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine to the final learning rate, by optimiser step.
+    """Linear warm-up, then a cosine to the final learning rate, by optimiser step or by epoch.
 
     All learning rates are multiplied by the recipe's `learning_rate_scale`.
 
     Raises:
-        ValueError: when the warm-up is longer than the run.
+        ValueError: when warm-up and cool-down are as long as the run.
     """
     scale = recipe.learning_rate_scale
     total = recipe.epochs * steps_per_epoch
     warmup = recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch)
-    if warmup >= total:
+    cooldown = round(recipe.cooldown_epochs * steps_per_epoch)
+    if warmup + cooldown >= total:
         raise ValueError(
-            "The warm-up must be shorter than the run. "
-            f"Received: {warmup} steps of warm-up, {total} steps in all"
+            "The warm-up must be shorter than the run, with the cool-down. Received: "
+            f"{warmup} steps of warm-up, {cooldown} of cool-down, {total} steps in all"
         )
-    peak = recipe.learning_rate * scale
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.warmup_learning_rate * scale if warmup else peak,
-        decay_steps=total - warmup,
-        alpha=recipe.final_learning_rate / recipe.learning_rate,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
+    unit = steps_per_epoch if recipe.schedule_unit == "epoch" else 1
+    return WarmupCosine(
+        peak=recipe.learning_rate * scale,
+        first=recipe.warmup_learning_rate * scale,
+        floor=recipe.final_learning_rate * scale,
+        warmup=warmup,
+        decay=total - cooldown,
+        unit=unit,
+        warmup_unit=1 if recipe.warmup_steps else unit,
+        starts_with_run=recipe.cosine_from == "run",
     )
 
 
@@ -62,9 +122,20 @@ class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["accumulation_steps"])
 
 
-def is_decayed(variable: keras.Variable) -> bool:
-    """Whether weight decay applies: to kernels, not to biases, scales of norms or tokens."""
-    return len(variable.shape) > 1 and variable.name != "tokens"
+def is_decayed(variable: keras.Variable, kinds: tuple[str, ...] = ("kernels",)) -> bool:
+    """Whether weight decay applies to a variable.
+
+    Args:
+        variable: of a network of this package.
+        kinds: of variables that decay, some of `DECAYED`.
+    """
+    if "all" in kinds:
+        return True
+    if variable.name == "tokens":
+        return "tokens" in kinds
+    if "layer_scale" in variable.path:
+        return "layer_scales" in kinds
+    return len(variable.shape) > 1 and "kernels" in kinds
 
 
 def make_optimizer(
@@ -90,13 +161,14 @@ def make_optimizer(
         multipliers,
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm,
+        ema_warmup=recipe.ema_warmup,
         use_ema=recipe.ema_momentum is not None,
         ema_momentum=recipe.ema_momentum or 0.0,
         gradient_accumulation_steps=accumulation if accumulation > 1 else None,
     )
     variables = model.trainable_variables
     optimizer.exclude_from_weight_decay(
-        var_list=[variable for variable in variables if not is_decayed(variable)]
+        var_list=[variable for variable in variables if not is_decayed(variable, recipe.decayed)]
     )
     optimizer.build(variables)
     return optimizer

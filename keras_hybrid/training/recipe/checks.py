@@ -34,6 +34,12 @@ def check_recipe(recipe):
             "Batches of several scales cannot be accumulated. Received: "
             f"scales={recipe.scales}, accumulation_steps={recipe.accumulation_steps}"
         )
+    if recipe.mixing_group is not None:
+        step = recipe.batch_size // recipe.accumulation_steps
+        holds = step % recipe.mixing_group == 0 or step < recipe.mixing_group
+        holds &= not recipe.scales
+        expected = f"a divisor of the {step} images of a step, which have one size"
+        _check(recipe, "mixing_group", holds, expected)
     fields = {field.name for field in dataclasses.fields(recipe)}
     taken = sorted((fields | _SET_BY_TRAINING) & set(recipe.model_options))
     _check(recipe, "model_options", not taken, f"without {taken}, which training sets itself")

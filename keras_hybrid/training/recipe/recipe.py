@@ -33,6 +33,8 @@ if typing.TYPE_CHECKING:
 Numbers = typing.TypeVar("Numbers", bound="DataclassInstance")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 TEACHER_LOSSES = ("hard", "soft")
+DECAYED = ("kernels", "tokens", "layer_scales", "all")
+INTERPOLATIONS = ("bilinear", "bicubic", "random")
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,32 @@ class Recipe:
         NOT_NEGATIVE,
         0.0,
     )
-    weight_decay: float = number(
-        "of kernels only: not of biases, norms, layer scales and tokens.",
+    cooldown_epochs: float = number(
+        "the last epochs, at the final learning rate.",
         NOT_NEGATIVE,
         0.0,
+    )
+    schedule_unit: str = number(
+        "after what the learning rate changes.",
+        one_of("step", "epoch"),
+        "step",
+    )
+    cosine_from: str = number(
+        "where the cosine starts: where the warm-up ends, or at the run's start, of which the "
+        "warm-up then hides the beginning.",
+        one_of("warmup", "run"),
+        "warmup",
+    )
+    weight_decay: float = number(
+        "of the weights that `decayed` names, by step and learning rate.",
+        NOT_NEGATIVE,
+        0.0,
+    )
+    decayed: tuple[str, ...] = number(
+        "what weight decay applies to: kernels, tokens, layer_scales, or all, with biases and "
+        "norms.",
+        Limit(lambda kinds: set(kinds) <= set(DECAYED), f"some of {DECAYED}"),
+        ("kernels",),
     )
     label_smoothing: float = number(
         "share of a label's mass spread over all classes.",
@@ -108,6 +132,11 @@ class Recipe:
         "of the weights' moving average, which is then evaluated and saved; None for no average.",
         optional(SHARE_BELOW_1),
         None,
+    )
+    ema_warmup: bool = number(
+        "whether the average's momentum grows with the updates t, as min(ema_momentum, "
+        "(1 + t) / (10 + t)): without it, a short run's average stays near the first weights.",
+        default=True,
     )
     dropout_rate: float | None = number(
         "before the classifier, None for the model's own.",
@@ -144,6 +173,16 @@ class Recipe:
         NOT_NEGATIVE,
         0.5,
     )
+    randaugment_increasing: bool = number(
+        "whether every operation grows with m (timm's `inc1`); else some shrink, as in timm's "
+        "plain list.",
+        default=True,
+    )
+    randaugment_interpolation: str = number(
+        "of RandAugment's rotations, shears and shifts; random draws one for each.",
+        one_of(*INTERPOLATIONS),
+        "bilinear",
+    )
     color_jitter: float = number(
         "strength of the jitter of brightness, contrast and saturation; as in the published "
         "recipes, RandAugment takes its place where there is one.",
@@ -165,6 +204,12 @@ class Recipe:
         SHARE,
         0.5,
     )
+    mixing_group: int | None = number(
+        "so many images of a batch share a draw of mixup and CutMix, as those of one device do in "
+        "the authors' programs; None for all of a training step.",
+        optional(AT_LEAST_1),
+        None,
+    )
     erase_probability: float = number(
         "of a box of noise.",
         SHARE,
@@ -177,8 +222,9 @@ class Recipe:
         None,
     )
     interpolation: str | None = number(
-        'of resizes, "bilinear" or "bicubic"; None for the family\'s.',
-        one_of(None, "bilinear", "bicubic"),
+        "of resizes, bilinear or bicubic, in training also random, one for each image; None for "
+        "the family's, which evaluation has with random, too.",
+        one_of(None, *INTERPOLATIONS),
         None,
     )
     scales: tuple[int, ...] = number(
@@ -186,10 +232,6 @@ class Recipe:
         "number of images that keeps batch times area at that of `resolution`; () for none.",
         Limit(lambda scales: all(scale >= 64 for scale in scales), "sizes of at least 64"),
         (),
-    )
-    shuffle_buffer: int = number(
-        "examples among which the next one is drawn.",
-        default=10_000,
     )
     accumulation_steps: int = number(
         "batches of `batch_size` / `accumulation_steps` images whose gradients are averaged "
@@ -205,6 +247,11 @@ class Recipe:
     jit_compile: bool | None = number(
         "whether XLA compiles the step; None leaves it to Keras.",
         default=None,
+    )
+    batch_norm_per_device: bool = number(
+        "whether batch norms see the images of one device, on mirrored devices; else all of a "
+        "training step.",
+        default=False,
     )
     seed: int = number(
         "of weights, data order and augmentation.",

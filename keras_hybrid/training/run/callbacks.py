@@ -25,10 +25,19 @@ class Progress(keras.callbacks.Callback):
         epochs: in all.
         steps: an epoch.
         stream: where to write.
+        first_step: of the first epoch, where that goes on in its middle.
     """
 
-    def __init__(self, images_per_step: int, epochs: int, steps: int, stream=sys.stderr):
+    def __init__(
+        self,
+        images_per_step: int,
+        epochs: int,
+        steps: int,
+        stream=sys.stderr,
+        first_step: int = 0,
+    ):
         super().__init__()
+        self.first_step = first_step
         self.images_per_step = images_per_step
         self.epochs = epochs
         self.steps = steps
@@ -38,6 +47,7 @@ class Progress(keras.callbacks.Callback):
         self._started = time.monotonic()
         self._bar = tqdm(
             total=self.steps * self.images_per_step,
+            initial=self.first_step * self.images_per_step,
             desc=f"epoch {epoch + 1}/{self.epochs}",
             unit=" images",
             file=self.stream,
@@ -58,7 +68,8 @@ class Progress(keras.callbacks.Callback):
         self._bar.close()
         seconds = time.monotonic() - self._started
         training = getattr(self, "_trained", time.monotonic()) - self._started
-        speed = self.steps * self.images_per_step / training
+        speed = (self.steps - self.first_step) * self.images_per_step / training
+        self.first_step = 0
         metrics = "  ".join(f"{name} {value}" for name, value in _brief(logs).items())
         left = (self.epochs - epoch - 1) * seconds
         tqdm.write(

@@ -4,12 +4,12 @@ import math
 
 import keras
 
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import steps_per_epoch, training_dataset
-from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.training.run.run import new_network
+from keras_hybrid.training.run.run import new_network, without_vain_average
 
 CURVE_POINTS = 11
 # Weight, gradient and AdamW's two moments, in float32.
@@ -31,6 +31,8 @@ def dry_run(recipe: Recipe, source: ImageSource) -> str:
     training_steps = steps_per_epoch(source, recipe)
     steps = training_steps // recipe.accumulation_steps
     total = steps * recipe.epochs
+    numbers = recipe.describe()
+    recipe, without_average = without_vain_average(recipe, total)
     schedule = learning_rate_schedule(recipe, steps)
     points = [round(i * (total - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)]
     rates = [float(schedule(point)) for point in points]
@@ -49,7 +51,8 @@ def dry_run(recipe: Recipe, source: ImageSource) -> str:
     width = 4 if recipe.precision == "float32" else 2
     images, labels = next(iter(training_dataset(source, recipe)))
     scales = f"batches of several scales: {recipe.scale_batch_sizes}\n" if recipe.scales else ""
-    return f"""{recipe.describe()}
+    return f"""{numbers}
+{without_average or ""}
 
 data: {source.name}, {source.sizes}, {len(source.class_names)} classes
 {steps:,} steps an epoch of {recipe.batch_size} images, {total:,} in all; \

@@ -1,33 +1,47 @@
 """A training run: a recipe, a data set and a folder, resumed wherever it was interrupted."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import keras
 import numpy as np
 
-from keras_hybrid.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
+from keras_hybrid.files import (
+    BEST_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    local_path,
+    locked_folder,
+    whole_file,
+)
 from keras_hybrid.models.catalogue import build_model
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import (
     evaluation_dataset,
     steps_per_epoch,
     training_dataset,
 )
-from keras_hybrid.training.data.sources import ImageSource, open_source
+from keras_hybrid.training.data.sources import open_source
 from keras_hybrid.training.distillation.distilled_training import DistillationView, head_logits
 from keras_hybrid.training.distillation.teacher import Teacher, open_teacher
 from keras_hybrid.training.distillation.teacher_cache import cached_logits
 from keras_hybrid.training.distribution.distribution import Distribution
-from keras_hybrid.training.optimization.averaging import MovingAverage, average_statistics
+from keras_hybrid.training.optimization.averaging import (
+    MovingAverage,
+    average_statistics,
+    first_weights_share,
+)
 from keras_hybrid.training.optimization.finetuning import load_initial_weights
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import make_optimizer
 from keras_hybrid.training.recipe.recipe import Recipe, as_plain
 from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.run.fused_norms import fuse_norms
+from keras_hybrid.training.run.interruption import StopOnSignal
 from keras_hybrid.training.run.run_folder import (
     Run,
     check_folder,
@@ -36,7 +50,12 @@ from keras_hybrid.training.run.run_folder import (
     load_run,
 )
 from keras_hybrid.training.run.tensorboard import TensorBoardLog
-from keras_hybrid.training.run.training_state import load_state
+from keras_hybrid.training.run.training_state import (
+    ResumedMetrics,
+    load_metrics,
+    load_state,
+    save_state,
+)
 
 
 def new_network(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
@@ -84,6 +103,31 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps: int):
     model.reset_metrics()
 
 
+# More of the first weights than this in a moving average make it worse than the weights.
+MOST_OF_FIRST_WEIGHTS = 0.05
+
+
+def without_vain_average(recipe: Recipe, updates: int) -> tuple[Recipe, str | None]:
+    """The recipe without its moving average, where the run is too short for one.
+
+    Args:
+        recipe: its numbers.
+        updates: of the weights, in the whole run.
+
+    Returns: the recipe, and a sentence where the average was left out.
+    """
+    if recipe.ema_momentum is None:
+        return recipe, None
+    share = first_weights_share(recipe, updates)
+    if share <= MOST_OF_FIRST_WEIGHTS:
+        return recipe, None
+    said = (
+        f"no moving average: after the {updates} updates of this run, {share:.0%} of it would "
+        "still be the first weights"
+    )
+    return dataclasses.replace(recipe, ema_momentum=None), said
+
+
 def train(
     recipe: Recipe,
     data: str | ImageSource,
@@ -99,7 +143,8 @@ def train(
 
     After each epoch `folder` holds `state.npz` (all that a resumed run needs), `history.csv` and
     `best.keras` (the model of the best epoch); at the end `model.keras` (that of the last). The
-    weights' moving average is evaluated and saved where the recipe has one.
+    weights' moving average is evaluated and saved where the recipe has one. Ctrl-C and SIGTERM end
+    the run after the step, with a state from which it goes on as if nothing had happened.
 
     Args:
         recipe: its numbers.
@@ -116,17 +161,20 @@ def train(
         first.
 
     Raises:
-        ValueError: when `folder` holds a run of another recipe or data set.
+        ValueError: when `folder` holds a run of another recipe or data set, or is in a bucket.
+        FolderInUseError: when another process trains into `folder`.
+        TrainingStoppedError: when the run was told to end.
         TrainingDivergedError: when the loss is no finite number.
         ProcessLostError: when another process has ended.
     """
     distribution = distribution or Distribution()
-    source = open_source(data, data_dir) if isinstance(data, str) else data
-    with distribution.scope():
-        return _train(recipe, source, Path(folder), callbacks, stream, distribution, tensorboard)
+    folder = local_path(folder)
+    source = data if isinstance(data, ImageSource) else open_source(data, data_dir)
+    with distribution.scope(), contextlib.ExitStack() as stack:
+        return _train(recipe, source, folder, callbacks, stream, distribution, tensorboard, stack)
 
 
-def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard):
+def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard, stack):
     share, is_main = distribution.share, distribution.is_main
     distribution.check(recipe)
     steps = steps_per_epoch(source, recipe, share)
@@ -138,17 +186,24 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
             return None
         print(f"{folder} holds a finished run", file=stream)
         return load_run(folder)
+    is_new = not folder.exists()
+    if is_main and not is_new:
+        stack.enter_context(locked_folder(folder))
     state_path = folder / STATE_FILE
     state = distribution.broadcast(state_path.read_bytes() if state_path.exists() else None)
     resumed = state is not None
 
+    given = recipe
+    recipe, said = without_vain_average(recipe, steps // recipe.accumulation_steps * recipe.epochs)
+    if said and is_main:
+        print(said, file=stream)
     keras.utils.set_random_seed(recipe.seed)
     model = new_network(recipe, len(source.class_names))
     if not resumed:
         load_initial_weights(model, recipe)
     network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
-    distribution.join_layers(network)
+    distribution.join_layers(network, recipe)
     teacher = open_teacher(recipe, len(source.class_names)) if recipe.teacher else None
     cached = None
     if recipe.teacher_cache is not None:
@@ -156,13 +211,18 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
     view, average = training_view(network, recipe, None if cached else teacher)
     compile_for_training(view, recipe, steps)
     history = load_state(state_path, view, state) if resumed else []
+    first_step, metrics = load_metrics(state_path, state) if resumed else (0, [])
     distribution.part_draws(view)
-    training_data = training_dataset(source, recipe, len(history), share, cached)
+    training_data = training_dataset(source, recipe, len(history), share, cached, first_step)
     validation_data = evaluation_dataset(source, recipe, share=share)
     if is_main:
-        claim_folder(folder, recipe, data_facts(source))  # whatever can be refused has been
+        if is_new:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked_folder(folder))
+        claim_folder(folder, given, data_facts(source))  # whatever can be refused has been
     if resumed and is_main:
-        print(f"resuming {folder} after epoch {len(history)}", file=stream)
+        inside = f" and step {first_step} of the next" if first_step else ""
+        print(f"resuming {folder} after epoch {len(history)}{inside}", file=stream)
 
     def save(name):
         if network is not model:
@@ -177,31 +237,65 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard)
         with average.in_place():
             save(BEST_FILE)
 
-    if len(history) < recipe.epochs:
+    stop = StopOnSignal(lambda done: save_state(state_path, view, history, done), steps, first_step)
+    standing = [
+        StopOnNaN(state_path),
+        *([average] if average else []),
+        *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream, first_step)] * is_main),
+        Saver(folder, save_best, history, writes=is_main),
+        *([TensorBoardLog(folder, history)] * (tensorboard and is_main)),
+        *callbacks,
+        *([stop] if share.processes == 1 else []),  # several would have to agree on the step
+    ]
+
+    def fit(data, first_epoch, epochs, steps, *more):
         view.fit(
-            training_data,
+            data,
             steps_per_epoch=steps,
-            initial_epoch=len(history),
-            epochs=recipe.epochs,
+            initial_epoch=first_epoch,
+            epochs=epochs,
             validation_data=validation_data,
             shuffle=False,  # the data set shuffles
             verbose=0,
-            callbacks=[
-                StopOnNaN(state_path),
-                *([average] if average else []),
-                *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream)] * is_main),
-                Saver(folder, save_best, history, writes=is_main),
-                *([TensorBoardLog(folder, history)] * (tensorboard and is_main)),
-                *callbacks,
-            ],
+            callbacks=[*more, *standing],
         )
+
+    with stop.listening() if share.processes == 1 else contextlib.nullcontext():
+        if first_step:  # the rest of the epoch that was interrupted
+            rest = training_data.take(steps - first_step)
+            epoch = len(history)
+            fit(rest, epoch, epoch + 1, steps - first_step, ResumedMetrics(metrics))
+            training_data = training_dataset(source, recipe, epoch + 1, share, cached)
+        if len(history) < recipe.epochs:
+            fit(training_data, len(history), recipe.epochs, steps)
+    scores = {"weights": "last", "val_accuracy": history[-1]["val_accuracy"]}
     if average:
+        last = view.evaluate(validation_data, verbose=0, return_dict=True)
+        scores |= {"weights": "average", "val_accuracy_of_last": float(last["accuracy"])}
         average.set_model(view)
         average.finalize()
     save(MODEL_FILE)
     if not is_main:
         return None
-    return Run(folder, recipe, source.name, source.class_names, history, model)
+    claim_folder(folder, given, {**data_facts(source), "saved": scores})
+    print(describe_saved(scores), file=stream)
+    return Run(folder, given, source.name, source.class_names, history, model)
+
+
+def describe_saved(scores: dict) -> str:
+    """Which weights a run has saved, and how they and the others score, in a line.
+
+    Args:
+        scores: "weights" ("average" or "last"), "val_accuracy", and "val_accuracy_of_last" where
+            the average was saved.
+    """
+    accuracy = f"{scores['val_accuracy']:.2%} of the evaluation images right"
+    if scores["weights"] == "last":
+        return f"saved the last weights: {accuracy}"
+    return (
+        f"saved the moving average of the weights: {accuracy}, "
+        f"{scores['val_accuracy_of_last']:.2%} with the last weights themselves"
+    )
 
 
 def training_view(
@@ -219,8 +313,7 @@ def training_view(
     inputs, outputs = fused.input, fused.output
     average = None
     if recipe.ema_momentum is not None:
-        momentum = recipe.ema_momentum ** (1 / recipe.accumulation_steps)  # norms see each batch
-        outputs, statistics = average_statistics(outputs, network, momentum)
+        outputs, statistics = average_statistics(outputs, network, recipe)
         average = MovingAverage(statistics)
     name = f"{network.name}_logits"
     if recipe.teacher is None:

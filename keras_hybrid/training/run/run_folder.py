@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.files import MODEL_FILE, RUN_FILE, STATE_FILE, write_text
-from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.recipe.recipe import Recipe, as_plain
 
 
@@ -95,9 +95,11 @@ def load_run(folder) -> Run:
             f"Received: folder={str(folder)!r}"
         )
     described = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    fields = {
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    fields = {  # a run of an older version may have had others
         name: tuple(value) if isinstance(value, list) else value
         for name, value in described["recipe"].items()
+        if name in known
     }
     with np.load(folder / STATE_FILE, allow_pickle=False) as arrays:
         history = json.loads(str(arrays["history"]))

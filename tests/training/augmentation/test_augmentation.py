@@ -94,6 +94,55 @@ def test_geometric_operations_are_pillows(image, name, sign):
     assert np.abs(expected - image).mean() > 10
 
 
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "translate_y"])
+def test_bicubic_moves_are_pillows(image, name):
+    def move(picture, matrix):
+        return randaugment.affine(picture, matrix, interpolation="bicubic")
+
+    moved = randaugment.operations(tf.constant(image), 7.0, tf.constant(1.0), move=move)[name]()
+    height, width = image.shape[:2]
+    matrices = {"shear_x": (1, 0.21, 0, 0, 1, 0), "translate_y": (1, 0, 0, 0, 1, 0.315 * height)}
+    options = {"resample": Image.Resampling.BICUBIC, "fillcolor": randaugment_fill()}
+    if name == "rotate":
+        expected = pillow(image).rotate(21, **options)
+    else:
+        size, kind = (width, height), Image.Transform.AFFINE
+        expected = pillow(image).transform(size, kind, matrices[name], **options)
+    difference = np.abs(moved.numpy() - np.asarray(expected).astype("float32"))
+    assert np.median(difference) <= 1 and difference.mean() < 5
+    bilinear = randaugment.operations(tf.constant(image), 7.0, tf.constant(1.0))[name]().numpy()
+    assert np.abs(bilinear - moved).max() > 5  # it is another picture
+
+
+def test_the_plain_list_of_operations_is_timms(image):
+    """`rand-m9-mstd0.5` without `inc`, at m9: Pillow's operations with timm's arguments."""
+    expected = {
+        "posterize": ImageOps.posterize(pillow(image), 3),
+        "solarize": ImageOps.solarize(pillow(image), 230),
+        "color": ImageEnhance.Color(pillow(image)).enhance(1.72),
+        "contrast": ImageEnhance.Contrast(pillow(image)).enhance(1.72),
+        "brightness": ImageEnhance.Brightness(pillow(image)).enhance(1.72),
+        "sharpness": ImageEnhance.Sharpness(pillow(image)).enhance(1.72),
+    }
+    for sign in (1.0, -1.0):
+        plain = randaugment.operations(tf.constant(image), 9.0, tf.constant(sign), increasing=False)
+        for name, picture in expected.items():
+            difference = np.abs(plain[name]().numpy() - np.asarray(picture).astype("float32"))
+            assert difference.max() <= 2, name
+    grown = randaugment.operations(tf.constant(image), 9.0, tf.constant(1.0))
+    assert np.abs(grown["solarize"]() - np.asarray(expected["solarize"])).mean() > 50
+
+
+def test_random_interpolation_draws_both(image):
+    numbers = randaugment.RandAugment(9, 0.0, num_operations=1, interpolation="random")
+    draw = tf.function(
+        lambda seed: randaugment.rand_augment(tf.constant(image), numbers, tf.stack([seed, 5]))
+    )
+    results = {draw(tf.constant(seed)).numpy().tobytes() for seed in range(150)}
+    # 15 operations of which 5 move, to either side, in two ways; 3 have no sign.
+    assert 15 + 5 + 10 < len(results) <= 12 * 2 + 5 * 2 * 2
+
+
 def randaugment_fill():
     return tuple(int(value) for value in randaugment.FILL)
 
@@ -105,7 +154,7 @@ def test_randaugment_draws_every_operation_and_none_half_the_time(image, monkeyp
 
     levels = []
 
-    def marked(picture, level, sign):
+    def marked(picture, level, sign, increasing, move):
         levels.append((level, sign))
         return {
             name: lambda index=index: tf.fill(tf.shape(picture), 1000.0 * (index + 1) + level)
@@ -199,6 +248,21 @@ def test_mix_switches_between_the_two():
         cut += len(np.unique(mixed[0])) > 1 or float(soft[0, 0]) in (0, 1)
     assert abs(cut / DRAWS - 0.3) < 0.05
     assert mixing.mix(images, labels, 0, 0, 0.5, [0, 0]) == (images, labels)
+
+
+def test_groups_of_a_batch_mix_with_draws_of_their_own(source, recipe):
+    """As the parts of a batch on several devices do in the authors' programs."""
+    recipe = dataclasses.replace(recipe, mixup=1.0, epochs=1)
+    grouped = dataclasses.replace(recipe, mixing_group=2)
+    for changed, groups in ((recipe, 1), (grouped, 4)):
+        for images, labels in training_dataset(source, changed):
+            assert images.shape == (8, 64, 64, 3)
+            np.testing.assert_allclose(tf.reduce_sum(labels, -1), 1, rtol=1e-5)
+            shares = {round(float(share), 4) for share in tf.reduce_max(labels, -1) if share < 0.99}
+            assert len(shares) <= groups
+    assert len(shares) > 1
+    with pytest.raises(ValueError, match="`mixing_group` must be a divisor of the 8 images"):
+        dataclasses.replace(recipe, mixing_group=3)
 
 
 def test_erasing_covers_the_area_asked_for_as_often_as_asked():

@@ -68,6 +68,25 @@ def test_the_evaluation_crop_is_pillows(interpolation):
     assert np.abs(actual - expected).max() < 2.0  # Pillow rounds to whole numbers, twice
 
 
+def test_random_interpolation_takes_either():
+    file = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype("uint8"))
+    crop = tf.function(
+        lambda method, seed: cropping.decode_random_crop(
+            file, 16, (0.5, 0.6), (1.0, 1.1), method, seed
+        )
+    )
+    kinds = set()
+    for seed in range(20):
+        found = crop("random", tf.constant([seed, 1])).numpy()
+        for method in ("bilinear", "bicubic"):
+            if np.allclose(found, crop(method, tf.constant([seed, 1])).numpy(), atol=1e-3):
+                kinds.add(method)
+                break
+        else:
+            raise AssertionError("neither")
+    assert kinds == {"bilinear", "bicubic"}
+
+
 def test_a_grey_image_becomes_rgb():
     file = tf.io.encode_png(np.full((9, 9, 1), 70, "uint8"))
     image = cropping.decode_central_crop(file, 16, 1.0, "bilinear").numpy()

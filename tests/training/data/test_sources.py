@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from keras_hybrid.training.data import tfds_source
 from keras_hybrid.training.data.sources import ImageSource, open_source
 
 
@@ -46,6 +48,15 @@ def test_every_class_has_a_fifth_of_its_images_in_the_test_split(digits):
 def test_the_order_of_a_split_never_changes(digits):
     first = [e["image"] for e in digits.split("test").as_numpy_iterator()]
     assert first == [e["image"] for e in digits.split("test").as_numpy_iterator()]
+
+
+def test_examples_are_read_by_place_as_they_are_in_order(digits):
+    in_order = [(e["image"], e["label"]) for e in digits.split("test").as_numpy_iterator()]
+    order = np.random.default_rng(0).permutation(len(in_order))
+    read = digits.reader("test")
+    found = tf.data.Dataset.from_tensor_slices(order).map(read).as_numpy_iterator()
+    assert [(e["image"], e["label"]) for e in found] == [in_order[place] for place in order]
+    assert len(list(digits.split("test", skip=350))) == 5
 
 
 def test_unknown_sets_and_splits_are_refused(digits, tmp_path):
@@ -118,6 +129,14 @@ def test_any_set_with_image_and_label_will_do(tfds_sets, tmp_path):
     both = sorted(greys["train"] + greys["validation"])
     np.testing.assert_allclose([grey for grey, _ in both], np.arange(0, 200, 20), atol=2)
     assert all(round(grey / 20) % 3 == label for grey, label in both)
+
+    # Its other file format, which has random access of its own.
+    builder = tfds_sets[0](data_dir=str(tmp_path / "array"), file_format="array_record")
+    builder.download_and_prepare()
+    reader = tfds_source._reader_of_source(builder, "train[80%:]", "image", "label")
+    example = reader(tf.constant(1, tf.int64))
+    last = list(plain.split("validation").as_numpy_iterator())[1]
+    assert example["image"].numpy() == last["image"] and int(example["label"]) == last["label"]
 
     other = open_source("other_names", str(tmp_path))
     assert other.sizes == {"train": 6, "validation": 3}

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import keras_hybrid
+from keras_hybrid.training.optimization.averaging import first_weights_share
 from keras_hybrid.training.optimization.schedules import (
     is_decayed,
     learning_rate_schedule,
     make_optimizer,
 )
+from keras_hybrid.training.recipe.recipe import load_recipe
 
 
 def one_layer():
@@ -42,6 +44,28 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine(recipe):
         assert float(schedule(step)) == pytest.approx(expected / 4, rel=1e-4, abs=1e-9), step
 
 
+def test_timms_schedule_by_epoch_with_floor_and_cooldown(root):
+    """Mobile-Former's: timm 0.3.4 with 3 epochs of warm-up from 1e-4, floor 1e-5, cool-down 10."""
+    recipe = load_recipe(root / "recipes" / "imagenet" / "mobile_former.py", "294M")
+    steps = 1251
+    schedule = learning_rate_schedule(recipe, steps)
+    for epoch in (0, 1, 2, 3, 10, 225, 440, 449, 450, 459):
+        if epoch < 3:
+            expected = 1e-4 + epoch * (1e-3 - 1e-4) / 3
+        else:
+            share = min(epoch / 450, 1)
+            expected = 1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * share)) / 2
+        for step in (0, steps // 2, steps - 1):
+            found = float(schedule(epoch * steps + step))
+            assert found == pytest.approx(expected, rel=1e-4), (epoch, step)
+    mobilevit = load_recipe(root / "recipes" / "imagenet" / "mobilevit.py", "S")
+    schedule = learning_rate_schedule(mobilevit, steps)
+    assert float(schedule(1500)) == pytest.approx((2e-3 + 2e-4) / 2, rel=1e-4)  # within an epoch
+    assert float(schedule(100 * steps)) == float(schedule(101 * steps - 1))
+    again = type(schedule).from_config(schedule.get_config())
+    assert float(again(100 * steps)) == float(schedule(100 * steps))
+
+
 def test_warmup_can_be_given_in_steps_and_must_be_shorter_than_the_run(recipe):
     recipe = dataclasses.replace(recipe, warmup_steps=5)
     assert float(learning_rate_schedule(recipe, 4)(5)) == pytest.approx(1e-3)
@@ -54,14 +78,42 @@ def test_warmup_can_be_given_in_steps_and_must_be_shorter_than_the_run(recipe):
 
 
 @pytest.mark.parametrize("name", ["MobileFormer26M", "MobileViTXXS", "IFormerT"])
-def test_kernels_decay_and_nothing_else(name):
+def test_kernels_decay_and_what_else_the_recipe_names(name):
     options = {"layer_scale": 1e-6} if name == "IFormerT" else {}
     model = keras_hybrid.build_model(name, weights=None, input_shape=(64, 64, 3), **options)
-    decayed = {variable.name for variable in model.trainable_variables if is_decayed(variable)}
-    others = {variable.name for variable in model.trainable_variables if not is_decayed(variable)}
-    assert decayed == {"kernel"}
-    assert {"bias", "gamma", "beta"} <= others <= {"bias", "gamma", "beta", "tokens"}
-    assert ("tokens" in others) == (name == "MobileFormer26M")
+
+    def decayed(*kinds):
+        return {v.path for v in model.trainable_variables if is_decayed(v, kinds)}
+
+    names = {v.path: v.name for v in model.trainable_variables}
+    kernels = {path for path, name in names.items() if name == "kernel"}
+    tokens = {path for path, name in names.items() if name == "tokens"}
+    scales = {path for path in names if "layer_scale" in path}
+    assert decayed("kernels") == kernels
+    assert decayed("kernels", "tokens") == kernels | tokens
+    assert decayed("kernels", "layer_scales") == kernels | scales
+    assert decayed("all") == set(names)
+    assert bool(tokens) == (name == "MobileFormer26M") and bool(scales) == (name == "IFormerT")
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-6, 1e-8])
+def test_adamw_steps_as_its_paper_has_it_however_small_the_gradients(recipe, size):
+    """Epsilon 1e-8 is added to the root of the corrected moment."""
+    recipe = dataclasses.replace(recipe, weight_decay=0.1, learning_rate=0.01, epochs=10**6)
+    model, layer = one_layer()
+    optimizer = make_optimizer(recipe, model, 10)
+    weight = layer.kernel.numpy().astype("float64")
+    first, second = np.zeros((3, 2)), np.zeros((3, 2))
+    rng = np.random.default_rng(0)
+    for step in range(1, 9):
+        gradient = size * (1 + 0.5 * rng.normal(size=(3, 2)))
+        optimizer.apply([gradient, np.zeros(2)], layer.variables)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        corrected = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+        weight -= 0.01 * (0.1 * weight + first / (1 - 0.9**step) / corrected)
+    np.testing.assert_allclose(layer.kernel.numpy(), weight, rtol=2e-4)
+    assert optimizer.epsilon == 1e-8
 
 
 def test_decay_shrinks_kernels_by_learning_rate_times_decay(recipe):
@@ -74,20 +126,32 @@ def test_decay_shrinks_kernels_by_learning_rate_times_decay(recipe):
     np.testing.assert_array_equal(layer.bias.numpy(), [1.0, 1.0])
 
 
-def test_the_moving_average_is_the_closed_form(recipe):
-    recipe = dataclasses.replace(recipe, ema_momentum=0.9)
+@pytest.mark.parametrize("warmup", [False, True])
+def test_the_moving_average_is_the_closed_form(recipe, warmup):
+    recipe = dataclasses.replace(recipe, ema_momentum=0.9, ema_warmup=warmup)
     model, layer = one_layer()
     optimizer = make_optimizer(recipe, model, 10)
     rng = np.random.default_rng(0)
-    history = [layer.kernel.numpy()]
-    for _ in range(7):
+    expected = None
+    for update in range(7):
         optimizer.apply([rng.normal(size=(3, 2)), rng.normal(size=2)], layer.variables)
-        history.append(layer.kernel.numpy())
-    # The average starts from the weights after the first step.
-    expected = 0.9**6 * history[1]
-    expected += sum(0.1 * 0.9 ** (7 - step) * history[step] for step in range(2, 8))
+        momentum = min(0.9, (1 + update) / (10 + update)) if warmup else 0.9
+        kernel = layer.kernel.numpy()
+        # The average starts from the weights after the first step.
+        expected = kernel if expected is None else momentum * expected + (1 - momentum) * kernel
     optimizer.finalize_variable_values(layer.variables)
     np.testing.assert_allclose(layer.kernel.numpy(), expected, rtol=1e-4)
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.ema_warmup == warmup
+
+
+def test_a_warm_average_leaves_the_first_weights_within_a_few_updates(recipe):
+    """The published momentum over the 24 to 90 updates that a few hundred photos make."""
+    recipe = dataclasses.replace(recipe, ema_momentum=0.9995)
+    cold = dataclasses.replace(recipe, ema_warmup=False)
+    assert first_weights_share(recipe, 24) < 1e-6
+    assert first_weights_share(cold, 24) == pytest.approx(0.9995**23)
+    assert first_weights_share(cold, 10_000) < 0.01
 
 
 def test_gradients_are_clipped_by_their_global_norm(recipe):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
@@ -85,13 +86,17 @@ def test_a_run_without_a_finished_epoch_makes_room_for_another(
     assert load_run(tmp_path).recipe == recipe
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize(("accumulation_steps", "warmup"), [(1, False), (2, True)])
 def test_weights_and_statistics_are_averaged_in_closed_form(
-    recipe, source, tmp_path, tiny_network, accumulation_steps
+    recipe, source, tmp_path, tiny_network, accumulation_steps, warmup
 ):
     """Also where training is interrupted and resumed, and the best epoch saved in between."""
     recipe = dataclasses.replace(
-        recipe, ema_momentum=0.8, learning_rate=0.02, accumulation_steps=accumulation_steps
+        recipe,
+        ema_momentum=0.75,
+        ema_warmup=warmup,
+        learning_rate=0.02,
+        accumulation_steps=accumulation_steps,
     )
 
     class Recorder(keras.callbacks.Callback):
@@ -106,9 +111,12 @@ def test_weights_and_statistics_are_averaged_in_closed_form(
             if epoch == 2 and len(self.weights) == 8:
                 raise KeyboardInterrupt
 
-    def averaged(values, momentum):
+    def averaged(values, by_update):
         average = values[0]
-        for value in values[1:]:
+        for place, value in enumerate(values[1:], start=1):
+            update = place // by_update
+            momentum = min(0.75, (1 + update) / (10 + update)) if warmup else 0.75
+            momentum **= 1 / by_update
             average = momentum * average + (1 - momentum) * value
         return average
 
@@ -119,11 +127,37 @@ def test_weights_and_statistics_are_averaged_in_closed_form(
     model = train(recipe, source, tmp_path, stream=io.StringIO(), callbacks=(recorder,)).model
     assert len(recorder.weights) == 12 and len(recorder.statistics) == 12 * accumulation_steps
     np.testing.assert_allclose(
-        model.get_layer("conv").kernel.numpy(), averaged(recorder.weights, 0.8), atol=1e-5
+        model.get_layer("conv").kernel.numpy(), averaged(recorder.weights, 1), atol=1e-5
     )
-    expected = averaged(recorder.statistics, 0.8 ** (1 / accumulation_steps))
+    expected = averaged(recorder.statistics, accumulation_steps)
     np.testing.assert_allclose(model.get_layer("norm").moving_mean.numpy(), expected, atol=1e-5)
     assert np.abs(expected - recorder.statistics[-1]).max() > 1e-3
+
+
+def test_an_average_that_a_run_is_too_short_for_is_left_out_and_said(
+    recipe, source, tmp_path, tiny_network
+):
+    """The recipes' 0.9995 on 32 images: of 12 updates, 99 % of the first weights would stay."""
+    recipe = dataclasses.replace(recipe, ema_momentum=0.9995, learning_rate=0.05)
+    vain = dataclasses.replace(recipe, ema_warmup=False)
+    results = {}
+    for name, changed in (("warm", recipe), ("vain", vain)):
+        stream = io.StringIO()
+        run = train(changed, source, tmp_path / name, stream=stream)
+        saved = json.loads((run.folder / "run.json").read_text())["saved"]
+        assert load_run(run.folder).recipe == changed
+        results[name] = (run, saved, stream.getvalue())
+    run, saved, said = results["vain"]
+    assert "no moving average: after the 12 updates of this run, 99% of it" in said
+    assert saved == {"weights": "last", "val_accuracy": run.history[-1]["val_accuracy"]}
+    run, saved, said = results["warm"]
+    assert "no moving average" not in said
+    assert saved["weights"] == "average"
+    assert saved["val_accuracy"] == run.history[-1]["val_accuracy"]
+    # It has left the first weights: it does as well as the weights that it averages.
+    assert abs(saved["val_accuracy"] - saved["val_accuracy_of_last"]) <= 0.25
+    assert f"saved the moving average of the weights: {saved['val_accuracy']:.2%}" in said
+    assert f"{saved['val_accuracy_of_last']:.2%} with the last weights themselves" in said
 
 
 def test_the_moving_average_is_evaluated_and_saved(recipe, source, tmp_path, tiny_network):

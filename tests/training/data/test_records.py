@@ -1,0 +1,43 @@
+"""TFRecord files by place: any order, parts of files, and files that are cut off."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_hybrid.training.data.records import Records
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files of 5 and 3 records of different lengths; each record tells its place."""
+    paths, place = [], 0
+    for name, count in (("a", 5), ("b", 3)):
+        path = str(tmp_path / name)
+        with tf.io.TFRecordWriter(path) as writer:
+            for _ in range(count):
+                writer.write(bytes([place]) * (1 + 1000 * place))
+                place += 1
+        paths.append(path)
+    return paths
+
+
+def test_records_are_found_by_their_place_in_any_order(files):
+    records = Records([(file, 0, -1) for file in files])
+    assert len(records) == 8
+    for place in np.random.default_rng(0).permutation(8):
+        assert records.read(place) == bytes([place]) * (1 + 1000 * place)
+
+
+def test_parts_of_files_are_a_sequence_of_their_own(files):
+    records = Records([(files[0], 3, 2), (files[1], 0, 1)])
+    assert [records.read(place)[0] for place in range(len(records))] == [3, 4, 5]
+    assert len(Records([])) == 0
+
+
+def test_a_file_that_is_cut_off_is_named(files):
+    path = Path(files[1])
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="whole is expected.*Received: .*b, cut off after"):
+        Records([(file, 0, -1) for file in files])
