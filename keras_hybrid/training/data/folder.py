@@ -1,5 +1,6 @@
 """Images in class folders: checked once, split where they are not, always in the same order."""
 
+import array
 import hashlib
 import os
 import warnings
@@ -143,12 +144,12 @@ class _Scan:
 
 
 def _scan(root, classes):
-    names, status, bounds = [], [], {}
+    names, status, bounds = [], array.array("q"), {}
     for name, folder in classes.items():
         start = len(names)
         for file, size, time in sorted(_described(root, folder)):
             names.append(file)
-            status.append((size, time))
+            status.extend((size, time))
         bounds[name] = (start, len(names))
     return _Scan(names, np.array(status, "int64").reshape(-1, 2), bounds)
 
@@ -252,11 +253,14 @@ def _split(files, contents, root):
             )
         wanted = max(1, round(VALIDATION_SHARE * len(places)))
         places = sorted(places, key=lambda place: hashlib.sha256(files.name(place)).digest())
-        for content in dict.fromkeys(contents[places]):
-            same = [place for place in places if contents[place] == content]
+        groups = {}  # copies of one file, in the order of the first ones' names
+        for place in places:
+            groups.setdefault(contents[place], []).append(place)
+        room = wanted - sum(len(same) for content, same in groups.items() if on_a_side.get(content))
+        for content, same in groups.items():
             if content not in on_a_side:
-                room = wanted - taken[places].sum()
-                on_a_side[content] = 0 < len(same) <= room
+                on_a_side[content] = len(same) <= room
+                room -= len(same) * on_a_side[content]
             taken[same] = on_a_side[content]
         if not taken[places].any() or taken[places].all():  # nothing but copies
             taken[places] = False

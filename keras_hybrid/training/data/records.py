@@ -43,7 +43,7 @@ class Records:
         """The content of a record."""
         start, length = self.spans[place].tolist()
         file = self.files[self.file_of[place]]
-        if _is_remote(file):
+        if _is_remote(file) or not hasattr(os, "pread"):
             with tf.io.gfile.GFile(file, "rb") as opened:
                 opened.seek(start)
                 return opened.read(length)
