@@ -17,7 +17,7 @@ from keras_hybrid.benchmark import provenance
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.interleaved import time_interleaved
 from keras_hybrid.files import MODEL_FILE, write_text
-from keras_hybrid.training.data.sources import ImageSource
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.recipe.recipe import Recipe, as_plain
 from keras_hybrid.training.run.run import train
 

@@ -18,13 +18,15 @@ import tensorflow as tf
 
 from keras_hybrid.files import BEST_FILE, MODEL_FILE, RUN_FILE, whole_file, write_text
 from keras_hybrid.models.catalogue import build_model
-from keras_hybrid.training.data.folder import folder_examples, read_folder
+from keras_hybrid.training.data.file_list import FileList
+from keras_hybrid.training.data.folder import read_folder
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
-from keras_hybrid.training.data.sources import FOLDER_PREFIX, ImageSource
+from keras_hybrid.training.data.sources import FOLDER_PREFIX
 from keras_hybrid.training.evaluation import Evaluation, evaluate
 from keras_hybrid.training.optimization.finetuning import load_initial_weights
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.training.run.run import make_model, train
+from keras_hybrid.training.run.run import new_network, train
 from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.weights.families import families
 from keras_hybrid.weights.presets import find_preset, is_tag, list_weights
@@ -60,12 +62,12 @@ class Photos:
     """
 
     source: ImageSource
-    files: dict[str, list[tuple[str, int]]]
+    files: dict[str, FileList]
     left_out: tuple[str, ...] = ()
 
     def counts(self, split: str) -> list[int]:
         """Photos of each class."""
-        labels = [label for _, label in self.files[split]]
+        labels = self.files[split].labels
         return np.bincount(labels, minlength=len(self.source.class_names)).tolist()
 
 
@@ -109,28 +111,26 @@ def open_photos(path, cache=None) -> Photos:
         warnings.warn(text, stacklevel=2)
     sizes = {name: len(files) for name, files in splits.items()}
     name = f"{FOLDER_PREFIX}{Path(path).expanduser().resolve()}"
-    source = ImageSource(name, class_names, sizes, lambda split: folder_examples(splits[split]))
+    source = ImageSource(name, class_names, sizes, open_reader=lambda split: splits[split].reader())
     return Photos(source, splits, left_out)
 
 
 def shown_source(photos: Photos, counts: Sequence[int], seed: int) -> ImageSource:
     """The source whose "train" split shows each class `counts` times, its photos as evenly as can
     be: an epoch of a plan."""
-    by_class = {}
-    for file, label in photos.files["train"]:
-        by_class.setdefault(label, []).append((file, label))
-    files = []
+    photographs = photos.files["train"]
+    places = []
     for label, count in enumerate(counts):
-        own = by_class.get(label, [])
-        order = np.random.default_rng([seed, label]).permutation(len(own))
-        files += [own[order[index % len(own)]] for index in range(count)] if own else []
-    source = photos.source
+        own = np.flatnonzero(photographs.labels == label)
+        order = np.random.default_rng([seed, label]).permutation(own)
+        places += [order[index % len(own)] for index in range(count)] if len(own) else []
+    files, source = photographs.take(places), photos.source
 
-    def open_split(split):
-        return folder_examples(files) if split == "train" else source.open_split(split)
+    def open_reader(split):
+        return files.reader() if split == "train" else source.open_reader(split)
 
     sizes = {**source.sizes, "train": len(files)}
-    return dataclasses.replace(source, sizes=sizes, open_split=open_split)
+    return dataclasses.replace(source, sizes=sizes, open_reader=open_reader)
 
 
 def short_sides(photos: Photos) -> list[int]:
@@ -345,7 +345,7 @@ def _with_best(run):
 def fit_classifier(recipe: Recipe, source: ImageSource) -> keras.Model:
     """The recipe's network with its initial weights, and a classifier fitted to their features."""
     keras.utils.set_random_seed(recipe.seed)
-    model = make_model(recipe, len(source.class_names))
+    model = new_network(recipe, len(source.class_names))
     load_initial_weights(model, dataclasses.replace(recipe, new_classifier=True))
     names = {name for family in families() for name in family.classifiers}
     (classifier,) = (layer for layer in model.layers if layer.name in names)
@@ -396,7 +396,7 @@ def predictions(run: Run, source: ImageSource, split: str) -> Evaluation:
 def _within(plan, photos, seconds):
     """The plan with as many epochs as fit into the time, by a measured inference."""
     recipe = plan.recipe
-    model = make_model(recipe, len(photos.source.class_names))
+    model = new_network(recipe, len(photos.source.class_names))
     images = np.zeros((recipe.batch_size, recipe.resolution, recipe.resolution, 3), "float32")
     model.predict_on_batch(images)
     started = time.monotonic()

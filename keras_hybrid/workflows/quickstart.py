@@ -16,8 +16,8 @@ from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
 from keras_hybrid.export.verify import Verification, verify_tflite
 from keras_hybrid.files import write_text
+from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
-from keras_hybrid.training.data.sources import ImageSource
 from keras_hybrid.training.evaluation import Evaluation, evaluate
 from keras_hybrid.training.pictures import plot_history, plot_predictions
 from keras_hybrid.training.recipe.recipe import Recipe

@@ -266,7 +266,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard,
             epoch = len(history)
             fit(rest, epoch, epoch + 1, steps - first_step, ResumedMetrics(metrics))
             training_data = training_dataset(source, recipe, epoch + 1, share, cached)
-        if len(history) < recipe.epochs:
+        if len(history) < recipe.epochs and not (first_step and view.stop_training):
             fit(training_data, len(history), recipe.epochs, steps)
     scores = {"weights": "last", "val_accuracy": history[-1]["val_accuracy"]}
     if average:
