@@ -110,6 +110,13 @@ class ScaledAdamW(keras.optimizers.AdamW):
             share = ops.cast(momentum, variable.dtype)
             average.assign(share * average + (1 - share) * variable)
 
+    def finalize_variable_values(self, var_list):
+        """Leaves the weights as they are.
+
+        Differs from Keras, whose `fit` puts the averages in their place at its end: a run that goes
+        on inside an epoch calls `fit` twice, and `MovingAverage.finalize` ends it.
+        """
+
     def get_config(self):
         own = {"multipliers": self.multipliers, "ema_warmup": self.ema_warmup}
         return {**super().get_config(), **own}
