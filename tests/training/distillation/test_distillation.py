@@ -7,6 +7,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_hybrid
 from keras_hybrid.training.data.pipeline import training_dataset
@@ -278,7 +279,9 @@ def test_the_cache_holds_each_images_logits_and_survives_interruption(
     (partial,) = (tmp_path / "cache").glob("*.partial")
     with open(partial, "ab") as file:
         file.write(b"half")  # of a record, as a killed process leaves it
-    logits = list(cached_logits(counted, source, recipe, stream=stream).as_numpy_iterator())
+    logits_at = cached_logits(counted, source, recipe, stream=stream)
+    places = tf.data.Dataset.range(32)
+    logits = list(places.map(logits_at).as_numpy_iterator())
     assert calls == [6, 6, "interrupted", 6, 6, 6, 2] and len(logits) == 32
     cached_logits(counted, source, recipe, stream=stream)
     assert len(calls) == 7 and not list((tmp_path / "cache").glob("*.partial"))
