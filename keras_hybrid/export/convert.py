@@ -19,7 +19,9 @@ from keras_hybrid.export.metadata import About, Normalization, add_metadata
 from keras_hybrid.export.saved_model import save_for_conversion
 from keras_hybrid.litert import open_interpreter
 from keras_hybrid.quantization.quantize import is_quantized, quantize
-from keras_hybrid.quantization.ranges.calibration import batches, calibrate, check_calibrated
+from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibrated
+from keras_hybrid.quantization.ranges.representative_data import representative_batches
+from keras_hybrid.quantization.report import check_all_int8, check_profile
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocessing_of
@@ -127,6 +129,8 @@ def export_tflite(
     with _temporary_beside(path) as temporary:
         file.write(temporary)
         _check(temporary)
+        if precision == "int8" and top_k is None:
+            check_all_int8(model, inspect_tflite(temporary).integer_offenders)
         os.replace(temporary, path)
     return path
 
@@ -150,6 +154,7 @@ def _prepare(model, precision, data, types, preprocessing):
             f"Received: precision={precision!r}, input={types[0]!r}, output={types[1]!r}"
         )
     if quantized:
+        check_profile(model, precision)
         if data is not None:
             calibrate(model, data)
         check_calibrated(model)
@@ -161,7 +166,9 @@ def _prepare(model, precision, data, types, preprocessing):
             f"integers. Received: precision={precision!r}, representative_data=None"
         )
     if precision == "int16x8":
-        arrays = [image[None] for batch in batches(data, 32) for image in batch]
+        arrays = [
+            image[None] for (batch,) in representative_batches(data, model) for image in batch
+        ]
         if preprocessing is not None:  # the file takes pixels
             arrays = [_pixels(image, preprocessing) for image in arrays]
         return model, lambda: ([image] for image in arrays)

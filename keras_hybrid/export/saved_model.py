@@ -6,6 +6,7 @@ import math
 
 import keras
 
+from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized
 from keras_hybrid.surgery.editable_model import EditableModel
@@ -23,6 +24,8 @@ def save_for_conversion(model, shape, input_type, preprocessing, fused, top_k, f
 
     if is_quantized(model) or fused:
         editable = EditableModel(model) if is_quantized(model) else edited(model, FOR_FLOAT)
+        if is_quantized(model):
+            edit_dead_channels(editable)
         if preprocessing is not None:
             known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
             if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(

@@ -1,6 +1,7 @@
 """Layers that stock Keras lacks. A layer is the unit that quantisation swaps one for one."""
 
 from keras_hybrid.layers.channel_shuffle import ChannelShuffle
+from keras_hybrid.layers.depth_to_space import DepthToSpace
 from keras_hybrid.layers.dot_product_attention import DotProductAttention
 from keras_hybrid.layers.drop_path import DropPath
 from keras_hybrid.layers.dynamic_relu import DynamicReLU
@@ -17,6 +18,7 @@ from keras_hybrid.layers.two_slope_relu import TwoSlopeReLU
 __all__ = [
     "ChannelShuffle",
     "CropToReference",
+    "DepthToSpace",
     "DotProductAttention",
     "DropPath",
     "DynamicReLU",

@@ -7,8 +7,9 @@ from keras_hybrid.quantization.rules import (
     FixedRange,
     OutputRange,
     Rule,
+    check_rules,
+    find_rule,
     fusable,
-    rule_of,
 )
 from keras_hybrid.surgery.editable_model import EditableModel, Step, Value
 from keras_hybrid.surgery.layer_traits import FUSES_INTO
@@ -24,6 +25,7 @@ class Placement:
         rules: the user's own, by layer class.
 
     Attributes:
+        profile: of `quantize`.
         rules: the rule of each step that has one; the inputs' and the `floats` have none.
         int8: whether a step is computed in int8; of an input, whether the file may take integers.
         settings: more of the twin's configuration, by step.
@@ -31,15 +33,16 @@ class Placement:
     """
 
     def __init__(self, model: EditableModel, profile: str, floats: set, rules: dict):
-        self.model = model
+        self.model, self.profile = model, profile
         self.rules, self.int8, self.settings = {}, {}, {}
+        check_rules(model, rules, floats)
         for step in model.steps:
             if step.is_a(keras.layers.InputLayer):
                 self.int8[step] = profile == "int8"
             elif step in floats:
                 self.int8[step] = False
             else:
-                self.rules[step] = rule = rule_of(step, rules)
+                self.rules[step] = rule = find_rule(step, rules)
                 choice = CpuChoice(True) if profile == "int8" else rule.on_cpu(step)
                 self.settings[step] = choice.twin_settings
                 self.int8[step] = choice.int8
@@ -65,6 +68,10 @@ class Placement:
     def rearranges(self, step: Step) -> bool:
         """Whether a step only rearranges values."""
         return self.output_range(step) is OutputRange.AS_INPUT and bool(step.inputs)
+
+    def remove(self, step: Step):
+        """Forgets a step of one output that leaves the model."""
+        del self.rules[step], self.int8[step], self.settings[step], self.producers[step.output]
 
     def origins(self) -> dict[Value, Value]:
         """By value, the one that it was computed as, before it was rearranged in int8."""

@@ -1,14 +1,19 @@
 """A functional Keras model in, the same with int8's roundings out: `quantize`."""
 
-from typing import Any
+from typing import functools
 
+import Any
 import keras
 
 from keras_hybrid.keras_private import functional
 from keras_hybrid.quantization.kept_float import kept_float
-from keras_hybrid.quantization.passes.activations import edit_activations, edit_joined_activations
+from keras_hybrid.quantization.passes.activations import (
+    edit_activations,
+    edit_identities,
+    edit_joined_activations,
+)
 from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
-from keras_hybrid.quantization.passes.clipping import edit_slopes
+from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
 from keras_hybrid.quantization.passes.float_guards import edit_float_guards
 from keras_hybrid.quantization.passes.lonely_norms import edit_lonely_norms
 from keras_hybrid.quantization.passes.neutral_constants import edit_neutral_constants
@@ -18,6 +23,7 @@ from keras_hybrid.quantization.passes.twins import edit_twins
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.rules import PROFILES
+from keras_hybrid.quantization.standard_layers.rewrite import edit_standard_layers
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.passes.image_scaling import edit_products_and_sums
@@ -57,29 +63,34 @@ def quantize(
             channel, symmetric, narrow range.
         activation_quantizer: a TFMOT `Quantizer` of activations; None for
             `MovingAverageQuantizer`.
-        rules: more rows for the table, by layer class.
+        rules: more rows for the table: by layer class, or for operations of `keras.ops` by name
+            ("erf") or function (`keras.ops.erf`).
 
     Returns: a new model with the same inputs and outputs.
 
     Raises:
         ValueError: for another backend than TensorFlow, a model that is not functional or
-            already quantised, an unknown profile or `batch_norm`, a layer without quantised twin, a
-            name in `keep_float` that no layer has.
+            already quantised, an unknown profile or `batch_norm`, a name in `keep_float` that no
+            layer has, layers without quantised twin: all of them named, with what to do.
 
     Reference: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference (https://arxiv.org/abs/1712.05877).
     """
     _check(model, profile, batch_norm)
-    editable = edited(model, FOR_INT8[profile])
+    rules = rules or {}
+    rewrite = functools.partial(edit_standard_layers, rules=rules)
+    editable = edited(model, (rewrite, *FOR_INT8[profile]))
     edit_activations(editable)
+    edit_identities(editable)
     edit_joined_activations(editable)
     edit_long_sums(editable)
     edit_lonely_norms(editable)
     edit_neutral_constants(editable)
     edit_products_and_sums(editable)
     floats = kept_float(model, editable, keep_float)
-    placement = Placement(editable, profile, floats, rules or {})
+    placement = Placement(editable, profile, floats, rules)
     limits = edit_slopes(editable, lambda step: placement.int8[step])
+    limits.update(edit_clipping(editable, placement))
     origins = placement.origins()
     groups = range_groups(editable, placement, origins)
     edit_roundings(editable, placement, activation_quantizer, origins, limits)
@@ -97,6 +108,11 @@ def quantize(
 def is_quantized(model: keras.Model) -> bool:
     """Whether `quantize` made the model."""
     return bool(fake_quantizers(model))
+
+
+def profile_of(model: keras.Model) -> str | None:
+    """The profile that a model was quantised for; None for a float model, and for older files."""
+    return next((x.profile for x in fake_quantizers(model) if x.profile is not None), None)
 
 
 def _check(model, profile, batch_norm):

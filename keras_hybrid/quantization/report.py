@@ -1,6 +1,7 @@
 """Which layer hurts: quantised and float values of one model side by side, worst first."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from keras_hybrid.keras_private import last_output
 from keras_hybrid.layers import DotProductAttention
-from keras_hybrid.quantization.quantize import is_quantized
-from keras_hybrid.quantization.ranges.calibration import batches
+from keras_hybrid.quantization.quantize import is_quantized, profile_of
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
-from keras_hybrid.quantization.rules import NO_KERNEL, OutputRange, rule_of
+from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
+from keras_hybrid.quantization.rules import NO_KERNEL, OutputRange, find_rule
 from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, FloatGuard
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.editable_model import EditableModel
@@ -64,8 +65,9 @@ def layer_errors(model: keras.Model, images: Any, batch_size: int = 32) -> list[
     kernels = [layer for layer in model.layers if isinstance(layer, QuantizedKernel)]
     rounding: list[Any] = [*observed, *kernels]
     seen = 0
-    for batch in batches(images, batch_size):
-        seen += len(batch)
+    for arrays in representative_batches(images, model, batch_size):
+        seen += len(arrays[0])
+        batch = structured(arrays, model)
         actual = {name: np.asarray(value) for name, value in view(batch, training=False).items()}
         for layer in rounding:
             layer.exact = True
@@ -115,9 +117,8 @@ def float_layers(model: keras.Model) -> dict[str, str]:
             in_float.update(step.outputs)
         if step.is_a(FloatDotProductAttention):
             step.layer_class = DotProductAttention
-        try:
-            rule = rule_of(step, {})
-        except ValueError:
+        rule = find_rule(step, {})
+        if rule is None:
             continue  # a quantised twin, a rounding or a guard
         if rule.twin is None and not in_float.intersection(step.inputs):
             continue
@@ -125,6 +126,48 @@ def float_layers(model: keras.Model) -> dict[str, str]:
         if rule.output is not OutputRange.AS_INPUT:
             reasons[step.name] = rule.why_float or "between layers in float, or kept so by name"
     return reasons
+
+
+def check_profile(model: keras.Model, precision: str):
+    """Raises a ValueError where a file of another precision than the model's profile is asked for.
+
+    Args:
+        model: of `quantize`.
+        precision: of the file.
+    """
+    profile = profile_of(model)
+    if profile is not None and profile != precision:
+        raise ValueError(
+            f"The model was quantised for {profile!r}: convert it with precision={profile!r}, or "
+            f"quantise the float model with `quantize(model, {precision!r})`. "
+            f"Received: precision={precision!r}"
+        )
+
+
+def check_all_int8(model: keras.Model, offenders: Sequence[str]):
+    """Raises a ValueError where a file of profile "int8" computes in float unasked.
+
+    Args:
+        model: of `quantize`, that the file was made of.
+        offenders: `Inspection.integer_offenders` of the file.
+    """
+    asked = any(isinstance(x, FloatGuard | FloatDotProductAttention) for x in model.layers)
+    if not offenders or asked:
+        return
+    layers = float_layers(model)
+    raise ValueError(
+        'A file of precision "int8" must have no operator in float, which integer accelerators '
+        "refuse. "
+        + (
+            f"These layers are in float: {', '.join(f'{k} ({v})' for k, v in layers.items())}. "
+            if layers
+            else "The converter left operators in float that follow no layer's wish. "
+        )
+        + "Where float will do, name the layers with `keep_float=` of `quantize`; else write them "
+        "with layers of `keras_hybrid.quantization.rules`, or export with precision='int8_cpu'. "
+        f"Received: {'; '.join(offenders[:8])}"
+        + (f" and {len(offenders) - 8} more" if len(offenders) > 8 else "")
+    )
 
 
 def warn_outside_ranges(model: keras.Model, images, batch_size: int = 32) -> float:
@@ -148,7 +191,7 @@ def warn_outside_ranges(model: keras.Model, images, batch_size: int = 32) -> flo
         )
     low, high = first.seen_range
     least, greatest, outside, total = np.inf, -np.inf, 0, 0
-    for batch in batches(images, batch_size):
+    for batch, *_ in representative_batches(images, model, batch_size):
         least, greatest = min(least, batch.min()), max(greatest, batch.max())
         outside += int(np.sum((batch < low) | (batch > high)))
         total += batch.size

@@ -14,8 +14,15 @@ from keras import layers
 from keras_hybrid import layers as hybrid
 from keras_hybrid.quantization import cpu_profile
 from keras_hybrid.quantization.cpu_profile import CpuChoice
-from keras_hybrid.quantization.twins import activations, attention, composites, kernels
-from keras_hybrid.surgery.editable_model import Step
+from keras_hybrid.quantization.twins import (
+    activations,
+    attention,
+    composites,
+    kernels,
+    norms,
+    plain,
+)
+from keras_hybrid.surgery.editable_model import EditableModel, Step
 
 PROFILES = ("int8", "int8_cpu")
 
@@ -79,6 +86,8 @@ class Rule:
 
 REARRANGES_ONLY = Rule(output=OutputRange.AS_INPUT)
 ARITHMETIC = Rule()
+ONE_OF_SEVERAL = Rule(output=OutputRange.AS_INPUT, one_range=True)
+PRODUCT_OF_MATRICES = Rule(symmetric=(1,))
 SUM = Rule(as_readers=True, why_float="read by a layer in float")
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
 CLIPPING = Rule(why_float=f"between layers in float, or no part of a kernel: alone, {NO_KERNEL}")
@@ -124,7 +133,34 @@ LAYERS = {
     layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
     layers.GlobalAveragePooling2D: ARITHMETIC,
-    layers.Concatenate: Rule(output=OutputRange.AS_INPUT, one_range=True),
+    layers.Concatenate: ONE_OF_SEVERAL,
+    layers.GlobalAveragePooling1D: ARITHMETIC,
+    layers.Maximum: ONE_OF_SEVERAL,
+    layers.Minimum: ONE_OF_SEVERAL,
+    plain.ExponentialLinear: Rule(
+        activations.QuantizedELU, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL
+    ),
+    layers.PReLU: Rule(activations.QuantizedPReLU),
+    layers.GroupNormalization: Rule(
+        norms.QuantizedGroupNormalization,
+        on_cpu=cpu_profile.in_float,
+        why_float=f"reciprocal square root: {NO_KERNEL}",
+    ),
+    layers.UnitNormalization: Rule(
+        norms.QuantizedUnitNormalization,
+        on_cpu=cpu_profile.in_float,
+        why_float=f"reciprocal square root: {NO_KERNEL}",
+    ),
+    plain.Clip: ARITHMETIC,
+    plain.MatrixProduct: PRODUCT_OF_MATRICES,
+    plain.Resize: REARRANGES_ONLY,
+    plain.Reverse: REARRANGES_ONLY,
+    hybrid.DepthToSpace: REARRANGES_ONLY,
+    layers.GlobalMaxPooling1D: REARRANGES_ONLY,
+    layers.Cropping1D: REARRANGES_ONLY,
+    layers.ZeroPadding1D: REARRANGES_ONLY,
+    layers.UpSampling1D: REARRANGES_ONLY,
+    layers.RepeatVector: REARRANGES_ONLY,
     layers.AveragePooling2D: REARRANGES_ONLY,
     layers.MaxPooling2D: REARRANGES_ONLY,
     layers.GlobalMaxPooling2D: REARRANGES_ONLY,
@@ -156,6 +192,10 @@ ACTIVATIONS = {
     # Alone, LiteRT's look-up table takes less than float between two conversions; but leaving
     # XNNPACK for it makes networks slower (iFormer-T and -M by 1.08 to 1.16).
     "gelu": Rule(on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
+    "exponential": Rule(on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
+    "softplus": Rule(
+        activations.QuantizedSoftplus, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL
+    ),
     "silu": Rule(activations.QuantizedSiLU),
     "hard_sigmoid": Rule(activations.QuantizedHardSigmoid),
     "hard_silu": Rule(activations.HardSwish, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
@@ -170,9 +210,21 @@ OPERATIONS = {
     "Relu6": CLIPPING,
     "Sigmoid": ACTIVATIONS["sigmoid"],
     "Softmax": ACTIVATIONS["softmax"],
-    "Reshape": REARRANGES_ONLY,
-    "Transpose": REARRANGES_ONLY,
-    "Pad": REARRANGES_ONLY,
+    "Gelu": ACTIVATIONS["gelu"],
+    "LeakyRelu": ARITHMETIC,
+    "Mean": ARITHMETIC,
+    "Sum": ARITHMETIC,
+    "Concatenate": ONE_OF_SEVERAL,
+    "Stack": ONE_OF_SEVERAL,
+    **dict.fromkeys(
+        (
+            *("Amax", "Amin", "BroadcastTo", "Copy", "DepthToSpace", "ExpandDims"),
+            *("GetItem", "Max", "Min", "Moveaxis", "Pad", "Ravel", "Repeat", "Reshape", "Slice"),
+            *("SpaceToDepth", "Split", "Squeeze", "StopGradient", "Swapaxes", "Tile"),
+            *("Transpose", "Unstack"),
+        ),
+        REARRANGES_ONLY,
+    ),
 }
 
 # What a convolution, dense layer, sum or product does on the way out, at no cost.
@@ -184,34 +236,120 @@ FUSED = ("linear", "relu", "relu6", "hard_tanh")
 MADE_INT8 = ("softmax", "sigmoid", "tanh", "Softmax", "Sigmoid", hybrid.TwoSlopeReLU)
 
 
-def rule_of(step, rules: dict) -> Rule:
-    """The rule for a step of a model.
+def find_rule(step: Step, rules: dict) -> Rule | None:
+    """The rule for a step of a model, the user's before the tables'; None where there is none.
 
     Args:
-        step: a `Step` of an `EditableModel`.
-        rules: the user's own, by layer class.
-
-    Raises:
-        ValueError: for a layer that is in no table.
+        step: of an `EditableModel`.
+        rules: the user's own: by layer class, or for an operation by its name or its function.
     """
+    if (own := users_rule(step, rules)) is not None:
+        return own
+    if not issubclass(step.layer_class, keras.layers.Layer):
+        return OPERATIONS.get(step.layer_class.__name__)
+    if step.layer_class is layers.Activation:
+        return ACTIVATIONS.get(activation_name(step.setting("activation")))
+    if step.layer_class is layers.UpSampling2D and step.setting("interpolation") not in (
+        *("nearest", "bilinear"),
+    ):
+        return None
+    return LAYERS.get(step.layer_class)
+
+
+def users_rule(step: Step, rules: dict) -> Rule | None:
+    """The user's own rule for a step, or None."""
     if step.layer_class in rules:
         return rules[step.layer_class]
-    if not issubclass(step.layer_class, keras.layers.Layer):
-        rule = OPERATIONS.get(step.layer_class.__name__)
-        kind = f"operation keras.ops {step.layer_class.__name__}"
-    elif step.layer_class is layers.Activation:
-        name = activation_name(step.setting("activation"))
-        rule, kind = ACTIVATIONS.get(name), f"activation {name!r}"
-    else:
-        rule = LAYERS.get(step.layer_class)
-        kind = f"layer class {step.layer_class.__name__}"
-    if rule is None:
-        raise ValueError(
-            f"There is no quantised twin for the {kind}. Give one with `rules="
-            "{LayerClass: keras_hybrid.quantization.rules.Rule(twin=...)}`, or keep the layer in "
-            f"float with `keep_float=({step.name!r},)`. Received: layer {step.name!r}"
+    if issubclass(step.layer_class, keras.layers.Layer):
+        return None
+    name = step.layer_class.__name__.lower()
+    for key, rule in rules.items():
+        if not isinstance(key, type):
+            asked = key if isinstance(key, str) else key.__name__
+            if asked.rsplit(".", 1)[-1].replace("_", "").lower() == name:
+                return rule
+    return None
+
+
+def check_rules(model: EditableModel, rules: dict, floats: set):
+    """Raises one ValueError that names all layers without a rule, and what to do about each.
+
+    Args:
+        model: being rewritten.
+        rules: the user's own.
+        floats: steps that are kept in float.
+    """
+    for key, rule in rules.items():
+        named = isinstance(key, str) or (isinstance(key, type) or callable(key))
+        if not named or not isinstance(rule, Rule):
+            raise ValueError(
+                "`rules` must map layer classes, or operations by name or function, to "
+                f"`keras_hybrid.quantization.rules.Rule`s. Received: {key!r}: {rule!r}"
+            )
+    missing = [
+        step
+        for step in model.steps
+        if step not in floats
+        and not step.is_a(layers.InputLayer)
+        and find_rule(step, rules) is None
+    ]
+    if not missing:
+        return
+    kinds = {}
+    for step in missing:
+        kinds.setdefault(_kind(step), []).append(step)
+    names = str(tuple(step.name for step in missing[:SHOWN]))
+    if len(missing) > SHOWN:
+        names = f"{names[:-1]}, ...)"
+    raise ValueError(
+        "There is no quantised twin for "
+        + "; ".join(
+            f"the {kind} ({', '.join(repr(step.name) for step in steps[:SHOWN])}"
+            + (f" and {len(steps) - SHOWN} more)" if len(steps) > SHOWN else ")")
+            + f": {_remedy(steps[0])}"
+            for kind, steps in kinds.items()
         )
-    return rule
+        + ". Or keep them in float, which accelerators without float do not run: "
+        f"`keep_float={names}`. Received: model {model.name!r}"
+    )
+
+
+SHOWN = 8  # names, before the message abbreviates
+
+
+def _kind(step):
+    if not issubclass(step.layer_class, keras.layers.Layer):
+        return f"operation keras.ops {step.layer_class.__name__}"
+    if step.layer_class is layers.Activation:
+        return f"activation {activation_name(step.setting('activation'))!r}"
+    if step.layer_class is layers.UpSampling2D:
+        return f"layer class UpSampling2D of interpolation {step.setting('interpolation')!r}"
+    return f"layer class {step.layer_class.__name__}"
+
+
+def _remedy(step):
+    name = step.layer_class.__name__
+    if step.layer_class is layers.Activation:
+        return "take one of " + ", ".join(sorted(ACTIVATIONS))
+    if name in REMEDIES:
+        return REMEDIES[name]
+    if not issubclass(step.layer_class, keras.layers.Layer):
+        return f"`rules={{{name!r}: keras_hybrid.quantization.rules.Rule()}}`"
+    return f"`rules={{{name}: keras_hybrid.quantization.rules.Rule(twin=...)}}`"
+
+
+REMEDIES = {
+    "TrueDivide": "int8 divides by constants only: multiply by a reciprocal",
+    "Divide": "int8 divides by constants only: multiply by a reciprocal",
+    "MultiHeadAttention": "without masks, over sequences of known length, it has one",
+    "Conv2DTranspose": "with equal strides, no dilation and a known size of image it has one; or "
+    "resize, and convolve",
+    "Lambda": "write it with `keras.ops` or layers outside of a Lambda",
+    "Resizing": "without crop or padding, of an image of known size, it has one",
+    "Add": "add tensors of the same shape, a number, or one number a channel",
+    "Multiply": "multiply by tensors, a number, or one number a channel",
+    "ReLU": "without `threshold` it has one",
+}
 
 
 def fusable(step) -> bool:
@@ -242,6 +380,8 @@ def converter_rounds(step) -> bool:
 
 
 def activation_name(activation) -> str:
-    """Keras' name of an activation from a layer's configuration."""
+    """Keras' name of an activation from a layer's configuration; a function's own, else."""
+    if callable(activation) and not isinstance(activation, keras.layers.Layer):
+        return getattr(activation, "__name__", repr(activation))
     name = keras.activations.serialize(keras.activations.get(activation))
-    return name if isinstance(name, str) else name["config"]
+    return name if isinstance(name, str) else str(name.get("config"))

@@ -22,6 +22,16 @@ def edit_activations(model: EditableModel):
         model.interpose(old, activation)
 
 
+def edit_identities(model: EditableModel):
+    """Removes layers that give what they take: after a kernel they would hide its activation."""
+    for step in list(model.steps):
+        linear = step.layer_class is keras.layers.Activation and (
+            activation_name(step.setting("activation")) == "linear"
+        )
+        if linear or step.layer_class is keras.layers.Identity:
+            model.bypass(step)
+
+
 def edit_joined_activations(model: EditableModel):
     """Has convolutions clip what is then concatenated, where one layer clipped all of it.
 

@@ -4,11 +4,18 @@ import keras
 
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
 
+CHAINED = (
+    keras.layers.Add,
+    keras.layers.Multiply,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+)
+
 
 def edit_long_sums(model: EditableModel):
-    """Writes sums and products of three and more as chains: each has a range of its own."""
+    """Writes sums, products, maxima of three and more as chains: operators take two inputs."""
     for step in list(model.steps):
-        if step.layer_class not in (keras.layers.Add, keras.layers.Multiply):
+        if step.layer_class not in CHAINED:
             continue
         if len(step.inputs) <= 2:
             continue

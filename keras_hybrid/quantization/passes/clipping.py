@@ -3,7 +3,13 @@
 import keras
 
 from keras_hybrid.layers import TwoSlopeReLU
+from keras_hybrid.quantization.placement import Placement
+from keras_hybrid.quantization.rules import OutputRange
+from keras_hybrid.quantization.twins.float_guard import Requantize
+from keras_hybrid.quantization.twins.plain import Clip
 from keras_hybrid.surgery.editable_model import EditableModel
+
+FAR = 1e30  # a bound that is none
 
 
 def edit_slopes(model: EditableModel, is_int8) -> dict:
@@ -40,3 +46,39 @@ def _is_slope(model, step, activation):
         and step.setting("activation") == activation
         and model.only_consumer(step.output) is not None
     )
+
+
+def edit_clipping(model: EditableModel, placement: Placement) -> dict:
+    """Leaves clipping in int8 to the range of what is clipped.
+
+    Where something else takes the value before it is clipped, it is rounded once more.
+
+    Args:
+        model: to be edited.
+        placement: of its steps, which the edited ones leave.
+
+    Returns: limits of ranges by value.
+    """
+    limits = {}
+    for step in list(model.steps):
+        if not step.is_a(Clip) or not placement.int8[step]:
+            continue
+        bounds = [
+            x if x is not None else far
+            for x, far in zip((step.setting("low"), step.setting("high")), (-FAR, FAR), strict=True)
+        ]
+        value = step.inputs[0]
+        producer = placement.producers[value]
+        if (
+            model.only_consumer(value) is step
+            and placement.int8[producer]
+            and placement.output_range(producer) is OutputRange.LEARNED
+        ):
+            limits[value] = tuple(bounds)
+            placement.remove(step)
+            model.bypass(step)
+        else:
+            limits[step.output] = tuple(bounds)
+            step.edit()
+            step.layer_class, step.config = Requantize, {"name": step.name}
+    return limits

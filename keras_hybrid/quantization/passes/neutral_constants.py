@@ -16,11 +16,11 @@ HALF_STEP = 1 / 510
 
 
 def edit_neutral_constants(model: EditableModel):
-    """Removes them from layer norms, and from sums and products with constant tokens."""
+    """Removes them from layer and group norms, and from sums and products with constant tokens."""
     for step in list(model.steps):
         if not model.editable(step):
             continue
-        if step.is_a(LeanLayerNormalization):
+        if step.is_a(LeanLayerNormalization, keras.layers.GroupNormalization):
             if step.setting("scale") and _is_one(step.weight("gamma")):
                 step.edit().config["scale"] = False
                 del step.weights["gamma"]

@@ -17,8 +17,9 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
 
     Pixels are on int8's grid as they are. The factors and the channel order go into the kernel of
     the first convolution, whose range follows; the mean is subtracted in int8, because zero
-    padding comes between. The sum is rounded to about one pixel's step, as the preprocessed image
-    was before.
+    padding comes between. It is subtracted in whole pixels, so that where all channels have one
+    mean the difference is on the grid, too; what is left of it goes into the convolution's bias.
+    Padding then stands for the nearest whole pixel.
 
     Args:
         model: of `quantize`, whose input is what `(pixel / 255 - mean) / std` gives.
@@ -42,9 +43,11 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
     ):
         return False
     _scale_kernel(convolution, 1 / (255 * np.asarray(std)), channel_order)
+    offset = np.round(-255.0 * np.asarray(mean, "float64"))
+    _shift_outputs(convolution, -255.0 * np.asarray(mean, "float64") - offset)
     steps = [_fixed("pixels", PIXELS, image)]
-    if np.any(mean):
-        offset = [-255.0 * float(m) for m in mean]
+    if np.any(offset):
+        offset = offset.tolist()
         layer = keras.layers.Rescaling(1.0, offset=offset, name="preprocessing_mean")
         steps.append(new_step(layer, [steps[-1].output], image.shape))
         limits = (min(offset), 255.0 + max(offset))
@@ -65,6 +68,19 @@ def _scale_kernel(convolution, factors, channel_order):
         if name in weights and weights[name].shape == growth.shape:
             weights[name] = weights[name] * growth
     convolution.partial = True
+
+
+def _shift_outputs(convolution, rest):
+    """Lets a convolution add what its kernel makes of `rest`, one a channel, in every pixel."""
+    if np.all(np.abs(rest) < 1e-6):
+        return
+    weights = convolution.edit().weights
+    shift = np.einsum("hwio,i->o", weights["kernel"].astype("float64"), rest).astype("float32")
+    if convolution.setting("batch_norm") is not None:
+        weights["moving_mean"] = weights["moving_mean"] - shift
+        return
+    convolution.config["use_bias"] = True
+    weights["bias"] = weights.get("bias", np.zeros_like(shift)) + shift
 
 
 def _fixed(name, limits, value):

@@ -88,7 +88,12 @@ def _round(model, placement, value, quantizer, limits):
     """Puts a `FakeQuantize` after a value."""
     step: Step = placement.producers[value]
     number = "" if len(step.outputs) == 1 else str(step.outputs.index(value))
-    layer = FakeQuantize(quantizer, limits=limits, name=f"{step.name}_rounded{number}")
+    layer = FakeQuantize(
+        quantizer,
+        limits=limits,
+        profile=placement.profile if step.is_a(keras.layers.InputLayer) else None,
+        name=f"{step.name}_rounded{number}",
+    )
     new = new_step(layer, [value], value.shape)
     new.partial = True
     if _rounds_for_all(placement, step):

@@ -1,13 +1,18 @@
 """Ranges from representative images: post-training quantisation, and the start of training."""
 
 import sys
+import warnings
 from typing import Any, TextIO
 
 import keras
 import numpy as np
 
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
+from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
 METHODS = ("min_max", "moving_average", "percentile")
 INITIAL_RANGE = (-6.0, 6.0)  # TFMOT's
@@ -23,11 +28,13 @@ class _Statistics:
         self.low = self.high = None  # of all values
         self.average = None
         self.samples = []
+        self.levels = SeenLevels()
 
     def add(self, values):
         low, high = float(values.min()), float(values.max())
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
+        self.levels.add(values)
         batch = np.array([low, high])
         if self.average is None:
             self.average = batch
@@ -54,16 +61,25 @@ def calibrate(
     decay: float = 0.9,
     weights: str = "max",
     batch_size: int = 32,
-    stream: TextIO = sys.stderr,
+    steps: int | None = None,
+    preprocessing: Preprocessing | str | None = None,
+    seed: int = 0,
+    stream: TextIO | None = sys.stderr,
 ) -> keras.Model:
     """Sets the ranges of a quantised model's activations from representative images.
 
-    The images run through the model in float; what each rounding would see is recorded.
+    The images run through the model in float; what each rounding would see is recorded. Values of
+    256 levels or fewer, as 8-bit pixels are however they were scaled, get the grid that they are
+    on, so that they are not rounded at all; or where 0 is no level, one that no level is half way
+    on, so that engines round them alike.
 
     Args:
         model: of `quantize`; its ranges are changed.
-        images: an array (n, H, W, 3) of what the model takes, or an iterable of batches, each
-            an array or a tuple that starts with one.
+        images: an array (n, H, W, 3) of what the model takes; an iterable of batches (a list, a
+            dataset, a generator or a function that returns one), each an array, a dictionary by
+            input names or with the key "image", or a tuple that starts with one of these; or image
+            files: a folder, or a list of paths, decoded, cropped and resized as for evaluation. Of
+            a folder of folders, all of them are sampled alike.
         method: "min_max"; "moving_average" of the batches' minima and maxima, with `decay`;
             "percentile", the mean over the batches of the values that `percentile` percent lie
             within on either side.
@@ -71,10 +87,15 @@ def calibrate(
         decay: for the moving average.
         weights: range of each channel of a kernel: "max" of its values, or "mse" for the one with
             the least squared error, which clips a little. Training goes on from "max".
-        batch_size: for an array.
+        batch_size: for an array, and for files.
+        steps: end after so many batches, which data without end need; None for all batches, and
+            of a folder for 512 images.
+        preprocessing: what image files become, as for `preprocess_input`; None for the model's own.
+        seed: of the choice among a folder's files.
         stream: where progress goes; None for nowhere.
 
-    Returns: the model.
+    Returns: the model. A warning says with numbers where there was only one image, where all values
+    are alike, and where a network of this package is shown what its preprocessing cannot give.
 
     Raises:
         ValueError: for a model that is not quantised, an unknown method, no images or such of
@@ -104,30 +125,35 @@ def calibrate(
             statistics[id(layer)] = _Statistics(method, percentile, decay)
         statistics[id(layer)].add(values)
 
-    count = 0
+    count, extremes = 0, []
     with observing(layers, observe):
-        for batch in batches(images, batch_size):
-            _check_shape(batch, model)
-            if not np.isfinite(batch).all():
+        for arrays in representative_batches(images, model, batch_size, steps, preprocessing, seed):
+            _check_shapes(arrays, model)
+            if not all(np.isfinite(array).all() for array in arrays):
                 raise ValueError(
                     "Representative images must be finite. "
                     f"Received: NaN or infinity in the batch after {count} images"
                 )
-            model(batch, training=False)
-            count += len(batch)
+            if not len(arrays[0]):
+                continue
+            model(structured(arrays, model), training=False)
+            count += len(arrays[0])
+            extremes += [(array.min(), array.max()) for array in arrays]
             if stream is not None:
                 print(f"\rcalibration: {count} images", end="", file=stream, flush=True)
     if stream is not None:
         print(file=stream)
     if not count:
         raise ValueError("Calibration needs representative images. Received: none")
+    _warn_of_images(model, count, np.asarray(extremes))
     for layer in layers:
         found = statistics.get(id(layer))
         if found is None:
             continue
         layer.seen.assign((found.low, found.high))
         if layer.has_range and layer.fixed_range is None:
-            layer.set_range(*found.range())
+            on_levels = None if layer.symmetric or layer.limits else found.levels.range()
+            layer.set_range(*(on_levels or found.range()))
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.reset_range()
@@ -136,14 +162,51 @@ def calibrate(
     return model
 
 
-def _check_shape(batch, model):
-    wanted = model.input_shape[1:]
-    if len(batch.shape) != len(wanted) + 1 or any(
-        size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)
-    ):
-        raise ValueError(
-            f"Representative images must have the model's input shape {(None, *wanted)}. "
-            f"Received: a batch of shape {batch.shape}"
+def _check_shapes(arrays, model):
+    for batch, own in zip(arrays, model.inputs, strict=True):
+        wanted = tuple(own.shape[1:])
+        if len(batch.shape) != len(wanted) + 1 or any(
+            size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)
+        ):
+            raise ValueError(
+                f"Representative images must have the model's input shape {(None, *wanted)}. "
+                f"Received: a batch of shape {batch.shape}"
+            )
+
+
+def _warn_of_images(model, count, extremes):
+    """Warns where images are too few, too plain, or not what the model's preprocessing gives."""
+    low, high = float(extremes[:, 0].min()), float(extremes[:, 1].max())
+    if count == 1:
+        warnings.warn(
+            "Calibrated with 1 image: ranges will be too small for others. Some hundred images of "
+            "the kind that the network will see are enough.",
+            stacklevel=3,
+        )
+    if low == high:
+        warnings.warn(
+            f"Calibrated with images whose values are all {low:.4g}: what the network does with "
+            "others was not seen. Use images of the kind that the network will see.",
+            stacklevel=3,
+        )
+    try:
+        known = preprocessing_of(model)
+    except ValueError:
+        return  # none of this package's
+    pixels = np.zeros((2, 1, 1, 3), "float32")
+    pixels[1] = 255
+    least, greatest = (float(f(preprocess_input(pixels, known))) for f in (np.min, np.max))
+    slack = 0.02 * (greatest - least)
+    if low < least - slack or high > greatest + slack:
+        hint = (
+            ": these seem to be raw pixels, to go through `keras_hybrid.preprocess_input` first"
+            if low >= 0 and high > 16
+            else ". Preprocess them as the network's training images were"
+        )
+        warnings.warn(
+            f"The input's values reach from {low:.4g} to {high:.4g}; pixels of 0 to 255 after the "
+            f"model's preprocessing reach from {least:.4g} to {greatest:.4g}{hint}.",
+            stacklevel=3,
         )
 
 
@@ -170,22 +233,3 @@ class observing:
     def __exit__(self, *_):
         for layer in self.layers:
             layer.observer = None
-
-
-def batches(images, batch_size):
-    """Float32 batches of an array, or of an iterable of batches with or without labels.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if not hasattr(images, "shape") and not hasattr(images, "__iter__"):
-        raise ValueError(
-            "Representative images are to be an array (n, H, W, 3), or batches of such. "
-            f"Received: images={images!r}"
-        )
-    if hasattr(images, "shape"):
-        images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    for batch in images:
-        if isinstance(batch, tuple | list):
-            batch = batch[0]
-        yield np.asarray(batch, "float32")

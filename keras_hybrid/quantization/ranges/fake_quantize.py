@@ -18,6 +18,7 @@ class FakeQuantize(keras.layers.Layer):
     Args:
         quantizer: a TFMOT `Quantizer`, or its serialized form.
         frozen: whether the range stays as it is in training.
+        profile: of the model, where the layer rounds its input; None elsewhere.
         limits: None, or values that a learned range lies within, so that it clips as an operator
             before it would.
 
@@ -35,12 +36,14 @@ class FakeQuantize(keras.layers.Layer):
         quantizer,
         frozen: bool = False,
         limits: tuple[float, float] | None = None,
+        profile: str | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.quantizer = tfmot.deserialize(quantizer)
         self.frozen = frozen
         self.limits = None if limits is None else tuple(limits)
+        self.profile = profile
         self.observer = None
         self.exact = False
         self.supports_masking = True
@@ -76,6 +79,11 @@ class FakeQuantize(keras.layers.Layer):
         return None
 
     @property
+    def symmetric(self) -> bool:
+        """Whether the range is around 0."""
+        return bool(getattr(self.quantizer, "symmetric", False))
+
+    @property
     def has_range(self) -> bool:
         """Whether the range is two variables that calibration may set."""
         return {"min_var", "max_var"} <= set(self._range)
@@ -109,7 +117,7 @@ class FakeQuantize(keras.layers.Layer):
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         if high - low < NOTHING:  # always 0: the grid is one that kernels can rescale to
             high = 1.0
-        if getattr(self.quantizer, "symmetric", False):
+        if self.symmetric:
             steps = 2 ** (self.quantizer.num_bits - 1)
             negative = steps - 1 if self.quantizer.narrow_range else steps
             step = max(-low / negative, high / (steps - 1))
@@ -126,6 +134,7 @@ class FakeQuantize(keras.layers.Layer):
             "quantizer": tfmot.serialize(self.quantizer),
             "frozen": self.frozen,
             "limits": self.limits,
+            "profile": self.profile,
         }
 
 

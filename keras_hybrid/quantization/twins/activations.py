@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
+from keras_hybrid.quantization.twins.plain import ExponentialLinear
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -45,3 +46,66 @@ class HardSwish(keras.layers.Activation):
 
     def call(self, inputs):
         return inputs * ops.relu6(inputs + 3.0) * (1 / 6)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedELU(Composite, ExponentialLinear):
+    """x where it is positive, else alpha * (exp(x) - 1), in int8."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.positive = self._learned("positive")
+        self.negative = self._learned("negative")
+        self.exponential = fixed_quantizer("exponential", (0.0, 1.0))
+        self.curve = self._learned("curve")
+        if self.alpha != 1:
+            self.shifted = self._learned("shifted")
+
+    def call(self, inputs, training=None):
+        positive = self.positive(ops.relu(inputs), training=training)
+        negative = self.negative(inputs - positive, training=training)
+        x = self.exponential(ops.exp(negative), training=training) - 1.0
+        if self.alpha != 1:
+            x = self.shifted(x, training=training) * self.alpha
+        return positive + self.curve(x, training=training)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedSoftplus(Composite, keras.layers.Activation):
+    """log(1 + exp(x)) in int8, as relu(x) - log(sigmoid(|x|)), of which nothing grows large."""
+
+    def __init__(self, activation="softplus", **kwargs):
+        super().__init__(activation=activation, **kwargs)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.positive = self._learned("positive")
+        self.negative = self._learned("negative")
+        self.size = self._learned("size")
+        self.gate = fixed_quantizer("gate", PROBABILITY)
+        self.logarithm = self._learned("logarithm")
+
+    def call(self, inputs, training=None):
+        positive = self.positive(ops.relu(inputs), training=training)
+        negative = self.negative(inputs - positive, training=training)
+        size = self.size(positive - negative, training=training)
+        gate = self.gate(ops.sigmoid(size), training=training)
+        return positive - self.logarithm(ops.log(gate), training=training)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedPReLU(Composite, keras.layers.PReLU):
+    """x where it is positive, else x times a trained slope, in int8."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.positive = self._learned("positive")
+        self.negative = self._learned("negative")
+        self.slopes = self._learned("slopes")
+        self.line = self._learned("line")
+
+    def call(self, inputs, training=None):
+        positive = self.positive(ops.relu(inputs), training=training)
+        negative = self.negative(inputs - positive, training=training)
+        slopes = self.slopes(self.alpha, training=training)
+        return positive + self.line(negative * slopes, training=training)

@@ -63,8 +63,19 @@ class QuantizedKernel:
         return tfmot.apply(self.weight_quantizer, self._folded_kernel(), self.kernel_range, update)
 
     def reset_range(self):
-        """Has the kernel's range follow the kernel."""
+        """Has the kernel's range follow the kernel.
+
+        A channel of zeros gets the greatest range among the others: of a range of 0, there is no
+        step to round its bias to.
+        """
         self._rounded(update=True)
+        if {"min_var", "max_var"} <= set(self.kernel_range):
+            low, high = (
+                ops.convert_to_numpy(x)
+                for x in tfmot.tensors(self.kernel_range, "min_var", "max_var")
+            )
+            self.kernel_range["min_var"].assign(fill_dead(low))
+            self.kernel_range["max_var"].assign(fill_dead(high))
 
     def clip_range(self, shares):
         """Sets each channel's range to the share of its greatest value that errs least.
@@ -128,6 +139,16 @@ class QuantizedKernel:
             "frozen": self.frozen,
             "batch_norm": None if self.batch_norm is None else self.batch_norm.get_config(),
         }
+
+
+def fill_dead(limits: np.ndarray) -> np.ndarray:
+    """Limits of kernels' channels, those of 0 replaced by the one that is furthest from 0, or by 1.
+
+    Args:
+        limits: the least values, or the greatest.
+    """
+    furthest = limits.flat[np.argmax(np.abs(limits))] if limits.size else 0.0
+    return np.where(limits == 0, furthest or 1.0, limits)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -1,0 +1,1 @@
+"""Layers and operations of stock Keras in terms of those that int8 has operators for."""
