@@ -1,8 +1,8 @@
 """A functional Keras model in, the same with int8's roundings out: `quantize`."""
 
-from typing import functools
+import functools
+from typing import Any
 
-import Any
 import keras
 
 from keras_hybrid.keras_private import functional
