@@ -90,6 +90,7 @@ LAYERS = {
     "activation_of_a_partial": L.Activation(
         functools.partial(keras.activations.gelu, approximate=True)
     ),
+    "kernel_with_a_function": L.Conv2D(8, 3, activation=lambda x: ops.tanh(x) * 0.5),
     "Resizing": L.Resizing(16, 12),
     "Resizing_nearest": L.Resizing(16, 16, interpolation="nearest"),
     "CenterCrop": L.CenterCrop(5, 4),

@@ -7,6 +7,7 @@ from keras_hybrid.quantization.rules import activation_name
 from keras_hybrid.quantization.standard_layers.steps import argument, step_of
 from keras_hybrid.quantization.twins.plain import ExponentialLinear
 from keras_hybrid.surgery.editable_model import EditableModel, Step
+from keras_hybrid.surgery.layer_traits import HAS_ACTIVATION
 
 # Operations of `keras.ops` without settings, and the activation that each is.
 PLAIN = {
@@ -61,7 +62,7 @@ def activation(step: Step) -> list[Step] | None:
     function = step.operation.activation
     name = activation_name(function)
     if function is not getattr(keras.activations, name, None):
-        return _traced(step, function)
+        return _traced(step.inputs[0], function, step.name)
     expanded = _expanded(layers.Activation(name, name=step.name), step.inputs[0])
     return expanded if type(expanded[-1].operation) is not layers.Activation else None
 
@@ -87,9 +88,23 @@ def _expanded(layer, value):
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def _traced(step, function):
-    """The operations that a function is made of."""
-    image = keras.Input(step.inputs[0].shape[1:])
+def edit_activation_functions(model: EditableModel) -> None:
+    """Puts functions that are activations of kernels, and none of Keras', after the kernels."""
+    for step in list(model.steps):
+        function = getattr(step.operation, "activation", None)
+        if step.layer_class not in HAS_ACTIVATION or not model.editable(step) or function is None:
+            continue
+        if function is getattr(keras.activations, activation_name(function), None):
+            continue
+        steps = _traced(step.output, function, f"{step.name}_activation")
+        if steps:
+            step.edit().config["activation"] = "linear"
+            model.interpose(step.output, *steps)
+
+
+def _traced(value, function, name):
+    """The operations that a function of a value is made of; None where it cannot be told."""
+    image = keras.Input(value.shape[1:])
     try:
         inner = EditableModel(keras.Model(image, function(image)))
     except Exception:  # whatever the function does with what is no tensor
@@ -99,12 +114,12 @@ def _traced(step, function):
         return None
 
     def moved(x):
-        return step.inputs[0] if x is inner.inputs else x
+        return value if x is inner.inputs else x
 
     new = []
     for number, part in enumerate(steps, 1):
         last = number == len(steps)
-        part.operation.name = step.name if last else f"{step.name}_part{number}"
+        part.operation.name = name if last else f"{name}_part{number}"
         args, kwargs = (keras.tree.map_structure(moved, x) for x in (part.args, part.kwargs))
         new.append(Step(part.operation, args, kwargs, part.outputs, part.layer_class))
     return new

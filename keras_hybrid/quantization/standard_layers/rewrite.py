@@ -53,7 +53,7 @@ OPERATIONS = {
 }
 
 
-def edit_standard_layers(model: EditableModel, rules: dict) -> bool:
+def edit_standard_layers(model: EditableModel, rules: dict) -> None:
     """Writes layers and operations of stock Keras in terms of those in the table of rules.
 
     What cannot be written so stays, and is refused by name where it has no rule.
@@ -61,10 +61,9 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> bool:
     Args:
         model: to be edited.
         rules: the user's own, whose layers stay as they are.
-
-    Returns: whether anything was changed.
     """
-    changed, pending = False, list(model.steps)
+    activations.edit_activation_functions(model)
+    pending = list(model.steps)
     while pending:
         step = pending.pop(0)
         if not step.inputs or not model.editable(step) or users_rule(step, rules) is not None:
@@ -79,5 +78,3 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> bool:
         if len(new) > 1 or type(new[-1].operation) is not step.layer_class:
             pending = [*new, *pending]  # what it is made of may be one of these, too
         model.replace(step, *new)
-        changed = True
-    return changed
