@@ -107,3 +107,8 @@ def moving_averages(optimizer) -> list[tuple[keras.Variable, keras.Variable]]:
 def share_reduction_axes(norm: keras.layers.BatchNormalization, other):
     """Has another batch norm, which was never built, average over the axes of a built one."""
     other._reduction_axes = norm._reduction_axes
+
+
+def is_of_applications(layer_class: type) -> bool:
+    """Whether a layer's class is one that networks of `keras.applications` bring along."""
+    return layer_class.__module__.startswith("keras.src.applications.")

@@ -2,6 +2,7 @@
 
 from keras import layers
 
+from keras_hybrid.keras_private import is_of_applications
 from keras_hybrid.layers import LayerScale
 from keras_hybrid.quantization.standard_layers.steps import step_of
 from keras_hybrid.surgery.editable_model import Step
@@ -28,7 +29,6 @@ def scaled_residual(step: Step) -> list[Step]:
     return [scaled, step_of(layers.Add(name=step.name), [shortcut, scaled.output])]
 
 
-HOME = "keras.src.applications."
 BY_NAME = {
     "LayerScale": layer_scale,
     "StochasticDepth": stochastic_depth,
@@ -38,6 +38,4 @@ BY_NAME = {
 
 def rewrite_of(layer_class: type):
     """The function that rewrites a layer of `keras.applications`; None for other layers."""
-    if not layer_class.__module__.startswith(HOME):
-        return None
-    return BY_NAME.get(layer_class.__name__)
+    return BY_NAME.get(layer_class.__name__) if is_of_applications(layer_class) else None
