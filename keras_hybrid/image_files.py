@@ -144,8 +144,13 @@ def _decode_other(encoded):
     return tf.cond(
         _is_plain_png(encoded),
         lambda: tf.io.decode_png(encoded, channels=3),
-        lambda: tf.numpy_function(decode_image, [encoded], tf.uint8, stateful=False),
+        lambda: tf.numpy_function(_decode_content, [encoded], tf.uint8, stateful=False),
     )
+
+
+def _decode_content(content):
+    """`decode_image` of what TensorFlow hands over: bytes from a graph, an array outside of one."""
+    return decode_image(content.item() if isinstance(content, np.ndarray) else content)
 
 
 def is_plain_jpeg(encoded):

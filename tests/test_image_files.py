@@ -96,6 +96,7 @@ def test_a_file_is_read_as_it_is_shown_in_a_graph_too(name):
     pixels = decode_image(encoded)
     assert pixels.dtype == np.uint8 and pixels.shape == (40, 56, 3)
     np.testing.assert_array_equal(in_graph(tf.constant(encoded)), pixels)
+    np.testing.assert_array_equal(decode_tensor(tf.constant(encoded)), pixels)
     if expected is not None:
         difference = np.abs(pixels.astype(int) - np.asarray(expected))
         assert difference.mean() < 4, name

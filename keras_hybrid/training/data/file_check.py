@@ -1,5 +1,6 @@
 """Which files are images that can be read, and which are copies; each file is read for it once."""
 
+import functools
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,7 @@ def check_files(
         rows["good"][same], rows["content"][same] = there["good"][same], there["content"][same]
         is_new = ~same
     new = np.flatnonzero(is_new)
+    _shape_reader()  # before threads ask for it
     pool = ThreadPoolExecutor()
     done = 0
     try:
@@ -90,12 +92,15 @@ def check_file(path: bytes) -> tuple[bool, int]:
         return False, 0
     try:
         # An eighth of the size is quicker, and reads a JPEG whole.
-        _decoded_shape(tf.constant(content))
+        _shape_reader()(tf.constant(content))
     except tf.errors.OpError:
         return False, _digest(content)
     return True, _digest(content)
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def _decoded_shape(encoded):
-    return tf.shape(decode_tensor(encoded, ratio=8))
+@functools.cache
+def _shape_reader():
+    """A graph, made once, that decodes a file and returns its shape."""
+    spec = tf.TensorSpec((), tf.string)
+    graph = tf.function(lambda encoded: tf.shape(decode_tensor(encoded, ratio=8)), autograph=False)
+    return graph.get_concrete_function(spec)

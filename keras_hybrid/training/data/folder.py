@@ -86,10 +86,10 @@ def read_folder(path, cache) -> ImageFolder:
     if bad:
         hint = ""
         if any(Path(name).suffix.lower() in HEIF_SUFFIXES for name in bad):
-            hint = f" Of HEIC photos: {HEIF_HINT}."
+            hint = f". Of HEIC photos: {HEIF_HINT}"
         notes.append(
             f"{len(bad)} of {len(every)} files in {root} are no images that can be read, and are "
-            f"left out: {abbreviated(bad)}.{hint}"
+            f"left out: {abbreviated(bad)}{hint}"
         )
 
     splits, digests, copies, start = {}, {}, [], 0

@@ -59,11 +59,11 @@ def find_layout(path: Path) -> Layout:
         notes.append(f"the classes are in the folder {inner.name!r} inside")
         path, folders = inner, inside
     if not folders:
-        found = ", where images lie without folders" if _has_images(path) else ", which has none"
+        loose = " but images without them" if _has_images(path) else ""
         raise ValueError(
-            "A folder is expected that holds no folders of photos by accident but one for each "
-            "class, such as photos/cat and photos/dog, or `train` and `validation` that hold "
-            f"them. Received: folder:{path}{found}, so it holds no folders"
+            "A folder is expected with one folder for each class, such as photos/cat and "
+            "photos/dog, or with `train` and `validation` that hold them. "
+            f"Received: folder:{path}, which holds no folders{loose}"
         )
     found = {name: folder for name, folder in folders.items() if holds_images(folder)}
     splits = {name: folder for name, folder in found.items() if _split_name(folder)}
