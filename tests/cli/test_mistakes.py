@@ -14,10 +14,10 @@ MISTAKES = {
         "did you mean `{files}/../photos`",
     ),
     "a file in place of a folder": ("train {files}/labels.txt --out={files}/r", "is a file"),
-    "an empty folder": ("train {files}/empty --out={files}/r", "one folder for each class"),
+    "an empty folder": ("train {files}/empty --out={files}/r", "for each class"),
     "photos without class folders": (
         "train {files}/flat --out={files}/r",
-        "one folder for each class",
+        "for each class",
     ),
     "a mistyped flag": ("train {photos} --out={files}/r --epoch=3", "did you mean `--epochs`"),
     "no epochs": ("train {photos} --out={files}/r --epochs=0", "must be positive"),
