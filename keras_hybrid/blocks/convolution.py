@@ -52,6 +52,7 @@ def convolution(
         padding=padding,
         groups=groups,
         use_bias=use_bias,
+        data_format="channels_last",
         kernel_initializer=initializer,
         name=name,
     )(x)
@@ -85,6 +86,7 @@ def depthwise_convolution(
         padding=padding,
         depth_multiplier=expansion,
         use_bias=False,
+        data_format="channels_last",
         depthwise_initializer=initializer,
         name=name,
     )(x)
@@ -96,4 +98,7 @@ def _pad(x, kernel_size, strides, name):
         return x, "same"
     if kernel_size == strides:  # patchify: patches meet without overlap
         return x, "valid"
-    return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
+    padding = layers.ZeroPadding2D(
+        kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
+    )
+    return padding(x), "valid"

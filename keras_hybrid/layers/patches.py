@@ -17,7 +17,9 @@ def _resize(x, height, width):
         import tensorflow as tf  # Keras compares the size with 0, which a graph cannot
 
         return tf.cast(tf.image.resize(x, tf.stack([height, width])), x.dtype)
-    return ops.image.resize(x, (height, width), interpolation="bilinear", antialias=False)
+    return ops.image.resize(
+        x, (height, width), interpolation="bilinear", antialias=False, data_format="channels_last"
+    )
 
 
 def _space_to_depth(x, p):

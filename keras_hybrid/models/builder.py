@@ -104,9 +104,9 @@ def check_choice(name: str, value, choices: tuple):
 def pool(x, pooling: str | None):
     """Features without a head: the map itself, or its average or maximum over the pixels."""
     if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="features_pool")(x)
+        return layers.GlobalAveragePooling2D(data_format="channels_last", name="features_pool")(x)
     if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="features_pool")(x)
+        return layers.GlobalMaxPooling2D(data_format="channels_last", name="features_pool")(x)
     return x
 
 

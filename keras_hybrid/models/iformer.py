@@ -173,7 +173,7 @@ def iformer(
                 )
 
     if include_top:
-        x = layers.GlobalAveragePooling2D(name=f"{HEAD}_pool")(x)
+        x = layers.GlobalAveragePooling2D(data_format="channels_last", name=f"{HEAD}_pool")(x)
         if dropout_rate > 0:
             x = layers.Dropout(dropout_rate, name=f"{HEAD}_dropout")(x)
         logits = _head(x, classes, HEAD)

@@ -398,7 +398,7 @@ def _head(x, tokens, row, options, classes, dropout_rate):
     x = _shuffle(x, options, options.groups, "head_shuffle")
     x = _pointwise(x, HEAD_EXPANSION * x.shape[-1], options, "head_conv")
     x = layers.ReLU(6.0, name="head_relu")(x)
-    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_last", name="head_pool")(x)
     x = layers.Activation("hard_silu", name="head_pool_hswish")(x)
     if tokens is not None:
         token = SelectToken(0, name="head_token")(tokens)

@@ -101,7 +101,7 @@ def mobilevit(
     if include_top:
         x = _convolution(x, row.head, 1, "head_conv")
         x = _silu(batch_norm(x, "head_norm"), "head_silu")
-        x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+        x = layers.GlobalAveragePooling2D(data_format="channels_last", name="head_pool")(x)
         if dropout_rate > 0:
             x = layers.Dropout(dropout_rate, name="head_dropout")(x)
         x = _dense(x, classes, "head_fc")
