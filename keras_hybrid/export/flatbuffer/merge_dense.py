@@ -1,5 +1,7 @@
 """Dense layers as one operator: what conversion of quantised ones leaves as three."""
 
+import copy
+
 import numpy as np
 
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
@@ -70,8 +72,13 @@ class _Merging:
         schema = self.schema
         before = self.producer[int(operator.inputs[0])]
         after = self.readers[int(operator.outputs[0])][0]
-        kernel = self.graph.tensors[int(operator.inputs[1])]
-        units, *_, channels = self._shape(operator.inputs[1])
+        index = int(operator.inputs[1])
+        kernel = self.graph.tensors[index]
+        units, *_, channels = self._shape(index)
+        if len(self.readers[index]) > 1:  # of a layer called twice, or an equal one
+            self.readers[index].remove(operator)
+            kernel, index = copy.copy(kernel), len(self.graph.tensors)
+            self.graph.tensors.append(kernel)
         kernel.shape = np.array([units, channels], "int32")
         options = schema.FullyConnectedOptionsT()
         options.keepNumDims = True
@@ -81,7 +88,7 @@ class _Merging:
         operator.opcodeIndex = self.file.code_index(
             schema.BuiltinOperator.FULLY_CONNECTED, PER_UNIT
         )
-        operator.inputs = np.array([before.inputs[0], *operator.inputs[1:]], "int32")
+        operator.inputs = np.array([before.inputs[0], index, *operator.inputs[2:]], "int32")
         operator.outputs = np.array([after.outputs[0]], "int32")
         readers = self.readers[int(before.outputs[0])]
         readers.remove(operator)
