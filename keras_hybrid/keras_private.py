@@ -4,9 +4,11 @@ Keras tells no functional model's calls in public, nor a layer's layers in depth
 averages of an optimizer. `tests/test_keras_private.py` fails where a Keras names them otherwise.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import keras
+from keras.src.models.functional import Functional
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,57 @@ def share_reduction_axes(norm: keras.layers.BatchNormalization, other):
 def is_of_applications(layer_class: type) -> bool:
     """Whether a layer's class is one that networks of `keras.applications` bring along."""
     return layer_class.__module__.startswith("keras.src.applications.")
+
+
+def graph_inside(operation: keras.Operation) -> keras.Model | None:
+    """What a functional or Sequential model computes, as a graph.
+
+    Returns: None for other layers, for models without a graph, and for those whose class has a
+        `call` of its own, which may do something else.
+    """
+    if not isinstance(operation, keras.Model):
+        return None
+    graph = functional(operation)
+    if graph is None or type(operation).call not in (Functional.call, keras.Sequential.call):
+        return None
+    return graph
+
+
+def inputs_inside(graph: keras.Model, given) -> list | None:
+    """What a model gets for each of its inputs when it is called, in the order of its inputs.
+
+    Args:
+        graph: a functional model.
+        given: its first argument: in the structure of its inputs, or a dict by their names.
+
+    Returns: None where they do not fit.
+    """
+    inputs = graph.inputs
+    if isinstance(given, dict) and not isinstance(inputs_structure(graph), dict):
+        given = [given.get(tensor.name) for tensor in inputs]
+    flat = keras.tree.flatten(given)
+    return flat if len(flat) == len(inputs) and None not in flat else None
+
+
+def renamed(operation: keras.Operation, name: str) -> keras.Operation:
+    """The same operation or layer by another name, called nowhere yet; weights are shared."""
+    new = object.__new__(type(operation))  # `copy` would write it down, which not all can be
+    new.__dict__.update(operation.__dict__)
+    object.__setattr__(new, "name", name)
+    object.__setattr__(new, "_inbound_nodes", [])
+    object.__setattr__(new, "_outbound_nodes", [])
+    return new
+
+
+@contextlib.contextmanager
+def float32_by_default():
+    """While it lasts, new layers compute in float32 where the global policy is half precision."""
+    policy = keras.config.dtype_policy()
+    if policy.compute_dtype not in ("float16", "bfloat16"):
+        yield
+        return
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)

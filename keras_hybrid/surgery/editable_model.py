@@ -1,146 +1,25 @@
 """A functional model as a list of steps that passes can edit, and the way back to a model."""
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
-from typing import Any
+from collections import defaultdict
 
 import keras
-import numpy as np
 
-from keras_hybrid.keras_private import calls, outputs_structure
+from keras_hybrid.keras_private import functional, producer
+from keras_hybrid.surgery.building import build
+from keras_hybrid.surgery.reading import read
+from keras_hybrid.surgery.steps import Step, Value, new_step
 
-
-class Value:
-    """A tensor of the edited model: what one step returns and others take."""
-
-    def __init__(self, shape):
-        self.shape = tuple(shape)
-
-
-@dataclass(eq=False)
-class Step:
-    """One call of a layer or of an operation of `keras.ops`.
-
-    Attributes:
-        operation: the layer or operation of the model it came from; never changed.
-        args: positional arguments, Keras tensors replaced by `Value`s.
-        kwargs: keyword arguments, likewise.
-        outputs: what it returns, flattened.
-        layer_class: of the layer that it becomes.
-        config: of that layer, once edited; None as long as it is the original's.
-        weights: of that layer by name, once edited.
-        partial: whether weights that `weights` lacks stay as the layer initialises them.
-        folded_norm: the `FoldedNorm` that became part of it; None without.
-        origin: names of the layers of the user's model that it was made of, whatever passes have
-            called it since. A step that a pass makes has the origin of the step in whose place it
-            comes, or that it comes after, if it is not given one.
-    """
-
-    operation: Any
-    args: tuple
-    kwargs: dict
-    outputs: list[Value]
-    layer_class: type = None
-    config: dict | None = None
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
-    partial: bool = False
-    folded_norm: Any = None
-    origin: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        self._model = None  # the `EditableModel` that has it, to be told of other inputs
-        self._find_inputs()
-
-    def _find_inputs(self):
-        """Sets `inputs`, the values it takes, flattened."""
-        flat = keras.tree.flatten((self.args, self.kwargs))
-        if self._model is not None:
-            self._model._unlink_inputs(self)
-        self.inputs: list[Value] = [x for x in flat if isinstance(x, Value)]
-        if self._model is not None:
-            self._model._link_inputs(self)
-
-    def take(self, *args):
-        """Changes the positional arguments."""
-        self.args = args
-        self._find_inputs()
-
-    def replace_input(self, old: Value, new: Value):
-        """Takes `new` wherever it took `old`."""
-
-        def swap(x):
-            return new if x is old else x
-
-        self.args = keras.tree.map_structure(swap, self.args)
-        self.kwargs = keras.tree.map_structure(swap, self.kwargs)
-        self._find_inputs()
-
-    @property
-    def output(self) -> Value:
-        """The only output."""
-        (output,) = self.outputs
-        return output
-
-    @property
-    def name(self) -> str:
-        return self.config["name"] if self.config else self.operation.name
-
-    def is_a(self, *classes) -> bool:
-        """Whether the step's layer is of one of the classes, or of a class derived from them."""
-        return issubclass(self.layer_class, classes)
-
-    def edit(self) -> "Step":
-        """Makes configuration and weights the step's own, to be changed; returns the step."""
-        if self.config is None:
-            self.config = self.operation.get_config()
-            self.weights = {
-                weight.path.rsplit("/", 1)[-1]: value
-                for weight, value in zip(
-                    self.operation.weights, self.operation.get_weights(), strict=True
-                )
-            }
-        return self
-
-    def setting(self, key):
-        """An entry of the layer's configuration."""
-        return (self.config or self.operation.get_config()).get(key)
-
-    def weight(self, name) -> np.ndarray | None:
-        """A weight by its name, or None where the layer has none of that name."""
-        if self.config is not None:
-            return self.weights.get(name)
-        for weight in self.operation.weights:
-            if weight.path.rsplit("/", 1)[-1] == name:
-                return np.asarray(keras.ops.convert_to_numpy(weight))
-        return None
-
-
-def new_step(layer: keras.layers.Layer, args, shape, weights=None, origin=()) -> Step:
-    """A step of a new layer.
-
-    Args:
-        layer: not called yet.
-        args: its positional arguments, with `Value`s for tensors.
-        shape: of its only output.
-        weights: of the layer, by name.
-        origin: of the step; empty for that of its neighbour.
-    """
-    return Step(
-        operation=layer,
-        args=tuple(args),
-        kwargs={},
-        outputs=[Value(shape)],
-        layer_class=type(layer),
-        config=layer.get_config(),
-        weights=dict(weights or {}),
-        origin=tuple(origin),
-    )
+__all__ = ["EditableModel", "Step", "Value", "new_step"]
 
 
 class EditableModel:
     """The steps of a functional model, in order, with what passes need to change them.
 
     Who computes a value and who takes it is looked up in maps, which the methods keep.
+
+    Models inside of the model are taken apart, and a layer that is called several times is several
+    steps, to be edited each in its own place; what stays equal is one layer again in the end.
+    Everything is in float32, whatever the model was trained in.
 
     Args:
         model: a functional model; it is left as it is.
@@ -151,34 +30,18 @@ class EditableModel:
 
     def __init__(self, model: keras.Model):
         self.name = model.name
-        values = {}
-
-        def value_of(x):
-            if not keras.utils.is_keras_tensor(x):
-                return x
-            return values.setdefault(id(x), Value(x.shape))
-
         self._steps: list[Step] = []
         self._order: dict[Step, int] | None = None  # None: to be counted again
         self._producers: dict[Value, Step] = {}
         self._consumers: dict[Value, set[Step]] = defaultdict(set)
-        for call in calls(model):
-            args, kwargs = call.args_and_kwargs
-            self._add(
-                len(self._steps),
-                Step(
-                    operation=call.operation,
-                    args=keras.tree.map_structure(value_of, args),
-                    kwargs=keras.tree.map_structure(value_of, kwargs),
-                    outputs=[value_of(x) for x in call.outputs],
-                    layer_class=type(call.operation),
-                    origin=(call.operation.name,),
-                ),
-            )
-        self.inputs = keras.tree.map_structure(value_of, _structure_of_inputs(model))
-        self.outputs = keras.tree.map_structure(value_of, _structure_of_outputs(model))
-        times = Counter(step.operation for step in self._steps)
-        self._shared = {operation for operation, count in times.items() if count > 1}
+        steps, self.inputs, self.outputs = read(model)
+        for step in steps:
+            self._add(len(self._steps), step)
+        graph = functional(model)
+        self.output_names = tuple(
+            getattr(producer(tensor), "output_name", None) or name
+            for tensor, name in zip(graph.outputs, graph.output_names, strict=True)
+        )
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -197,7 +60,8 @@ class EditableModel:
 
     def consumers(self, value: Value) -> list[Step]:
         """The steps that take the value, in order; a step that takes it twice stands once."""
-        return sorted(self._consumers.get(value, ()), key=self.position)
+        found = self._consumers.get(value, ())
+        return sorted(found, key=self.position) if len(found) > 1 else list(found)
 
     def is_output(self, value: Value) -> bool:
         """Whether the value is an output of the model."""
@@ -209,8 +73,8 @@ class EditableModel:
         return next(iter(consumers)) if len(consumers) == 1 and not self.is_output(value) else None
 
     def editable(self, step: Step | None) -> bool:
-        """Whether the step exists and its layer is called once, so that it can be changed."""
-        return step is not None and step.operation not in self._shared
+        """Whether there is such a step: each call has a layer of its own here, to be changed."""
+        return step is not None
 
     def named(self, name: str) -> list[Step]:
         """The steps that a name stands for, by the first of these that finds any.
@@ -251,6 +115,12 @@ class EditableModel:
                 consumer.replace_input(value, new[-1].output)
         self.insert_after(self.producer(value), *new)
 
+    def move_after(self, step: Step, moved: Step):
+        """Changes the order alone: `moved` comes right after `step`."""
+        self._steps.remove(moved)
+        self._steps.insert(self._steps.index(step) + 1, moved)
+        self._order = None
+
     def remove(self, *steps: Step):
         """Takes steps out of the order; nobody may take their outputs any more."""
         for step in steps:
@@ -290,7 +160,8 @@ class EditableModel:
 
     def _insert(self, index, neighbour, new):
         for number, step in enumerate(new):
-            step.origin = step.origin or neighbour.origin
+            if not step.origin:
+                step.origin, step.call = neighbour.origin, neighbour.call
             self._add(index + number, step)
 
     def _add(self, index, step):
@@ -321,63 +192,6 @@ class EditableModel:
         Args:
             input_shape: of its only input, with the batch; None for what it was.
         """
-        layers, tensors = {}, {}
-
-        def tensor_of(x):
-            return tensors[x] if isinstance(x, Value) else x
-
-        for step in self._steps:
-            if step.operation not in layers:
-                layers[step.operation] = _new_operation(step)
-            operation = layers[step.operation]
-            if isinstance(operation, keras.layers.InputLayer):
-                tensor = operation.output
-                if input_shape is not None:
-                    tensor = keras.Input(batch_shape=input_shape, name=operation.name)
-                tensors[step.output] = tensor
-                continue
-            outputs = operation(
-                *keras.tree.map_structure(tensor_of, step.args),
-                **keras.tree.map_structure(tensor_of, step.kwargs),
-            )
-            tensors.update(zip(step.outputs, keras.tree.flatten(outputs), strict=True))
-            _set_weights(step, operation)
-        return keras.Model(
-            keras.tree.map_structure(tensor_of, self.inputs),
-            keras.tree.map_structure(tensor_of, self.outputs),
-            name=self.name,
+        return build(
+            self.steps, self.inputs, self.outputs, self.output_names, self.name, input_shape
         )
-
-
-def _structure_of_inputs(model):
-    return model.inputs[0] if len(model.inputs) == 1 else list(model.inputs)
-
-
-def _structure_of_outputs(model):
-    return outputs_structure(model)
-
-
-def _new_operation(step):
-    if not isinstance(step.operation, keras.layers.Layer):
-        return step.operation
-    config = step.config or step.operation.get_config()
-    return step.layer_class.from_config(config)
-
-
-def _set_weights(step, layer):
-    if not isinstance(layer, keras.layers.Layer):
-        return
-    if step.config is None:
-        layer.set_weights(step.operation.get_weights())
-        return
-    names = [weight.path.rsplit("/", 1)[-1] for weight in layer.weights]
-    if step.partial:
-        for name, weight in zip(names, layer.weights, strict=True):
-            if name in step.weights:
-                weight.assign(step.weights[name])
-        return
-    if sorted(names) != sorted(step.weights):
-        raise RuntimeError(
-            f"{step.name} needs weights {sorted(names)}, the pass left {sorted(step.weights)}"
-        )
-    layer.set_weights([step.weights[name] for name in names])

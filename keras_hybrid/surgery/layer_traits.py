@@ -18,15 +18,46 @@ AFFINE = (
     keras.layers.Dense,
 )
 
+# Augmentation that a model may have inside; Keras has more of it with every version.
+_AUGMENTATION = (
+    "AugMix",
+    "CutMix",
+    "MixUp",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+)
+
 # Do nothing in inference.
 TRAINING_ONLY = (
     DropPath,
+    keras.layers.Identity,
     keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
     keras.layers.AlphaDropout,
     keras.layers.ActivityRegularization,
+    *(getattr(keras.layers, name) for name in _AUGMENTATION if hasattr(keras.layers, name)),
 )
 
 # Compute every value from that value alone.

@@ -15,7 +15,12 @@ from keras_hybrid.surgery.passes.attention_projections import (
 )
 from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
+from keras_hybrid.surgery.passes.constant_arithmetic import (
+    edit_constant_arithmetic,
+    edit_integer_images,
+)
 from keras_hybrid.surgery.passes.constant_tokens import edit_constant_tokens
 from keras_hybrid.surgery.passes.depthwise import (
     edit_depth_multipliers,
@@ -31,8 +36,12 @@ from keras_hybrid.surgery.passes.training_only import edit_regularisers
 
 Edit = Callable[[EditableModel], object]
 
-_FOLDING: tuple[Edit, ...] = (
+_READING: tuple[Edit, ...] = (
     edit_regularisers,
+    edit_constant_arithmetic,
+    edit_channel_reversals,
+)
+_FOLDING: tuple[Edit, ...] = (
     edit_scalings,
     edit_batch_norms,
     edit_position_encodings,
@@ -46,12 +55,14 @@ _FOLDING: tuple[Edit, ...] = (
 )
 
 # `keras_hybrid.fuse`: the leanest model that computes the same.
-FUSE: tuple[Edit, ...] = (*_FOLDING, edit_channel_shuffles)
+FUSE: tuple[Edit, ...] = (*_READING, *_FOLDING, edit_channel_shuffles)
 
 # A file in float, for CPUs. Beside `FUSE`, depthwise kernels over 25 taps and depthwise
 # convolutions with several outputs per channel become sums and concatenations of small ones, and
 # residuals around attention are added on flat sequences.
 FOR_FLOAT: tuple[Edit, ...] = (
+    *_READING,
+    edit_integer_images,
     *_FOLDING,
     edit_large_kernels,
     edit_depth_multipliers,
@@ -66,17 +77,18 @@ FOR_INT8: dict[str, tuple[Edit, ...]] = {
 }
 
 
-def edited(model: keras.Model, edits: Iterable[Edit]) -> EditableModel:
+def edited(model: keras.Model | EditableModel, edits: Iterable[Edit]) -> EditableModel:
     """What a pipeline makes of a model, still to be edited; `to_model` ends it.
 
     Args:
-        model: a functional model; it is left as it is.
+        model: a functional model, which is left as it is; or what has been edited before, which
+            is edited further.
         edits: of this page.
 
     Raises:
         ValueError: for a model that is not functional.
     """
-    editable = EditableModel(model)
+    editable = model if isinstance(model, EditableModel) else EditableModel(model)
     for edit in edits:
         edit(editable)
         editable.remove_unused()

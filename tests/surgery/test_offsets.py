@@ -38,6 +38,11 @@ def attention(query, key, value):
     return own.DotProductAttention(2)([query, key, value])
 
 
+def with_a_layer_called_twice(x, y):
+    dense = layers.Dense(4)
+    return [dense(y), dense(x)]
+
+
 @pytest.mark.parametrize(
     "read",
     [
@@ -55,6 +60,7 @@ def attention(query, key, value):
         lambda x, y: layers.Conv2D(3, 1)(layers.Concatenate(axis=3)([x, y])),
         lambda x, y: layers.Dense(3)(own.SelectToken(1)(attention(tokens(x), x, y))),
         lambda x, y: [layers.Dense(3)(y), layers.Dense(2)(y), layers.Dense(1)(y)],
+        with_a_layer_called_twice,
     ],
 )
 def test_an_offset_goes_into_what_comes_after(moved, read):
@@ -69,11 +75,6 @@ def refused(x, y, other):
 def with_another_reader(x, y):
     branch = layers.Dense(4)(x)
     return [layers.Add()([y, branch]), branch]
-
-
-def with_a_layer_called_twice(x, y):
-    dense = layers.Dense(4)
-    return [dense(y), dense(x)]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,6 @@ def with_a_layer_called_twice(x, y):
         lambda x, y: layers.Dense(3)(layers.Concatenate(axis=1)([y, x])),
         lambda x, y: layers.Concatenate()([x, y]),
         with_another_reader,
-        with_a_layer_called_twice,
     ],
 )
 def test_an_offset_that_something_after_it_cannot_add_stays_everywhere(moved, read):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_hybrid
 from keras_hybrid import layers as own
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
@@ -12,7 +13,9 @@ from keras_hybrid.surgery.passes.attention_projections import (
 )
 from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
+from keras_hybrid.surgery.passes.constant_arithmetic import edit_constant_arithmetic
 from keras_hybrid.surgery.passes.constant_tokens import edit_constant_tokens
 from keras_hybrid.surgery.passes.depthwise import (
     edit_depth_multipliers,
@@ -23,6 +26,7 @@ from keras_hybrid.surgery.passes.image_scaling import edit_scalings
 from keras_hybrid.surgery.passes.layer_norm import edit_layer_norms
 from keras_hybrid.surgery.passes.position_encoding import edit_position_encodings
 from keras_hybrid.surgery.passes.training_only import edit_regularisers
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 
 
 def count(model, *classes):
@@ -74,12 +78,12 @@ def test_batch_norm_stays_where_folding_would_change_the_result(check_edit):
     assert count(result, layers.BatchNormalization) == 3
 
 
-def test_a_layer_called_twice_is_left_alone(check_edit):
+def test_of_a_layer_called_twice_the_call_before_a_norm_becomes_one_of_its_own(check_edit):
     x = image()
     dense = layers.Dense(4)
     y = layers.BatchNormalization()(dense(dense(x)))
     result = check_edit(edit_batch_norms, model_of(x, y))
-    assert count(result, layers.BatchNormalization) == 1
+    assert count(result, layers.BatchNormalization) == 0 and count(result, layers.Dense) == 2
 
 
 def test_regularisers_go(check_edit):
@@ -306,3 +310,114 @@ def test_operations_structures_and_shared_layers_survive(check_edit):
     result = check_edit(edit_batch_norms, model_of(x, {"a": y, "b": x + 1.0}))
     assert set(result.output) == {"a", "b"}
     assert count(result, layers.Dense) == 1
+
+
+@pytest.mark.parametrize(
+    "reverse",
+    [
+        lambda x: x[..., ::-1],
+        lambda x: x[:, :, :, ::-1],
+        lambda x: keras.ops.flip(x, -1),
+        lambda x: layers.Rescaling([1.0, 2.0, 3.0], [0.1, 0.2, 0.3])(x[..., ::-1]),
+        lambda x: layers.Rescaling(2.0)(layers.Rescaling([1.0, 2.0, 3.0])(x[..., ::-1])),
+    ],
+)
+def test_reversed_channels_go_into_the_kernels_after(check_edit, reverse):
+    x = image(channels=3)
+    y = reverse(x)
+    outputs = [layers.Conv2D(5, 3)(y), layers.Dense(4)(y)]
+    result = check_edit(edit_channel_reversals, model_of(x, outputs))
+    kinds = {type(operation).__name__ for operation in result.operations}
+    assert not {"GetItem", "Flip"} & kinds
+
+
+@pytest.mark.parametrize(
+    "reverse",
+    [
+        lambda x: x[:, ::-1],
+        lambda x: x[..., :2],
+        lambda x: x[:, :, ::2, ::-1],
+        lambda x: keras.ops.flip(x, 1),
+        lambda x: keras.ops.flip(x),
+    ],
+)
+def test_other_slices_and_flips_stay(check_edit, reverse):
+    x = image(channels=3)
+    result = check_edit(edit_channel_reversals, model_of(x, layers.Conv2D(5, 3)(reverse(x))))
+    kinds = {type(operation).__name__ for operation in result.operations}
+    assert {"GetItem", "Flip"} & kinds
+
+
+def test_a_reversal_that_others_see_stays(check_edit):
+    x = image(channels=3)
+    y = x[..., ::-1]
+    result = check_edit(
+        edit_channel_reversals, model_of(x, [layers.Conv2D(5, 3)(y), layers.DepthwiseConv2D(3)(y)])
+    )
+    assert any(type(operation).__name__ == "GetItem" for operation in result.operations)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda x: x / 127.5 - 1.0,
+        lambda x: (x - np.array([1.0, 2.0, 3.0])) / np.array([[[4.0, 5.0, 6.0]]]),
+        lambda x: 1.0 - keras.ops.multiply(x, 0.5),
+        lambda x: 3.0 + keras.ops.divide(x, 2.0),
+    ],
+)
+def test_arithmetic_with_constants_scales_like_a_layer(check_edit, scale):
+    x = image(channels=3)
+    model = model_of(x, layers.Dense(4)(scale(x)))
+    result = check_edit(edit_constant_arithmetic, model)
+    assert {type(operation) for operation in result.operations} == {
+        layers.InputLayer,
+        layers.Rescaling,
+        layers.Dense,
+    }
+    assert len(keras_hybrid.fuse(model).operations) == 2
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: 1.0 / (x + x),
+        lambda x: x * np.ones((8, 1, 1), "float32"),
+        lambda x: x * x,
+        lambda x: x[..., :1] * np.ones(3, "float32"),
+    ],
+)
+def test_other_arithmetic_stays(check_edit, compute):
+    x = image(channels=3)
+    result = check_edit(edit_constant_arithmetic, model_of(x, layers.Dense(4)(compute(x))))
+    assert count(result, layers.Rescaling) == 0
+
+
+def test_images_of_bytes_are_float_in_files_and_bytes_in_fused_models():
+    x = keras.Input((8, 8, 3), dtype="uint8")
+    scaled = layers.Rescaling(1 / 255.0)(x)
+    model = model_of(x, layers.Conv2D(4, 3)(scaled))
+    fused = keras_hybrid.fuse(model)
+    assert fused.inputs[0].dtype == "uint8"
+    (layer,) = (item for item in fused.layers if isinstance(item, layers.Rescaling))
+    assert layer.scale == 1, "it makes the bytes float, and the kernel scales"
+    file = edited(model, FOR_FLOAT).to_model()
+    assert file.inputs[0].dtype == "float32" and count(file, layers.Rescaling) == 0
+
+
+def test_whole_numbers_that_are_no_image_stay_whole():
+    x = keras.Input((8,), dtype="int32")
+    model = model_of(x, layers.Dense(3)(layers.Embedding(10, 4)(x)))
+    assert edited(model, FOR_FLOAT).to_model().inputs[0].dtype == "int32"
+
+
+def test_casts_to_the_type_that_is_there_go_and_others_stay(check_edit):
+    x = image()
+    y = keras.ops.cast(layers.Activation("linear")(keras.ops.cast(x, "float32")), "float32")
+    outputs = [
+        layers.Dense(3)(y),
+        layers.Dense(3)(keras.ops.cast(keras.ops.cast(y, "int32"), "float32")),
+    ]
+    result = check_edit(edit_regularisers, model_of(x, outputs))
+    assert [type(operation).__name__ for operation in result.operations].count("Cast") == 2
+    assert count(result, layers.Activation) == 0

@@ -59,6 +59,7 @@ def _rows_at_distance(step: Step, distance: int) -> Step:
         padding="same",
         dilation_rate=(distance, 1),
         use_bias="bias" in weights,
+        data_format="channels_last",
         dtype=step.operation.dtype_policy,
         name=f"{step.name}_rows{distance}",
     )
@@ -94,6 +95,7 @@ def _repeat_channels(step: Step) -> list[Step]:
             channels * multiplier,
             1,
             use_bias=False,
+            data_format="channels_last",
             dtype=step.operation.dtype_policy,
             name=f"{step.name}_repeat",
         ),

@@ -16,7 +16,8 @@ def edit_scalings(model: EditableModel):
     """Has the layers after an image scaling scale, and what is left be one sum.
 
     Factors go into the convolutions and dense layers that follow, through zero padding, too.
-    Offsets do where nothing is padded: zeros stand for what was scaled to 0, not for black.
+    Offsets do where nothing is padded: zeros stand for what was scaled to 0, not for black. What
+    puts a channel to 0 stays, and so does what makes whole numbers float.
     """
     for step in list(model.steps):
         if not step.is_a(keras.layers.Rescaling, keras.layers.Normalization):
@@ -32,7 +33,7 @@ def edit_scalings(model: EditableModel):
             model.remove(before)
         channels = step.output.shape[-1]
         after = _affine_consumers(model, step.output)
-        if after and _by_channel(factor, channels):
+        if after and _by_channel(factor, channels) and np.all(factor != 0):
             for consumer in after:
                 scale_inputs(consumer, factor.reshape(-1))
             offset, factor = offset / factor, np.ones(())
@@ -43,7 +44,7 @@ def edit_scalings(model: EditableModel):
                 for consumer in after:
                     shift_inputs(consumer, np.broadcast_to(offset.reshape(-1), channels))
                 offset = np.zeros(())
-        if np.all(factor == 1) and not np.any(offset):
+        if np.all(factor == 1) and not np.any(offset) and step.inputs[0].is_float:
             model.bypass(step)
             continue
         layer = keras.layers.Rescaling(
