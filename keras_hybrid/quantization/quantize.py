@@ -17,7 +17,11 @@ from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
 from keras_hybrid.quantization.passes.float_guards import edit_float_guards
 from keras_hybrid.quantization.passes.lonely_norms import edit_lonely_norms
 from keras_hybrid.quantization.passes.neutral_constants import edit_neutral_constants
-from keras_hybrid.quantization.passes.roundings import edit_centered_inputs, edit_roundings
+from keras_hybrid.quantization.passes.roundings import (
+    edit_centered_inputs,
+    edit_output_names,
+    edit_roundings,
+)
 from keras_hybrid.quantization.passes.shared_ranges import edit_shared_ranges, range_groups
 from keras_hybrid.quantization.passes.twins import edit_twins
 from keras_hybrid.quantization.placement import Placement
@@ -98,6 +102,7 @@ def quantize(
     edit_centered_inputs(editable, placement, activation_quantizer)
     edit_float_guards(editable, placement)
     edit_twins(placement, weight_quantizer, activation_quantizer, batch_norm == "frozen")
+    edit_output_names(editable)
     quantized = editable.to_model()
     for layer in quantized.layers:
         if isinstance(layer, QuantizedKernel):

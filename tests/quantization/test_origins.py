@@ -1,10 +1,12 @@
-"""What quantisation knows of the origin of steps: sums that a pass split, layers kept in float."""
+"""What quantisation knows of the origin of steps: sums, layers kept in float, names of outputs."""
 
 import keras
 from keras import layers
 
 import keras_hybrid
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 def roundings_of(model, names):
@@ -42,3 +44,26 @@ def test_one_layer_of_many_with_its_name_for_a_beginning_is_kept_in_float():
     quantized = keras_hybrid.quantize(keras.Model(image, x), keep_float=("dense",))
     in_float = [layer.name for layer in quantized.layers if type(layer) is layers.Dense]
     assert in_float == ["dense"]
+
+
+def test_outputs_are_named_as_the_models_also_once_the_quantised_model_was_saved(tmp_path):
+    image = keras.Input((4,))
+    scores = layers.Dense(3, activation="softmax", name="predictions")(image)
+    norm = layers.BatchNormalization(name="features")(layers.Dense(4, name="dense")(image))
+    quantized = keras_hybrid.quantize(keras.Model(image, [scores, norm]))
+    assert quantized.output_names == ["predictions", "features"]
+    quantized.save(tmp_path / "quantized.keras")
+    loaded = keras.models.load_model(tmp_path / "quantized.keras")
+    assert EditableModel(loaded).to_model().output_names == ["predictions", "features"]
+
+
+def test_a_layer_called_twice_has_a_range_for_each_call():
+    image = keras.Input((8, 8, 3))
+    relu, dense = layers.ReLU(), layers.Dense(4)
+    x = layers.Conv2D(4, 1)(relu(layers.Conv2D(4, 1)(image)))
+    model = keras.Model(image, layers.Add()([dense(relu(x)), dense(x)]))
+    quantized = keras_hybrid.quantize(model)
+    calls = [layer for layer in quantized.layers if isinstance(layer, FakeQuantize)]
+    assert all(len(layer._inbound_nodes) == 1 for layer in calls)
+    kernels = [layer for layer in quantized.layers if isinstance(layer, QuantizedKernel)]
+    assert len(kernels) == 4

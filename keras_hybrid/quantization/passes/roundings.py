@@ -67,6 +67,15 @@ def edit_centered_inputs(model: EditableModel, placement: Placement, quantizer):
             model.insert_before(step, again, rounded)
 
 
+def edit_output_names(model: EditableModel):
+    """Has the roundings of outputs remember what the model calls these."""
+    for value, name in zip(keras.tree.flatten(model.outputs), model.output_names, strict=True):
+        step = model.producer(value)
+        alike = [x for x in model.steps if x.config is step.config]
+        if step.is_a(FakeQuantize) and len(alike) == 1:
+            step.config["output_name"] = name
+
+
 def _fused_with_next(model, placement, value):
     """Whether an int8 kernel does the activation that alone follows it."""
     step, after = placement.producers[value], model.only_consumer(value)

@@ -21,6 +21,8 @@ class FakeQuantize(keras.layers.Layer):
         profile: of the model, where the layer rounds its input; None elsewhere.
         limits: None, or values that a learned range lies within, so that it clips as an operator
             before it would.
+        output_name: what the model calls the output that it rounds, since a model's own names of
+            outputs are those of its layers once it has been saved; None within the model.
 
     Attributes:
         observer: None, or a function of (layer, tensor) that sees every tensor; the layer then
@@ -37,6 +39,7 @@ class FakeQuantize(keras.layers.Layer):
         frozen: bool = False,
         limits: tuple[float, float] | None = None,
         profile: str | None = None,
+        output_name: str | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,6 +47,7 @@ class FakeQuantize(keras.layers.Layer):
         self.frozen = frozen
         self.limits = None if limits is None else tuple(limits)
         self.profile = profile
+        self.output_name = output_name
         self.observer = None
         self.exact = False
         self.supports_masking = True
@@ -135,6 +139,7 @@ class FakeQuantize(keras.layers.Layer):
             "frozen": self.frozen,
             "limits": self.limits,
             "profile": self.profile,
+            "output_name": self.output_name,
         }
 
 
