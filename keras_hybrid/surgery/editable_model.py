@@ -167,22 +167,24 @@ class EditableModel:
     def _add(self, index, step):
         self._steps.insert(index, step)
         self._order = None
-        step._model = self
+        step.model = self
         self._producers.update(dict.fromkeys(step.outputs, step))
-        self._link_inputs(step)
+        self.link_inputs(step)
 
     def _unlink(self, step):
         """Forgets a step."""
-        self._unlink_inputs(step)
-        step._model = None
+        self.unlink_inputs(step)
+        step.model = None
         for value in step.outputs:
             del self._producers[value]
 
-    def _link_inputs(self, step):
+    def link_inputs(self, step: Step):
+        """Remembers who takes a step's inputs; for steps, when these change."""
         for value in step.inputs:
             self._consumers[value].add(step)
 
-    def _unlink_inputs(self, step):
+    def unlink_inputs(self, step: Step):
+        """Forgets who takes a step's inputs; likewise."""
         for value in step.inputs:
             self._consumers[value].discard(step)
 

@@ -46,6 +46,7 @@ class Step:
             the origin of the step in whose place it comes, or that it comes after, if it is not
             given one.
         call: which of its layer's calls it is, from 0, likewise.
+        model: the `EditableModel` that has it, to be told of other inputs; None outside of one.
         call_name: its name where a layer of the user's model has another, since names of steps are
             unique; None where it has the layer's.
     """
@@ -65,17 +66,17 @@ class Step:
 
     def __post_init__(self):
         self._original = None  # the operation's configuration, once it has been asked for
-        self._model = None  # the `EditableModel` that has it, to be told of other inputs
+        self.model = None
         self._find_inputs()
 
     def _find_inputs(self):
         """Sets `inputs`, the values it takes, flattened."""
         flat = keras.tree.flatten((self.args, self.kwargs))
-        if self._model is not None:
-            self._model._unlink_inputs(self)
+        if self.model is not None:
+            self.model.unlink_inputs(self)
         self.inputs: list[Value] = [x for x in flat if isinstance(x, Value)]
-        if self._model is not None:
-            self._model._link_inputs(self)
+        if self.model is not None:
+            self.model.link_inputs(self)
 
     def take(self, *args):
         """Changes the positional arguments."""
