@@ -55,10 +55,10 @@ def _makes_float(step: Step) -> bool:
 
 def _factor_and_offset(step: Step):
     """What the step computes, input * factor + offset, as arrays; None for anything else."""
-    if step.is_a(keras.layers.Layer) or not step.inputs or not step.output.is_float:
+    if step.is_a(keras.layers.Layer) or len(step.inputs) != 1 or len(step.outputs) != 1:
         return None
     kind, args = step.layer_class.__name__, (*step.args, *step.kwargs.values())
-    if len(args) != 2 or len(step.inputs) != 1 or step.output.shape != step.inputs[0].shape:
+    if len(args) != 2 or not step.output.is_float or step.output.shape != step.inputs[0].shape:
         return None
     first, second = args
     constant = second if isinstance(first, Value) else first
