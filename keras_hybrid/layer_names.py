@@ -1,7 +1,7 @@
 """The grammar of this package's layer names, and what a name tells: stage, block, part.
 
     name    = section ["_" words]
-    section = "stem" | "tokens" | "stage" N ["_block" N] | "final" | "head" | ...
+    section = "stem" | "tokens" | "stage" N ["_block" N] | "final" | "neck" | "head" | ...
 
 `stage3_block1_former_query` is in stage 3, block 1, and its words there are "former_query"; Former
 is its part. Whatever makes or reads such a name does it here. Needs no Keras.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 STEM = "stem"
 TOKENS = "tokens"
 FINAL = "final"  # Mobile-Former's last Mobile->Former, after the last stage
+NECK = "neck"
 HEAD = "head"
 MOBILE = "Mobile"
 FORMER = "Former"
@@ -31,6 +32,7 @@ PARTS = (
     FORMER,
     TO_FORMER,
     TO_MOBILE,
+    NECK,
     HEAD,
 )
 
@@ -40,7 +42,9 @@ _SECTIONS = {
     "stem": STEM,
     "tokens": TOKENS,
     "final": FINAL,
+    "neck": NECK,
     "head": HEAD,
+    "auxiliary": HEAD,
     "classifier": HEAD,
     "distillation": HEAD,
     "predictions": HEAD,
@@ -127,7 +131,7 @@ class LayerName:
     def part(self) -> str:
         """The part of the network that the layer belongs to, one of `PARTS`."""
         section = _SECTIONS.get(self.section)
-        if section in (STEM, HEAD, PREPROCESSING):
+        if section in (STEM, NECK, HEAD, PREPROCESSING):
             return section
         return _part_by_words(self.words) or (FORMER if section == TOKENS else CONVOLUTION_BLOCKS)
 
@@ -147,7 +151,7 @@ def part_of_layer(name: str) -> str | None:
 
 
 def stage_of_layer(name: str) -> str | None:
-    """ "stem", "stage1" and so on, "tokens", "final" or "head"; None for other names."""
+    """ "stem", "stage1" and so on, "tokens", "final", "neck" or "head"; None for other names."""
     parsed = LayerName.parse(name)
     if parsed is None:
         return None

@@ -27,8 +27,9 @@ def convolution(
     strides: int = 1,
     groups: int = 1,
     use_bias: bool = False,
+    dilation: int = 1,
 ):
-    """Convolution padded by kernel_size // 2 on every side.
+    """Convolution padded by dilation * (kernel_size // 2) on every side.
 
     Args:
         x: (batch, H, W, channels).
@@ -40,6 +41,7 @@ def convolution(
         strides: step along height and width, in pixels.
         groups: groups of channels convolved apart.
         use_bias: whether there is a bias.
+        dilation: distance between the kernel's taps, in pixels; over 1 only where `strides` is 1.
 
     Returns: (batch, ceil(H / strides), ceil(W / strides), filters) for odd kernels.
     """
@@ -51,6 +53,7 @@ def convolution(
         strides=strides,
         padding=padding,
         groups=groups,
+        dilation_rate=dilation,
         use_bias=use_bias,
         data_format="channels_last",
         kernel_initializer=initializer,
@@ -66,8 +69,9 @@ def depthwise_convolution(
     initializer: keras.initializers.Initializer,
     strides: int = 1,
     expansion: int = 1,
+    dilation: int = 1,
 ):
-    """Depthwise convolution without bias, padded by kernel_size // 2 on every side.
+    """Depthwise convolution without bias, padded by dilation * (kernel_size // 2) on every side.
 
     Args:
         x: (batch, H, W, channels).
@@ -76,6 +80,7 @@ def depthwise_convolution(
         initializer: a new initialiser for the kernel.
         strides: step along height and width, in pixels.
         expansion: output channels per input channel.
+        dilation: distance between the kernel's taps, in pixels; over 1 only where `strides` is 1.
 
     Returns: (batch, ceil(H / strides), ceil(W / strides), channels * expansion).
     """
@@ -85,6 +90,7 @@ def depthwise_convolution(
         strides=strides,
         padding=padding,
         depth_multiplier=expansion,
+        dilation_rate=dilation,
         use_bias=False,
         data_format="channels_last",
         depthwise_initializer=initializer,

@@ -11,24 +11,29 @@ from keras_hybrid.layers.normalization import LeanLayerNormalization
 from keras_hybrid.layers.padding import CropToReference, PadToMultiple
 from keras_hybrid.layers.patches import FoldPatches, UnfoldPatches
 from keras_hybrid.layers.published_weights import PublishedWeights
+from keras_hybrid.layers.resizing import ResizeToReference
 from keras_hybrid.layers.split_channels import SplitChannels
 from keras_hybrid.layers.tokens import GlobalTokens, SelectToken
 from keras_hybrid.layers.two_slope_relu import TwoSlopeReLU
+from keras_hybrid.layers.windows import CutWindows, GlueWindows
 
 __all__ = [
     "ChannelShuffle",
     "CropToReference",
+    "CutWindows",
     "DepthToSpace",
     "DotProductAttention",
     "DropPath",
     "DynamicReLU",
     "FoldPatches",
     "GlobalTokens",
+    "GlueWindows",
     "GroupedConv2D",
     "LayerScale",
     "LeanLayerNormalization",
     "PadToMultiple",
     "PublishedWeights",
+    "ResizeToReference",
     "SelectToken",
     "SplitChannels",
     "TwoSlopeReLU",

@@ -3,23 +3,14 @@
 import keras
 from keras import ops
 
+from keras_hybrid.layers.resizing import resize_bilinear
+
 
 def _check_patch_size(patch_size):
     if patch_size < 1:
         raise ValueError(
             f"`patch_size` must be a positive integer. Received: patch_size={patch_size}"
         )
-
-
-def _resize(x, height, width):
-    """Bilinear, half-pixel centres, no antialiasing: (batch, H, W, C) -> (batch, h, w, C)."""
-    if keras.backend.backend() == "tensorflow" and not isinstance(height + width, int):
-        import tensorflow as tf  # Keras compares the size with 0, which a graph cannot
-
-        return tf.cast(tf.image.resize(x, tf.stack([height, width])), x.dtype)
-    return ops.image.resize(
-        x, (height, width), interpolation="bilinear", antialias=False, data_format="channels_last"
-    )
 
 
 def _space_to_depth(x, p):
@@ -72,7 +63,7 @@ class UnfoldPatches(keras.layers.Layer):
         rows, columns = (height + p - 1) // p, (width + p - 1) // p
         x = inputs
         if not _divides(p, inputs.shape):
-            x = _resize(x, rows * p, columns * p)
+            x = resize_bilinear(x, rows * p, columns * p)
         if p > 1:
             x = _space_to_depth(x, p)  # (batch, rows, columns, p * p * d)
         return ops.reshape(x, (-1, rows * columns, p * p, dim))
@@ -114,7 +105,7 @@ class FoldPatches(keras.layers.Layer):
         if p > 1:
             x = _depth_to_space(x, p)  # (batch, rows * p, columns * p, d)
         if not _divides(p, reference.shape):
-            x = _resize(x, height, width)
+            x = resize_bilinear(x, height, width)
         return x
 
     def compute_output_shape(self, input_shape):

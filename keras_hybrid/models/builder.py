@@ -28,6 +28,8 @@ LAYERS_STAY = {
     "name",
     "dropout_rate",
     "drop_path_rate",
+    "output_stride",
+    "window_size",
 }
 
 

@@ -13,12 +13,7 @@ from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution, depthwise_convolution, residual
 from keras_hybrid.layer_names import LayerName
-from keras_hybrid.layers import (
-    CropToReference,
-    DotProductAttention,
-    PadToMultiple,
-    SplitChannels,
-)
+from keras_hybrid.layers import CutWindows, DotProductAttention, GlueWindows, SplitChannels
 from keras_hybrid.models.builder import (
     check_choice,
     check_rate,
@@ -49,6 +44,8 @@ class Variant:
     expansion: int  # of the convolution blocks
     ffn_expansion: int  # of the feed-forward network after attention
     reductions: tuple[int, int]  # r in stages 3, 4: queries and keys are C / r wide
+    # With windows, whether stage 3's last attention sees the whole map: published for M, L and L2.
+    last_is_global: bool = False
     layer_scale: float | None = None
 
 
@@ -56,9 +53,9 @@ VARIANTS = {
     "T": Variant((32, 64, 128, 256), (2, 2), (6, 3, 1), 2, 3, 2, (2, 4)),
     "S": Variant((32, 64, 176, 320), (2, 2), (9, 3, 1), 2, 4, 3, (2, 4)),
     "M": Variant((48, 96, 192, 384), (2, 2), (9, 4, 1), 2, 4, 3, (2, 4)),
-    "L": Variant((48, 96, 256, 384), (2, 2), (8, 8, 1), 2, 4, 3, (2, 4)),
-    "L2": Variant((64, 128, 256, 512), (3, 3), (12, 11, 1), 3, 4, 3, (2, 4)),
-    "H": Variant((96, 192, 384, 768), (5, 5), (14, 15, 1), 6, 4, 4, (1, 1), layer_scale=1e-6),
+    "L": Variant((48, 96, 256, 384), (2, 2), (8, 8, 1), 2, 4, 3, (2, 4), True),
+    "L2": Variant((64, 128, 256, 512), (3, 3), (12, 11, 1), 3, 4, 3, (2, 4), True),
+    "H": Variant((96, 192, 384, 768), (5, 5), (14, 15, 1), 6, 4, 4, (1, 1), True, 1e-6),
 }
 
 
@@ -150,6 +147,7 @@ def iformer(
 
     stages = _plan(row, attention_share, stage4_attention)
     rates = _drop_path_rates(stages, drop_path_rate)
+    first, last = _windowed_blocks(stages[2], row.last_is_global) if window_size else (None, None)
     image = image_input(input_tensor, input_shape, NATIVE_SIZE, include_top)
     x = _stem(image, row.widths[0], stem)
     for stage, blocks in enumerate(stages, start=1):
@@ -162,15 +160,16 @@ def iformer(
             prefix = str(LayerName.in_block(stage, index))
             if kind == "conv":
                 x = _conv_block(x, options, prefix, next(rates))
-            else:
-                x = _attention_block(
-                    x,
-                    options,
-                    reduction,
-                    window_size if stage == 3 else None,
-                    prefix,
-                    (next(rates), next(rates)),
-                )
+                continue
+            # Attention block (Figure 4): RepCPE, SHMA, FFN.
+            x = _position_encoding(x, options, prefix)
+            if (stage, index) == (3, first):
+                whole = x
+                x = CutWindows(window_size, name=f"{prefix}_attention_windows")(x)
+            x = _single_head_attention(x, options, reduction, prefix, next(rates))
+            if (stage, index) == (3, last):
+                x = GlueWindows(window_size, name=f"{prefix}_attention_whole")([x, whole])
+            x = _feed_forward(x, options, prefix, next(rates))
 
     if include_top:
         x = layers.GlobalAveragePooling2D(data_format="channels_last", name=f"{HEAD}_pool")(x)
@@ -229,6 +228,17 @@ def _plan(row, attention_share, stage4_attention):
     return (("conv",) * row.blocks[0], ("conv",) * row.blocks[1], stage3, stage4)
 
 
+def _windowed_blocks(stage3, last_is_global):
+    """The first and the last block of stage 3 whose attention is in windows; None, None for none.
+
+    Between them the windows are images of their own: position encodings see zeros at their borders.
+    """
+    blocks = [index for index, kind in enumerate(stage3) if kind == "attention"]
+    if last_is_global:
+        blocks = blocks[:-1]
+    return (blocks[0], blocks[-1]) if blocks else (None, None)
+
+
 def _drop_path_rates(stages, drop_path_rate):
     """Rates of the branches in order. The authors ramp over RepCPEs too, which drop nothing."""
     positions = []
@@ -267,21 +277,27 @@ def _conv_block(x, options, prefix, drop_path_rate):
     )
 
 
-def _attention_block(x, options, reduction, window_size, prefix, drop_path_rates):
-    """Attention block (Figure 4): RepCPE, SHMA (or an ablation's attention), FFN; shape stays."""
-    if options.position_encoding:
-        encoding = _depthwise(x, 3, f"{prefix}_position_encoding")
-        x = residual(x, encoding, name=f"{prefix}_position_encoding")
+def _position_encoding(x, options, prefix):
+    """RepCPE: x + depthwise 3x3 of x."""
+    if not options.position_encoding:
+        return x
+    encoding = _depthwise(x, 3, f"{prefix}_position_encoding")
+    return residual(x, encoding, name=f"{prefix}_position_encoding")
 
-    attended = _attention(x, options, reduction, window_size, f"{prefix}_attention")
-    x = residual(
+
+def _single_head_attention(x, options, reduction, prefix, drop_path_rate):
+    """x + SHMA (or an ablation's attention) of x."""
+    return residual(
         x,
-        attended,
+        _attention(x, options, reduction, f"{prefix}_attention"),
         name=f"{prefix}_attention",
-        drop_path_rate=drop_path_rates[0],
+        drop_path_rate=drop_path_rate,
         layer_scale=options.layer_scale,
     )
 
+
+def _feed_forward(x, options, prefix, drop_path_rate):
+    """x + FFN of x: 1x1 convolutions with GELU between."""
     channels = x.shape[-1]
     shortcut = x
     prefix = f"{prefix}_feed_forward"
@@ -292,22 +308,18 @@ def _attention_block(x, options, reduction, window_size, prefix, drop_path_rates
         shortcut,
         x,
         name=prefix,
-        drop_path_rate=drop_path_rates[1],
+        drop_path_rate=drop_path_rate,
         layer_scale=options.layer_scale,
     )
 
 
-def _attention(x, options, reduction, window_size, prefix):
+def _attention(x, options, reduction, prefix):
     """Single-head modulation attention (Section 3.3), SHA or MHA: (batch, H, W, C), shape stays.
 
     Modulation: value and gate are the sigmoids of one projection; the attended value is multiplied
     by the gate before the output projection.
     """
     channels = x.shape[-1]
-    reference = x
-    padded = window_size and any(size is None or size % window_size for size in x.shape[1:3])
-    if padded:
-        x = PadToMultiple(window_size, name=f"{prefix}_pad")(x)
     if options.attention_norm == "layer":  # Table 6, Pre-LN
         x = layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{prefix}_norm")(x)
     query = _projection(x, channels // reduction, options, f"{prefix}_query")
@@ -321,14 +333,10 @@ def _attention(x, options, reduction, window_size, prefix):
     else:
         value = _projection(x, channels, options, f"{prefix}_value")
     num_heads = channels // MHA_HEAD_DIM if options.attention == "mha" else 1
-    attention = DotProductAttention(num_heads, window_size=window_size, name=prefix)
-    x = attention([query, key, value])
+    x = DotProductAttention(num_heads, name=prefix)([query, key, value])
     if gate is not None:
         x = layers.Multiply(name=f"{prefix}_modulation")([x, gate])
-    x = _projection(x, channels, options, f"{prefix}_project")
-    if padded:
-        x = CropToReference(name=f"{prefix}_crop")([x, reference])
-    return x
+    return _projection(x, channels, options, f"{prefix}_project")
 
 
 def _head(x, classes, name):
@@ -365,6 +373,7 @@ def _initializer():
 
 def _docstring(variant):
     row = VARIANTS[variant]
+    end = "its last but one" if row.last_is_global else "its last"
     return f"""iFormer-{variant} (ICLR 2025).
 
     Args:
@@ -394,8 +403,9 @@ def _docstring(variant):
             stages 3 and 4.
         ffn_expansion: of the feed-forward network after attention; None for {row.ffn_expansion}.
         position_encoding: with RepCPE before each attention.
-        window_size: attention of stage 3 inside windows of this many pixels a side (the authors
-            use 16 at high resolution); None for the whole map.
+        window_size: stage 3's map is cut into windows of this many pixels a side (the authors use
+            16 for detection and segmentation) from its first attention to {end},
+            with the feed-forward networks and position encodings between; None for the whole map.
         kernel_size: of the depthwise convolution in convolution blocks: 3, 5 or 7 (Table 2).
         stem: "conv", or "patchify" for one 4x4 convolution of stride 4 (Section 3.2).
 

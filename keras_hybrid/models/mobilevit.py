@@ -67,6 +67,7 @@ def mobilevit(
     drop_path_rate: float = 0.0,
     patch_size: int = 2,
     transformer_dropout_rate: float = 0.0,
+    output_stride: int = 32,
 ) -> keras.Model:
     """The network of a row of `VARIANTS`; the public builders document the arguments."""
     row = VARIANTS[variant]
@@ -75,6 +76,7 @@ def mobilevit(
     check_rate("drop_path_rate", drop_path_rate)
     check_rate("transformer_dropout_rate", transformer_dropout_rate)
     check_choice("patch_size", patch_size, (1, 2, 4, 8))
+    check_choice("output_stride", output_stride, (8, 16, 32))
 
     image = image_input(input_tensor, input_shape, NATIVE_SIZE, include_top)
     x = _convolution(image, row.stem, 3, "stem_conv", strides=2)
@@ -82,10 +84,17 @@ def mobilevit(
 
     num_layers = sum(DEPTHS.values())
     depth = 0
+    stride, dilation = 2, 1  # of the map so far; of the next stage that keeps its map's size
     for stage, width in enumerate(row.widths, start=1):
         for index in range(MV2_BLOCKS.get(stage, 1)):
-            strides = 2 if stage > 1 and index == 0 else 1
-            x = _mv2(x, width, row.expansion, strides, str(LayerName.in_block(stage, index)))
+            strides, rate = 1, 1
+            if stage > 1 and index == 0:
+                if stride < output_stride:
+                    strides, stride = 2, 2 * stride
+                else:
+                    rate, dilation = dilation, 2 * dilation
+            prefix = str(LayerName.in_block(stage, index))
+            x = _mv2(x, width, row.expansion, strides, prefix, rate)
         if stage in DEPTHS:
             rates = [drop_path_rate * (depth + i) / (num_layers - 1) for i in range(DEPTHS[stage])]
             depth += DEPTHS[stage]
@@ -111,7 +120,7 @@ def mobilevit(
     return finish_model(image, x, name or f"mobilevit_{variant.lower()}", weights)
 
 
-def _mv2(x, width, expansion, strides, prefix):
+def _mv2(x, width, expansion, strides, prefix, dilation=1):
     """MobileNetV2 block: (batch, H, W, C) -> (batch, H / strides, W / strides, width)."""
     shortcut = x
     channels = x.shape[-1]
@@ -120,7 +129,12 @@ def _mv2(x, width, expansion, strides, prefix):
     # As the authors count a depthwise kernel's fan-out: all channels.
     initializer = keras.initializers.RandomNormal(stddev=math.sqrt(2 / (9 * x.shape[-1])))
     x = depthwise_convolution(
-        x, 3, name=f"{prefix}_depthwise", initializer=initializer, strides=strides
+        x,
+        3,
+        name=f"{prefix}_depthwise",
+        initializer=initializer,
+        strides=strides,
+        dilation=dilation,
     )
     x = _silu(batch_norm(x, f"{prefix}_depthwise_norm"), f"{prefix}_depthwise_silu")
     x = _convolution(x, width, 1, f"{prefix}_project")
@@ -225,9 +239,12 @@ def _docstring(variant):
             divide is resized inside the block.
         transformer_dropout_rate: after the attention's and the MLP's last dense layers; the
             authors train with 0.1.
+        output_stride: of the last map, 8, 16 or 32: DeepLabv3 wants 16 or 8. A stage that keeps
+            the size of its map dilates its depthwise convolution where one before it kept it, too.
 
     Input: (batch, height, width, 3), normalised as `keras_hybrid.preprocess_input` does.
-    Output: (batch, classes), or features (batch, height / 32, width / 32, channels).
+    Output: (batch, classes), or features (batch, height / output_stride, width / output_stride,
+    channels).
 
     Raises:
         ValueError: for an impossible argument or an unknown option.

@@ -172,7 +172,8 @@ def _published_slots(model, key_map, source):
     if heads := _heads_to_merge(family, layer_names):
         heads = [tuple(modules[layer].name for layer in head) for head in heads]
         source = merge_published_heads(source, heads)
-    prefixes = tuple(f"{modules[layer].name}." for layer in family.head_layers)
+    heads = [layer for layer in family.head_layers if layer in modules]
+    prefixes = tuple(f"{modules[layer].name}." for layer in heads)
     head_keys = {key for key in source if key.startswith(prefixes)}
     slots = []
     for layer, key, module, parameter in published_parameters(model, key_map):

@@ -18,6 +18,18 @@ from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
 from keras_hybrid.weights.family import IMAGENET, Family, Preprocessing, Preset
 from keras_hybrid.weights.pretrained.homes import hugging_face_files
 
+
+def deeplabv3_modules(prefix, convolution, norm, classifier):
+    """Layers of `deeplabv3` -> their modules, but for the auxiliary head."""
+    aspp = f"{prefix}.aspp"
+    branches = {f"head_aspp{index}": f"{aspp}.convs.{index}" for index in range(4)}
+    branches["head_aspp4"] = f"{aspp}.convs.4.conv_1x1"
+    branches["head_project"] = f"{aspp}.project"
+    return with_norms(branches, convolution, norm) | {
+        "logits": f"{prefix}.{classifier}{convolution}"
+    }
+
+
 _TRANSFORMER_LAYER = re.compile(r"transformer(\d+)_(.+)")
 
 _TIMM_OUTSIDE_BLOCKS = {
@@ -57,6 +69,7 @@ _HUGGING_FACE_OUTSIDE_BLOCKS = {
     "head_conv": "mobilevit.conv_1x1_exp.convolution",
     "head_norm": "mobilevit.conv_1x1_exp.normalization",
     "head_fc": "classifier",
+    **deeplabv3_modules("segmentation_head", ".convolution", ".normalization", "classifier"),
 }
 _HUGGING_FACE_MV2 = with_norms(
     {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"},
@@ -150,6 +163,83 @@ HUGGING_FACE = KeyMap(
 )
 
 
+# The authors' own names, of their detection and segmentation systems alone: their classifiers are
+# known in the names of timm and of Hugging Face. Two generations name the classifier differently.
+_AUTHORS_MV2 = with_norms(
+    {"expand": "exp_1x1", "depthwise": "conv_3x3", "project": "red_1x1"},
+    ".block.conv",
+    ".block.norm",
+)
+_AUTHORS_MOBILEVIT = {
+    "local_conv": "local_rep.conv_3x3.block.conv",
+    "local_norm": "local_rep.conv_3x3.block.norm",
+    "local_project": "local_rep.conv_1x1.block.conv",
+    "project": "conv_proj.block.conv",
+    "project_norm": "conv_proj.block.norm",
+    "fusion_conv": "fusion.block.conv",
+    "fusion_norm": "fusion.block.norm",
+}
+_AUTHORS_TRANSFORMER = {
+    "attention_norm": Module("pre_norm_mha.0"),
+    "attention_query": Module("pre_norm_mha.1.qkv_proj", 0, 3),
+    "attention_key": Module("pre_norm_mha.1.qkv_proj", 1, 3),
+    "attention_value": Module("pre_norm_mha.1.qkv_proj", 2, 3),
+    "attention_project": Module("pre_norm_mha.1.out_proj"),
+    "mlp_norm": Module("pre_norm_ffn.0"),
+    "mlp_expand": Module("pre_norm_ffn.1"),
+    "mlp_reduce": Module("pre_norm_ffn.4"),
+}
+
+
+def _authors(classifier):
+    """A `locate` of one generation."""
+    heads = deeplabv3_modules("seg_head", ".block.conv", ".block.norm", classifier)
+    aspp = "seg_head.aspp.aspp_layer"
+    heads = {
+        layer: module.replace("seg_head.aspp", aspp).replace("convs.4.", "convs.4.aspp_pool.")
+        for layer, module in heads.items()
+    }
+    locate = _locator(
+        {
+            "stem_conv": "encoder.conv_1.block.conv",
+            "stem_norm": "encoder.conv_1.block.norm",
+            **heads,
+            **with_norms({"auxiliary_conv": "seg_head.aux_head.0"}, ".block.conv", ".block.norm"),
+            "auxiliary": "seg_head.aux_head.2.block.conv",
+        },
+        _AUTHORS_MV2,
+        _AUTHORS_MOBILEVIT,
+        _AUTHORS_TRANSFORMER,
+        mv2_module=lambda stage, block: f"encoder.layer_{stage}.{block}.block",
+        mobilevit_module=lambda stage: f"encoder.layer_{stage}.1",
+        layer=lambda index: f"global_rep.{index}",
+    )
+
+    def with_last_norms(layer_names):
+        """The norm after a transformer's layers is numbered as one more of them."""
+        modules = locate(layer_names)
+        depths = {}  # stage -> transformer layers
+        for place in filter(None, map(LayerName.parse, layer_names)):
+            if match := _TRANSFORMER_LAYER.fullmatch(place.words):
+                depths[place.stage] = max(depths.get(place.stage, 0), int(match[1]) + 1)
+        for stage, depth in depths.items():
+            norm = str(LayerName.in_block(stage, 1, "transformer_norm"))
+            modules[norm] = Module(f"encoder.layer_{stage}.1.global_rep.{depth}")
+        return modules
+
+    return with_last_norms
+
+
+AUTHORS = KeyMap(
+    "mobilevit",
+    "authors",
+    r"^(seg_head\.classifier\.classifier|ssd_heads)\.",
+    _authors("classifier.classifier"),
+)
+AUTHORS_LATER = KeyMap(
+    "mobilevit", "authors, v0.2", r"^seg_head\.classifier\.block\.", _authors("classifier")
+)
+
 _TIMM_PREPROCESSING = Preprocessing(256, 0.9, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _APPLE_PREPROCESSING = Preprocessing(
     256, 256 / 288, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "BGR"
@@ -186,7 +276,7 @@ FAMILY = Family(
     name="mobilevit",
     builders=("MobileViTXXS", "MobileViTXS", "MobileViTS"),
     own_layers=(str(LayerName.in_block(3, 1, "unfold")),),
-    key_maps=(TIMM, HUGGING_FACE),
+    key_maps=(TIMM, HUGGING_FACE, AUTHORS, AUTHORS_LATER),
     head_layers=("head_conv", "head_norm", "head_fc"),
     classifiers=("head_fc",),
     two_heads=None,

@@ -1,0 +1,98 @@
+"""A feature map cut into windows that are images of their own, and glued again."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class CutWindows(keras.layers.Layer):
+    """Cuts a map into square windows, which become entries of the batch.
+
+    Zeros are added on the right and below where whole windows need them; row by row, the windows
+    of an image follow each other.
+
+    Args:
+        window_size: height and width of a window, in pixels.
+
+    Input: (batch, H, W, C). Output: (batch * windows, window_size, window_size, C).
+
+    Reference: iFormer (https://arxiv.org/abs/2501.15369), Section 4.2, as the authors' code for
+    detection and segmentation does it.
+    """
+
+    def __init__(self, window_size: int, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(window_size, int) or window_size < 1:
+            raise ValueError(
+                f"`window_size` must be a positive integer. Received: window_size={window_size!r}"
+            )
+        self.window_size = window_size
+
+    def call(self, inputs):
+        size, channels = self.window_size, inputs.shape[-1]
+        height, width = ops.shape(inputs)[1:3]
+        below, right = -height % size, -width % size
+        x = inputs
+        if not _is_whole(size, inputs.shape):
+            x = ops.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
+        columns = (width + right) // size
+        # Of rank 4 all along: phones' GPUs know no more.
+        x = ops.reshape(x, (-1, size, columns, size * channels))  # (batch * rows, ...)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (batch * rows, columns, size, size * C)
+        return ops.reshape(x, (-1, size, size, channels))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        if None not in (batch, height, width):
+            batch *= -(-height // self.window_size) * -(-width // self.window_size)
+        else:
+            batch = None
+        return (batch, self.window_size, self.window_size, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "window_size": self.window_size}
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class GlueWindows(keras.layers.Layer):
+    """Puts the windows of `CutWindows` together and cuts the padding off.
+
+    Args:
+        window_size: as given to `CutWindows`.
+
+    Inputs: windows (batch * windows, window_size, window_size, C) and a reference map
+    (batch, H, W, ...), such as the one that was cut. Output: (batch, H, W, C).
+    """
+
+    def __init__(self, window_size: int, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(window_size, int) or window_size < 1:
+            raise ValueError(
+                f"`window_size` must be a positive integer. Received: window_size={window_size!r}"
+            )
+        self.window_size = window_size
+
+    def call(self, inputs):
+        windows, reference = inputs
+        size, channels = self.window_size, windows.shape[-1]
+        height, width = ops.shape(reference)[1:3]
+        rows, columns = (height + size - 1) // size, (width + size - 1) // size
+        x = ops.reshape(windows, (-1, columns, size, size * channels))  # (batch * rows, ...)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (batch * rows, size, columns, size * C)
+        x = ops.reshape(x, (-1, rows * size, columns * size, channels))
+        if not _is_whole(size, reference.shape):
+            x = x[:, :height, :width]
+        return x
+
+    def compute_output_shape(self, input_shape):
+        windows, reference = input_shape
+        return (*reference[:3], windows[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "window_size": self.window_size}
+
+
+def _is_whole(window_size, map_shape):
+    """Whether height and width are known to be whole windows, so that nothing is padded."""
+    height, width = map_shape[1:3]
+    return None not in (height, width) and height % window_size == width % window_size == 0

@@ -1,0 +1,1 @@
+"""Dense prediction on backbones: necks, segmentation."""

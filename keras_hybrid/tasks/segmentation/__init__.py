@@ -1,0 +1,1 @@
+"""Semantic segmentation: heads, loss, label maps of images, their pictures and mIoU."""
