@@ -11,6 +11,7 @@ import keras
 
 from keras_hybrid.analysis.multiply_adds import multiply_adds_of
 from keras_hybrid.keras_private import calls
+from keras_hybrid.layers import CutWindows, GlueWindows
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,17 @@ def _copy(model, shape):
 
 def _count(model, totals):
     """Adds each call's multiply-adds to its layer's in `totals`, models inside included."""
+    windows = {}  # how many entries of the batch an image is, by the id of a tensor
     for call in calls(model):
+        entries = max((windows.get(id(tensor), 1) for tensor in call.inputs), default=1)
         if not isinstance(call.operation, keras.Model):
             totals.setdefault(call.operation, 0)
-            totals[call.operation] += multiply_adds_of(call)
+            totals[call.operation] += entries * multiply_adds_of(call)
+            if isinstance(call.operation, CutWindows):
+                entries *= call.operation.num_windows(call.inputs[0].shape)
+            elif isinstance(call.operation, GlueWindows):
+                entries = windows.get(id(call.inputs[1]), 1)
+            windows.update((id(tensor), entries) for tensor in call.outputs)
             continue
         inner, copied = call.operation, {}
         shape = call.inputs[0].shape[1:]

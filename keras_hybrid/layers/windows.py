@@ -41,12 +41,14 @@ class CutWindows(keras.layers.Layer):
         x = ops.transpose(x, (0, 2, 1, 3))  # (batch * rows, columns, size, size * C)
         return ops.reshape(x, (-1, size, size, channels))
 
+    def num_windows(self, input_shape: tuple) -> int:
+        """How many windows an image of a map of known size is cut into."""
+        _, height, width, _ = input_shape
+        return -(-height // self.window_size) * -(-width // self.window_size)
+
     def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        if None not in (batch, height, width):
-            batch *= -(-height // self.window_size) * -(-width // self.window_size)
-        else:
-            batch = None
+        batch, channels = input_shape[0], input_shape[-1]
+        batch = None if None in input_shape else batch * self.num_windows(input_shape)
         return (batch, self.window_size, self.window_size, channels)
 
     def get_config(self):

@@ -90,6 +90,38 @@ def test_attention_stays_inside_windows(random, check, num_heads):
             assert_close([output[window]], [expected], 1e-5)
 
 
+@pytest.mark.parametrize("height, width", [(6, 9), (5, 7)])
+def test_windows_are_cut_row_by_row_and_glued(random, check, height, width):
+    x = normal(random, 2, height, width, 4)
+    (windows,) = check(layers.CutWindows(3), x)
+    padded = np.zeros((2, 6, 9, 4), "float32")
+    padded[:, :height, :width] = x
+    expected = [
+        padded[image, row : row + 3, column : column + 3]
+        for image in range(2)
+        for row in (0, 3)
+        for column in (0, 3, 6)
+    ]
+    assert_close([windows], [np.stack(expected)], 0)
+    glued = layers.GlueWindows(3)([windows, x])
+    assert_close([keras.ops.convert_to_numpy(glued)], [x], 0)
+
+
+def test_maps_are_resized_as_pytorch_does(random, check):
+    x, reference = normal(random, 1, 2, 3, 1), normal(random, 1, 5, 6, 2)
+    (nearest,) = check(layers.ResizeToReference("nearest"), [x, reference])
+    # Pixel i of 5 is pixel floor(i * 2 / 5) of 2: not the nearest center.
+    assert_close([nearest], [x[:, [0, 0, 0, 1, 1]][:, :, [0, 0, 1, 1, 2, 2]]], 0)
+    (aligned,) = check(layers.ResizeToReference("bilinear_aligned"), [x, reference])
+    corners = np.ix_([0], [0, -1], [0, -1], [0])
+    assert_close([aligned[corners]], [x[corners]], 1e-6)
+    assert_close([aligned[:, 2, 0]], [x[:, :, 0].mean(1)], 1e-6)
+    (bilinear,) = check(layers.ResizeToReference("bilinear"), [x[:, :1, :1], reference])
+    assert_close([bilinear], [np.broadcast_to(x[:, :1, :1], (1, 5, 6, 1))], 1e-6)
+    with pytest.raises(ValueError, match="interpolation='cubic'"):
+        layers.ResizeToReference("cubic")
+
+
 def test_attention_weights_sum_to_one_and_follow_the_scale(random):
     query, key = normal(random, 2, 3, 8), normal(random, 2, 5, 8)
     layer = layers.DotProductAttention(2, scale=0.7)
