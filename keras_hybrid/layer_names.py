@@ -162,3 +162,9 @@ def stage_of_layer(name: str) -> str | None:
 def is_layer_name(name: str) -> bool:
     """Whether a name follows the grammar."""
     return LayerName.parse(name) is not None
+
+
+def is_in_head(name: str) -> bool:
+    """Whether a layer of this name is in a neck or head: what a backbone's weights do not hold."""
+    parsed = LayerName.parse(name)
+    return parsed is not None and parsed.part in (NECK, HEAD)

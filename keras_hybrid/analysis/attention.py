@@ -11,10 +11,10 @@ from keras import ops
 from keras_hybrid.keras_private import Call, calls
 from keras_hybrid.layer_names import FINAL, LayerName, part_of_layer
 from keras_hybrid.layers import (
-    CropToReference,
+    CutWindows,
     DotProductAttention,
     FoldPatches,
-    PadToMultiple,
+    GlueWindows,
     UnfoldPatches,
 )
 
@@ -159,12 +159,12 @@ def attention_maps(
 def _maps(model, images):
     """The maps of one batch, of models inside the model too."""
     wanted = []
-    origins = {}  # the unfolding or padding that a tensor comes from, by the tensor's id
+    origins = {}  # the unfolding or cutting that a tensor comes from, by the tensor's id
     for call in calls(model):
         origin = next((origins[id(t)] for t in call.inputs if id(t) in origins), None)
-        if isinstance(call.operation, UnfoldPatches | PadToMultiple):
+        if isinstance(call.operation, UnfoldPatches | CutWindows):
             origin = call
-        elif isinstance(call.operation, FoldPatches | CropToReference):
+        elif isinstance(call.operation, FoldPatches | GlueWindows):
             origin = None
         if origin is not None:
             origins.update((id(tensor), origin) for tensor in call.outputs)
@@ -187,7 +187,7 @@ def _maps(model, images):
 
 
 def _tensors(call: Call, origin: Call | None):
-    """What has to be known of a call: its inputs, and the map before unfolding or padding."""
+    """What has to be known of a call: its inputs, and the map before unfolding or cutting."""
     return [*call.inputs, *(origin.inputs[:1] if origin is not None else ())]
 
 
@@ -211,14 +211,13 @@ def _map(call, origin, given):
         x = x.transpose(0, 3, 4, 1, 5, 2, 6, 7)
         weights = x.reshape(batch, heads, rows * patch_size, columns * patch_size, rows, columns)
         map_size = map_size or (rows * patch_size, columns * patch_size)
-    elif layer.window_size:
-        window_size = size = layer.window_size
-        rows, columns = (length // size for length in query_axes)
-        x = weights.reshape(batch, rows, columns, heads, size, size, size, size)
+    elif origin is not None and isinstance(origin.operation, CutWindows):
+        window_size = size = origin.operation.window_size
+        rows, columns = (-(-length // size) for length in map_size)
+        x = weights.reshape(-1, rows, columns, heads, size, size, size, size)
         # (batch, heads, rows, size, columns, size, size, size)
         x = x.transpose(0, 3, 1, 4, 2, 5, 6, 7)
-        weights = x.reshape(batch, heads, rows * size, columns * size, size, size)
-        map_size = map_size or tuple(query_axes)
+        weights = x.reshape(-1, heads, rows * size, columns * size, size, size)
     else:
         weights = weights.reshape(batch, heads, *query_axes, *key_axes)
         for axes in (query_axes, key_axes):

@@ -83,7 +83,7 @@ def iformer():
         model, images = build("IFormerT", name, input_shape=(64, 80, 3), **options)
         maps = {found.name: found for found in keras_hybrid.attention_maps(model, images)}
         assert maps[name].map_size == (4, 5) and maps[name].window_size == window
-        expected = by_hand.iformer(model, images, name, heads, window)
+        expected = by_hand.iformer(model, images, name, heads, window, (4, 5))
         differences.append(compare(maps[name], expected))
     return max(differences)
 

@@ -103,18 +103,20 @@ def mobilevit(model, images, name, patch_size, map_size):
     return weights
 
 
-def iformer(model, images, name, heads=1, window_size=None):
+def iformer(model, images, name, heads=1, window_size=None, map_size=None):
     """One attention layer's weights: (batch, heads, H, W, H, W), or windows' (..., size, size)."""
     (x,) = inputs_of(model, [f"{name}_query"], images)
     query, key = (convolution(model, f"{name}_{part}", x) for part in ("query", "key"))
     shape = x.shape[1:3]
     if window_size is None:
         return _unflatten(attend(pixels(query), pixels(key), heads), shape, shape)
-    weights = np.zeros((len(x), heads, *shape, window_size, window_size))
-    for top in range(0, shape[0], window_size):
-        for left in range(0, shape[1], window_size):
-            rows, columns = slice(top, top + window_size), slice(left, left + window_size)
-            own = (pixels(x[:, rows, columns]) for x in (query, key))
-            size = (window_size, window_size)
-            weights[:, :, rows, columns] = _unflatten(attend(*own, heads), size, size)
+    size, images = window_size, len(images)
+    rows, columns = (-(-length // size) for length in map_size)
+    weights = np.zeros((images, heads, rows * size, columns * size, size, size))
+    found = attend(pixels(query), pixels(key), heads)  # (images * windows, heads, N, N)
+    for number, window in enumerate(found):
+        image, place = divmod(number, rows * columns)
+        top, left = (size * x for x in divmod(place, columns))
+        window = window.reshape(heads, size, size, size, size)
+        weights[image, :, top : top + size, left : left + size] = window
     return weights

@@ -9,6 +9,7 @@ import keras_hybrid
 from keras_hybrid.tasks.segmentation.deeplabv3 import (
     DeepLabV3MobileViTS,
     DeepLabV3MobileViTXS,
+    DeepLabV3MobileViTXXS,
     deeplabv3,
 )
 from keras_hybrid.tasks.segmentation.loss import LabelledMeanIoU, SegmentationLoss
@@ -69,6 +70,26 @@ def test_any_backbone_takes_a_step_and_is_saved(name, head, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(images), model(images), atol=1e-5)
+
+
+@pytest.mark.large
+def test_a_classifier_starts_a_dense_network_and_the_other_way_round(tmp_path):
+    """The backbone's weights are taken, what the other one has beside them is left."""
+    size = {"weights": None, "input_shape": (64, 64, 3)}
+    classifier = keras_hybrid.MobileViTXXS(classes=5, **size)
+    dense = DeepLabV3MobileViTXXS(input_shape=(64, 64, 3), classes=4)
+    path = tmp_path / "classifier.keras"
+    classifier.save(path)
+    with pytest.warns(UserWarning, match="head_aspp0"):
+        keras_hybrid.load_checkpoint(dense, path, allow_fresh_head=True)
+    kernel = "stage5_block1_fusion_conv"
+    np.testing.assert_array_equal(
+        dense.get_layer(kernel).kernel, classifier.get_layer(kernel).kernel
+    )
+    backbone = keras_hybrid.MobileViTXXS(include_top=False, **size)
+    dense.save(tmp_path / "dense.keras")
+    keras_hybrid.load_checkpoint(backbone, tmp_path / "dense.keras", allow_fresh_head=True)
+    np.testing.assert_array_equal(backbone.get_layer(kernel).kernel, dense.get_layer(kernel).kernel)
 
 
 def test_the_loss_counts_what_has_a_class():

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_hybrid.layer_names import is_layer_name
+from keras_hybrid.layer_names import is_in_head, is_layer_name
 from keras_hybrid.weights.checkpoints.checkpoint_files import (
     as_float32,
     find_state_dict,
@@ -26,6 +26,7 @@ from keras_hybrid.weights.families import families, family_named, family_of
 from keras_hybrid.weights.family import all_layers
 from keras_hybrid.weights.origin import forget, remember
 
+DENSE_CLASSIFIERS = ("logits", "auxiliary")  # shaped by the number of classes
 # PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
 IGNORED_SUFFIX = ".num_batches_tracked"
 LISTED = 8  # so many names an error message shows before it abbreviates
@@ -176,7 +177,7 @@ def _published_slots(model, key_map, source):
     prefixes = tuple(f"{modules[layer].name}." for layer in heads)
     head_keys = {key for key in source if key.startswith(prefixes)}
     slots = []
-    for layer, key, module, parameter in published_parameters(model, key_map):
+    for layer, key, module, parameter in published_parameters(model, key_map, heads_apart=True):
         first, *rest = parameter.shape or (1,)
         shape = (first * module.parts, *rest) if parameter.shape else ()
         slots.append(_Slot(layer, key, parameter.variable, shape, _to_keras(module, parameter)))
@@ -208,7 +209,7 @@ def _keras_slots(model, family, layers):
         for name, arrays in layers.items()
         for index, array in enumerate(arrays)
     }
-    head_keys = {key for key in source if key.rpartition("/")[0] in family.head_layers}
+    head_keys = {key for key in source if _in_head(key.rpartition("/")[0], family)}
     slots = []
     for name, layer in model_layers.items():
         slots += [
@@ -237,14 +238,18 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
         for slot in slots
         if slot.key in given and tuple(source[slot.key].shape) != slot.shape
     }
-    in_head = {key for key, layer in layer_of.items() if layer in family.head_layers} | head_keys
+    heads = {
+        layer for layer in layer_of.values() if layer in family.head_layers or is_in_head(layer)
+    }
+    in_head = {key for key, layer in layer_of.items() if layer in heads} | head_keys
+    classifiers = {*family.classifiers, *DENSE_CLASSIFIERS}
     fresh = []
     if allow_fresh_head:
         fresh = [
             layer
             for layer in dict.fromkeys(layer_of[key] for key in layer_of if key in in_head)
             if all(slot.key in missing for slot in slots if slot.layer == layer)
-            or (layer in family.classifiers and any(layer_of[key] == layer for key in misfits))
+            or (layer in classifiers and any(layer_of[key] == layer for key in misfits))
         ]
         slots = [slot for slot in slots if slot.layer not in fresh]
         missing = [key for key in missing if layer_of[key] not in fresh]
@@ -269,6 +274,11 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
         )
     values = [(slot, slot.to_keras(as_float32(source[slot.key], slot.key))) for slot in slots]
     return values, fresh, foreign
+
+
+def _in_head(layer, family):
+    """Whether a layer is none of the backbone's."""
+    return layer in family.head_layers or is_in_head(layer)
 
 
 def _module(key):
@@ -326,9 +336,15 @@ def recognize(
 
 
 def published_parameters(
-    model: keras.Model, key_map: KeyMap
+    model: keras.Model, key_map: KeyMap, heads_apart: bool = False
 ) -> list[tuple[str, str, Module, Parameter]]:
     """Every parameter of a model: its layer's name, its published key, the module, the parameter.
+
+    Args:
+        model: of the key map's family.
+        key_map: the naming.
+        heads_apart: whether layers of a neck or head that the naming does not know get a key of
+            their own name, which no checkpoint has.
 
     Raises:
         ValueError: when the model is of another family than the key map.
@@ -341,10 +357,12 @@ def published_parameters(
         layer_parameters = parameters(layer)
         if not layer_parameters:
             continue
-        if layer.name not in modules:
+        module = modules.get(layer.name)
+        if module is None and heads_apart and is_in_head(layer.name):
+            module = Module(layer.name)
+        if module is None:
             strangers.append(layer.name)
             continue
-        module = modules[layer.name]
         plan += [(layer.name, f"{module.name}.{p.suffix}", module, p) for p in layer_parameters]
     if strangers:
         raise ValueError(
