@@ -73,7 +73,7 @@ def export(name, folder):
     import numpy as np
 
     import keras_hybrid
-    from keras_hybrid.export.random_weights import randomise_norms
+    from keras_hybrid.export.random_weights import randomize_norms
 
     size = FLAGS.input_size
     stem = name if size is None else f"{name}_{size}"
@@ -82,7 +82,7 @@ def export(name, folder):
     if wanted:
         options = {} if size is None else {"input_shape": (size, size, 3)}
         model = keras_hybrid.build_model(name, weights=None, **options)
-        randomise_norms(model)
+        randomize_norms(model)
         shape = (FLAGS.images, *model.input_shape[1:])
         noise = np.random.default_rng(0).normal(size=shape).astype("float32")
     for precision, path in wanted.items():

@@ -141,10 +141,10 @@ def untrained():
     import numpy as np
 
     import keras_hybrid
-    from keras_hybrid.export.random_weights import randomise_norms
+    from keras_hybrid.export.random_weights import randomize_norms
 
     model = keras_hybrid.build_model(FLAGS.model, weights=None)
-    randomise_norms(model)
+    randomize_norms(model)
     shape = (FLAGS.images, *model.input_shape[1:])
     calibration = np.random.default_rng(0).normal(size=shape).astype("float32")
     return model, f"{FLAGS.model}, random weights", calibration, None, None

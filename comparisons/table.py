@@ -132,7 +132,7 @@ def prepare(name, folder):
 
     import keras_hybrid
     from keras_hybrid.export.bare_graph import export_bare_graph
-    from keras_hybrid.export.random_weights import randomise_norms
+    from keras_hybrid.export.random_weights import randomize_norms
 
     path, bare = folder / f"{name}.tflite", folder / f"{name}_bare.tflite"
     facts = folder / f"{name}.json"
@@ -146,7 +146,7 @@ def prepare(name, folder):
         keras_hybrid.export_tflite(model, path, fused=False)  # as Keras gives it
     else:
         model = keras_hybrid.build_model(name, weights=None)
-        randomise_norms(model)
+        randomize_norms(model)
         keras_hybrid.export_tflite(model, path)
         if FLAGS.efficiency:
             row["bare"] = str(bare)

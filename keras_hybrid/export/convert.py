@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
 from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
+from keras_hybrid.export.flatbuffer.runtime_versions import state_runtime_version
 from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
+from keras_hybrid.export.image_input import left_to_do, own_scaling
 from keras_hybrid.export.inspect import inspect_tflite
-from keras_hybrid.export.metadata import About, Normalization, add_metadata
+from keras_hybrid.export.metadata import About, add_metadata, label_names
 from keras_hybrid.export.saved_model import save_for_conversion
+from keras_hybrid.export.signature import input_shapes, output_names
 from keras_hybrid.litert import open_interpreter
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibrated
@@ -33,7 +37,7 @@ INTEGER = ("int8", "int8_cpu", "int16x8")
 
 def export_tflite(
     model: keras.Model,
-    path: str | os.PathLike,
+    path: str | bytes | os.PathLike,
     precision: str = "float32",
     preprocessing: bool | Preprocessing = False,
     *,
@@ -41,7 +45,7 @@ def export_tflite(
     output: str = "float32",
     representative_data: Any = None,
     input_size: int | tuple[int, int] | None = None,
-    labels: list[str] | None = None,
+    labels: Any = None,
     top_k: int | None = None,
     about: About | None = None,
     fused: bool = True,
@@ -49,12 +53,14 @@ def export_tflite(
     """Converts a model to a `.tflite` file for batch size 1.
 
     The file is written under a temporary name, run once, and renamed only when it is good. It has
-    one signature, "serving_default", with the input "image" and outputs named as the model's, and
-    TFLite metadata that `keras_hybrid.export.flatbuffer.metadata.read_metadata` reads back.
+    one signature, "serving_default", with the input "image" (several are named as the model's) and
+    outputs named as the model's in every precision, and TFLite metadata that
+    `keras_hybrid.export.metadata.read_metadata` reads back.
 
     Args:
-        model: a model of one image input: a classifier, a backbone without head, or one of several
-            outputs such as `keras.Model(model.input, keras_hybrid.feature_pyramid(model))`.
+        model: a model of one image input, or of several inputs: a classifier, a backbone without
+            head, or one of several outputs such as
+            `keras.Model(model.input, keras_hybrid.feature_pyramid(model))`.
         path: of the file to write, ending in `.tflite`.
         precision: "float32"; "float16" for weights of half the size; "dynamic" for weights of a
             quarter of the size, in int8, computed with in int8 where the runtime can; "int8" and
@@ -62,6 +68,8 @@ def export_tflite(
             and activations in int16. A model of `quantize` has its profile's precision.
         preprocessing: whether the file takes RGB images of values 0 to 255 and does what
             `keras_hybrid.preprocess_input` does; a `Preprocessing` for another than the model's.
+            Without, an app has to do it, and the file's metadata say how: MediaPipe Tasks can only
+            where all channels are alike, which a warning says.
         input: type of the input: "float32", or "uint8" for camera frames as they come; of a file
             in int8 also "int8", and then "uint8" and "int8" are what the input's scale and zero
             point in the file say.
@@ -71,7 +79,8 @@ def export_tflite(
             whether the file has preprocessing inside or not.
         input_size: height and width of the image in pixels, one number for both; None for the
             model's own input size.
-        labels: names of the classes, in order, for the file's metadata.
+        labels: names of the classes, in order, for the file's metadata: a sequence or array of
+            names or numbers, or the path of a text file with a name a line.
         top_k: a classifier's file gives "scores" and "classes" of the best k, not all scores.
         about: name, author and so on for the metadata.
         fused: whether the model is fused first (`keras_hybrid.fuse`), which a model for inference
@@ -81,11 +90,12 @@ def export_tflite(
 
     Raises:
         ValueError: for an unknown precision or input type, a path that does not end in `.tflite`,
-            a model of any size without `input_size`, more than one input, labels or `top_k` that do
-            not fit the output, or another backend than TensorFlow.
+            a model of any size without `input_size`, labels or `top_k` that do not fit the output,
+            preprocessing for a model that scales pixels itself or has several inputs, or another
+            backend than TensorFlow.
         RuntimeError: when the converted model needs other than builtin operators.
     """
-    path = Path(path)
+    path = Path(os.fsdecode(path))
     for name, value, choices in (
         ("precision", precision, PRECISIONS),
         ("input", input, TYPES),
@@ -101,21 +111,23 @@ def export_tflite(
             "KERAS_BACKEND=tensorflow and load it there. "
             f"Received: backend {keras.backend.backend()!r}"
         )
-    shape = _input_shape(model, input_size)
+    shapes = input_shapes(model, input_size)
+    labels = label_names(labels)
     _check_classes(model, labels, top_k)
     known = _preprocessing(model, preprocessing)
-    model, samples = _prepare(model, precision, representative_data, (input, output), known)
+    normalization, names = left_to_do(model, known), output_names(model)
+    _check_normalization(normalization)
+    model, samples = _prepare(model, precision, representative_data, (input, output), top_k, known)
     with tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
-        save_for_conversion(
-            model, shape, "float32" if precision in INTEGER else input, known, fused, top_k, folder
-        )
+        input_type = "float32" if precision in INTEGER else input
+        save_for_conversion(model, shapes, names, input_type, known, fused, top_k, folder)
         gc.collect()
         file = _convert(folder, precision, input, output, samples)
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),
-        _normalization(model, known),
+        normalization,
         labels,
         {
             "precision": precision,
@@ -135,9 +147,20 @@ def export_tflite(
     return path
 
 
-def _prepare(model, precision, data, types, preprocessing):
+def _prepare(model, precision, data, types, top_k, preprocessing):
     """The model to convert, quantised where that is asked for, and samples for the converter."""
     quantized = is_quantized(model)
+    if precision == "int16x8" and (types != ("float32", "float32") or top_k is not None):
+        raise ValueError(
+            "TFLite's int16x8 has float32 at both ends and no operator for the best k: "
+            "precision='int16x8' goes with input='float32', output='float32', top_k=None. "
+            f"Received: input={types[0]!r}, output={types[1]!r}, top_k={top_k}"
+        )
+    if precision == "int16x8" and len(model.inputs) != 1:
+        raise ValueError(
+            "precision='int16x8' is for a model of one input. "
+            f"Received: inputs {[x.name for x in model.inputs]}"
+        )
     if quantized and precision not in ("int8", "int8_cpu"):
         raise ValueError(
             "A model of `quantize` is converted with precision='int8' or 'int8_cpu'. "
@@ -175,30 +198,6 @@ def _prepare(model, precision, data, types, preprocessing):
     return calibrate(quantize(model, precision), data), None
 
 
-def _input_shape(model, input_size):
-    """(1, H, W, channels) of the only input."""
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        raise ValueError(
-            "A model of one image input is expected. "
-            f"Received: {model.name} with inputs {[tuple(x.shape) for x in model.inputs]}"
-        )
-    _, height, width, channels = model.inputs[0].shape
-    if input_size is not None:
-        asked = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-        if any(own not in (None, size) for own, size in zip((height, width), asked, strict=True)):
-            raise ValueError(
-                f"The model's input size is fixed to {height} x {width}. "
-                f"Received: input_size={input_size!r}"
-            )
-        height, width = asked
-    if height is None or width is None:
-        raise ValueError(
-            "The model takes images of any size: say which, with `input_size`. "
-            f"Received: model with input shape {tuple(model.inputs[0].shape)}, input_size=None"
-        )
-    return (1, height, width, channels)
-
-
 def _check_classes(model, labels, top_k):
     """Raises a ValueError where labels or `top_k` do not fit the model's output."""
     if labels is None and top_k is None:
@@ -220,10 +219,26 @@ def _check_classes(model, labels, top_k):
 
 
 def _preprocessing(model, preprocessing):
-    """What goes into the file, or None."""
-    if isinstance(preprocessing, Preprocessing):
-        return preprocessing
-    return preprocessing_of(model) if preprocessing else None
+    """What goes into the file, or None.
+
+    Raises:
+        ValueError: where it cannot, or would be done twice.
+    """
+    if not preprocessing:
+        return None
+    if len(model.inputs) != 1:
+        raise ValueError(
+            "Preprocessing is for a model of one image input. "
+            f"Received: preprocessing={preprocessing!r}, inputs {[x.name for x in model.inputs]}"
+        )
+    scaling = own_scaling(model)
+    if scaling is not None:
+        raise ValueError(
+            f"The model scales pixels itself, in {scaling!r}: with preprocessing they would be "
+            "scaled twice. Leave `preprocessing` out: the file takes pixels of 0 to 255. "
+            f"Received: preprocessing={preprocessing!r}"
+        )
+    return preprocessing if isinstance(preprocessing, Preprocessing) else preprocessing_of(model)
 
 
 def _pixels(images, preprocessing):
@@ -234,17 +249,16 @@ def _pixels(images, preprocessing):
     return 255 * (images * std + mean)
 
 
-def _normalization(model, known):
-    """What an app has to do with pixels of 0 to 255, for the metadata."""
-    channels = model.inputs[0].shape[-1]
-    if known is None:
-        try:
-            known = preprocessing_of(model)
-        except ValueError:  # none of this package's: nothing is known
-            return Normalization((0.0,) * channels, (1.0,) * channels)
-        mean, std = (tuple(255 * value for value in values) for values in (known.mean, known.std))
-        return Normalization(mean, std)
-    return Normalization((0.0,) * channels, (1.0,) * channels)
+def _check_normalization(normalization):
+    """Warns where MediaPipe Tasks would not open the file."""
+    if normalization is not None and normalization.differs_by_channel:
+        warnings.warn(
+            "MediaPipe Tasks opens no file whose image is normalized differently by channel, as "
+            "this network's is: export with preprocessing=True for it, and the file takes pixels "
+            "of 0 to 255. An app that normalizes itself finds mean and std in the file's record "
+            "(`keras_hybrid.export.metadata.read_record`).",
+            stacklevel=3,
+        )
 
 
 def _convert(folder, precision, input_type, output_type, samples):
@@ -272,6 +286,7 @@ def _convert(folder, precision, input_type, output_type, samples):
         merge_dense(file)
         shorten_names(file, precision == "int8")
     first_names(file)
+    state_runtime_version(file)
     return file
 
 

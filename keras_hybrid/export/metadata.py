@@ -38,10 +38,20 @@ class About:
 
 @dataclass(frozen=True)
 class Normalization:
-    """How pixels of 0 to 255 become the input: (pixel - mean) / std, per channel."""
+    """How pixels of 0 to 255 become the input: (pixel - mean) / std.
+
+    Attributes:
+        mean: for each channel, or one for all.
+        std: likewise.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def differs_by_channel(self) -> bool:
+        """Whether channels differ, which MediaPipe Tasks refuses."""
+        return len(set(self.mean)) > 1 or len(set(self.std)) > 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class Metadata:
 
     Attributes:
         about: name, description, version, author, licence and preset.
-        normalization: of the input; None when the file states none.
+        normalization: of the input, as apps read it; None when the file states none. One that
+            differs by channel stands in the record alone, and in words in the input's description.
         labels: of the output's classes, in order; empty when there are none.
         record: this package's own entries, such as the precision.
     """
@@ -64,7 +75,7 @@ class Metadata:
 def add_metadata(
     file: TFLiteFile,
     about: About,
-    normalization: Normalization,
+    normalization: Normalization | None,
     labels: list[str] | None = None,
     record: dict | None = None,
 ):
@@ -73,7 +84,8 @@ def add_metadata(
     Args:
         file: to be changed.
         about: what the model is.
-        normalization: of its input.
+        normalization: of its image; None where it is not known. TFLite's metadata state only one
+            for all channels: MediaPipe Tasks opens no file with another.
         labels: of the classes of its first output, in order; None for none.
         record: entries for this package's own record.
 
@@ -83,10 +95,10 @@ def add_metadata(
     if labels and any("\n" in label for label in labels):
         raise ValueError("A label must be one line. Received: labels with line breaks")
     graph = file.model.subgraphs[0]
-    inputs, outputs = (
-        [graph.tensors[index].name.decode() for index in indices]
-        for indices in (graph.inputs, graph.outputs)
-    )
+    outputs = [graph.tensors[index].name.decode() for index in graph.outputs]
+    record = {**asdict(about), **(record or {})}
+    if normalization is not None:
+        record["normalization"] = asdict(normalization)
     content = pack_metadata(
         {
             "name": about.name,
@@ -95,16 +107,64 @@ def add_metadata(
             "author": about.author,
             "license": about.licence,
         },
-        [TensorTable(inputs[0], "RGB image", 3, normalization.mean, normalization.std)],
+        [_input_table(graph.tensors[index], normalization) for index in graph.inputs],
         [
             TensorTable(name, label_file=LABEL_FILE if labels and index == 0 else None)
             for index, name in enumerate(outputs)
         ],
     )
     file.set_entry(METADATA_NAME, content)
-    file.set_entry(RECORD_NAME, json.dumps({**asdict(about), **(record or {})}).encode())
+    file.set_entry(RECORD_NAME, json.dumps(record).encode())
     if labels:
         file.attached[LABEL_FILE] = ("\n".join(labels) + "\n").encode()
+
+
+def _input_table(tensor, normalization):
+    name, shape = tensor.name.decode(), tuple(int(size) for size in tensor.shape)
+    if len(shape) != 4 or shape[-1] not in (1, 3):
+        return TensorTable(name)
+    description = "RGB image" if shape[-1] == 3 else "Gray image"
+    if normalization is None:
+        return TensorTable(name, description, shape[-1])
+    if normalization.differs_by_channel:
+        mean, std = (
+            ", ".join(f"{value:.6g}" for value in values)
+            for values in (normalization.mean, normalization.std)
+        )
+        description += f", (pixel - ({mean})) / ({std}) by channel"
+        return TensorTable(name, description, shape[-1])
+    return TensorTable(name, description, shape[-1], normalization.mean[:1], normalization.std[:1])
+
+
+def label_names(labels) -> list[str] | None:
+    """Names of classes, from what users keep them in.
+
+    Args:
+        labels: a sequence or array of names or numbers; the path of a text file with a name a line
+            (UTF-8, with or without a byte-order mark); or None.
+
+    Raises:
+        ValueError: for a file that is not there, or what is no sequence of names.
+    """
+    if labels is None:
+        return None
+    if isinstance(labels, str | bytes | os.PathLike):
+        path = os.fsdecode(labels)
+        if not os.path.isfile(path):
+            raise ValueError(f"`labels` names a file that is not there. Received: labels={path!r}")
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read().splitlines()
+    try:
+        names = list(labels.tolist() if hasattr(labels, "tolist") else labels)
+    except TypeError:
+        names = None
+    if names is None or not all(isinstance(name, str | bytes | int) for name in names):
+        raise ValueError(
+            "`labels` must be names or numbers of classes, in order, or the path of a text file. "
+            f"Received: labels={labels!r}"
+        )
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return [name.removeprefix("\ufeff").rstrip("\r\n") for name in names]
 
 
 def read_metadata(path: str | os.PathLike) -> Metadata:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 
-def randomise_norms(model: keras.Model):
+def randomize_norms(model: keras.Model):
     """Gives norms and biases values, as training does: fresh ones would vanish from the file.
 
     Args:

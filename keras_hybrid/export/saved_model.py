@@ -6,6 +6,7 @@ import math
 
 import keras
 
+from keras_hybrid.keras_private import functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized
@@ -18,8 +19,19 @@ SIGNATURE = "serving_default"
 MANY_WEIGHTS = 50_000_000
 
 
-def save_for_conversion(model, shape, input_type, preprocessing, fused, top_k, folder):
-    """Writes the function of one image that is to be converted as a SavedModel."""
+def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, top_k, folder):
+    """Writes the function of one image that is to be converted as a SavedModel.
+
+    Args:
+        model: quantised or not.
+        shapes: of the inputs, by their names in the signature.
+        names: of the outputs, in Keras' order.
+        input_type: of the inputs.
+        preprocessing: to be done inside, or None.
+        fused: whether a float model is to be fused first.
+        top_k: how many of the best classes to give in place of all scores, or None.
+        folder: to write to.
+    """
     import tensorflow as tf
 
     if is_quantized(model) or fused:
@@ -32,12 +44,13 @@ def save_for_conversion(model, shape, input_type, preprocessing, fused, top_k, f
                 editable, *known
             ):
                 preprocessing = None
-        model = editable.to_model(shape)
-    servable = _servable(model, shape, input_type, preprocessing, top_k)
+        only = next(iter(shapes.values())) if len(shapes) == 1 else None
+        model = editable.to_model(only)
+    servable = _servable(model, shapes, names, input_type, preprocessing, top_k)
     tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
 
 
-def _servable(model, shape, input_type, preprocessing, top_k):
+def _servable(model, shapes, names, input_type, preprocessing, top_k):
     """The model as a TensorFlow module with a function of one image."""
     import tensorflow as tf
 
@@ -49,25 +62,24 @@ def _servable(model, shape, input_type, preprocessing, top_k):
         constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
         beside, weights = [], functools.partial(keras.StatelessScope, constants)
 
+    structure = inputs_structure(model) if functional(model) is not None else model.input
+    signature = [tf.TensorSpec(shape, input_type, name=name) for name, shape in shapes.items()]
+
     class Servable(tf.Module):
         def __init__(self):
             super().__init__()
             self.beside = beside
 
-        @tf.function(
-            input_signature=[tf.TensorSpec(shape, input_type, name="image")], autograph=False
-        )
-        def serve(self, image):
-            x = tf.cast(image, "float32")
+        @tf.function(input_signature=signature, autograph=False)
+        def serve(self, *inputs):
+            inputs = [tf.cast(x, own.dtype) for x, own in zip(inputs, model.inputs, strict=True)]
             if preprocessing is not None:
-                x = preprocess_input(x, preprocessing)
+                inputs = [preprocess_input(x, preprocessing) for x in inputs]
             with weights():
-                outputs = model(x, training=False)
+                outputs = model(keras.tree.pack_sequence_as(structure, inputs), training=False)
             if top_k is not None:
                 scores, classes = tf.math.top_k(outputs, top_k)
                 return {"scores": scores, "classes": classes}
-            if isinstance(outputs, dict):
-                return outputs
-            return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+            return dict(zip(names, keras.tree.flatten(outputs), strict=True))
 
     return Servable()

@@ -57,7 +57,8 @@ def run_tflite(
 
     Args:
         path: of the file; its batch size is 1.
-        images: (n, H, W, 3) of values that the file's input takes; integers are cast.
+        images: (n, H, W, 3) of values that the file's input takes; integers are cast. For a file
+            of several inputs a dictionary of such, by the inputs' names in its signature.
         num_threads: of the interpreter.
         xnnpack: whether the XNNPACK delegate takes what it can.
 
@@ -70,16 +71,39 @@ def run_tflite(
     signature = next(iter(interpreter.get_signature_list()), None)
     runner = interpreter.get_signature_runner(signature)
     details = runner.get_input_details()
-    if len(details) != 1:
-        raise ValueError(f"The file must have one input. Received: inputs {sorted(details)}")
-    ((name, detail),) = details.items()
-    images = np.asarray(images)
-    if len(images) == 0 or images.shape[1:] != tuple(detail["shape"][1:]):
+    if not isinstance(images, dict):
+        if len(details) != 1:
+            raise ValueError(
+                "A file of several inputs takes a dictionary by their names. "
+                f"Received: an array for the inputs {sorted(details)}"
+            )
+        images = {next(iter(details)): images}
+    if set(images) != set(details):
         raise ValueError(
-            f"The file takes images of shape {tuple(detail['shape'][1:])}. "
-            f"Received: images of shape {images.shape}"
+            f"The file's inputs are {sorted(details)}. Received: images for {sorted(images)}"
         )
-    results = [runner(**{name: image[None].astype(detail["dtype"])}) for image in images]
+    images = {name: np.asarray(values) for name, values in images.items()}
+    for name, values in images.items():
+        wanted = tuple(int(size) for size in details[name]["shape"][1:])
+        if len(values) == 0 or values.shape[1:] != wanted:
+            raise ValueError(
+                f"The file takes images of shape {wanted}. Received: images of shape {values.shape}"
+            )
+    (count, *others) = {len(values) for values in images.values()}
+    if others:
+        raise ValueError(
+            "As many images for each input are expected. "
+            f"Received: { ({name: len(values) for name, values in images.items()}) }"
+        )
+    results = [
+        runner(
+            **{
+                name: values[index][None].astype(details[name]["dtype"])
+                for name, values in images.items()
+            }
+        )
+        for index in range(count)
+    ]
     return {key: np.concatenate([result[key] for result in results]) for key in results[0]}
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.ranges.lean_run import run_leanly
 from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
@@ -136,7 +137,7 @@ def calibrate(
                 )
             if not len(arrays[0]):
                 continue
-            model(structured(arrays, model), training=False)
+            run_leanly(model, structured(arrays, model))
             count += len(arrays[0])
             extremes += [(array.min(), array.max()) for array in arrays]
             if stream is not None:
