@@ -37,8 +37,14 @@ def _register_twins(_layers):
     importlib.import_module("keras_hybrid.quantization.rules")
 
 
+def _register_losses(_layers):
+    """The same for what compiled models of the dense tasks hold."""
+    importlib.import_module("keras_hybrid.tasks.segmentation.loss")
+
+
 wrapt.register_post_import_hook(_register_layers, "keras")
 wrapt.register_post_import_hook(_register_twins, "keras_hybrid.layers")
+wrapt.register_post_import_hook(_register_losses, "keras_hybrid.layers")
 
 
 def __getattr__(name):

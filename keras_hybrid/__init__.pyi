@@ -33,6 +33,18 @@ from keras_hybrid.quantization.ranges.calibration import calibrate as calibrate
 from keras_hybrid.quantization.report import layer_errors as layer_errors
 from keras_hybrid.quantization.rules import Rule as Rule
 from keras_hybrid.surgery.fuse import fuse as fuse
+from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTS as DeepLabV3MobileViTS
+from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXS as DeepLabV3MobileViTXS
+from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXXS as DeepLabV3MobileViTXXS
+from keras_hybrid.tasks.segmentation.deeplabv3 import deeplabv3 as deeplabv3
+from keras_hybrid.tasks.segmentation.loss import LabelledMeanIoU as LabelledMeanIoU
+from keras_hybrid.tasks.segmentation.loss import SegmentationLoss as SegmentationLoss
+from keras_hybrid.tasks.segmentation.semantic_fpn import SemanticFPNIFormerL as SemanticFPNIFormerL
+from keras_hybrid.tasks.segmentation.semantic_fpn import (
+    SemanticFPNIFormerL2 as SemanticFPNIFormerL2,
+)
+from keras_hybrid.tasks.segmentation.semantic_fpn import SemanticFPNIFormerM as SemanticFPNIFormerM
+from keras_hybrid.tasks.segmentation.semantic_fpn import semantic_fpn as semantic_fpn
 from keras_hybrid.training.recipe.recipe import Recipe as Recipe
 from keras_hybrid.training.recipe.recipe import load_recipe as load_recipe
 from keras_hybrid.training.run.run import train as train

@@ -163,11 +163,11 @@ def iformer(
                 continue
             # Attention block (Figure 4): RepCPE, SHMA, FFN.
             x = _position_encoding(x, options, prefix)
-            if (stage, index) == (3, first):
+            if window_size is not None and (stage, index) == (3, first):
                 whole = x
                 x = CutWindows(window_size, name=f"{prefix}_attention_windows")(x)
             x = _single_head_attention(x, options, reduction, prefix, next(rates))
-            if (stage, index) == (3, last):
+            if window_size is not None and (stage, index) == (3, last):
                 x = GlueWindows(window_size, name=f"{prefix}_attention_whole")([x, whole])
             x = _feed_forward(x, options, prefix, next(rates))
 

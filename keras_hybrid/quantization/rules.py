@@ -298,7 +298,7 @@ def check_rules(model: EditableModel, rules: dict, floats: set):
     ]
     if not missing:
         return
-    kinds = {}
+    kinds: dict[str, list] = {}
     for step in missing:
         kinds.setdefault(_kind(step), []).append(step)
     names = str(tuple(step.name for step in missing[:SHOWN]))
