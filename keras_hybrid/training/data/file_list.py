@@ -38,7 +38,10 @@ class FileList(Sequence):
         start = self.ends[place - 1] if place else 0
         return self.names[start : self.ends[place]]
 
-    def __getitem__(self, place: int) -> tuple[str, int]:
+    def __getitem__(self, place):
+        """(path, label) of a file; of a slice, a list of them."""
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(place)
         place %= len(self)

@@ -141,3 +141,13 @@ def test_any_set_with_image_and_label_will_do(tfds_sets, tmp_path):
     other = open_source("other_names", str(tmp_path))
     assert other.sizes == {"train": 6, "validation": 3}
     assert set(next(iter(other.split("validation")))) == {"image", "label"}
+
+
+def test_a_file_list_is_a_sequence():
+    from keras_hybrid.training.data.file_list import FileList
+
+    files = FileList.of(b"photos", [b"a.jpg", b"bird/b.jpg", b"c.png"], [2, 0, 1])
+    assert list(files) == [("photos/a.jpg", 2), ("photos/bird/b.jpg", 0), ("photos/c.png", 1)]
+    assert files[-1] == ("photos/c.png", 1) and files[1:] == list(files)[1:]
+    assert files[::-2] == list(files)[::-2] and files[5:] == []
+    assert list(files.take([2, 0])) == [files[2], files[0]]
