@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("module", ["layers", "quantization.fake_quantize"])
+@pytest.mark.parametrize("module", ["layers", "quantization.ranges.fake_quantize"])
 def test_first_import(module):
     program = (
         f"import keras_hybrid.{module}, keras\n"
