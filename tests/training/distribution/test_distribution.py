@@ -65,13 +65,13 @@ def assert_same_metrics(found, expected):
     """Of all epochs of two folders; evaluation is with the averages of weights and statistics.
 
     Weights are not compared: the gradient of a bias before a batch norm is rounding alone, which
-    AdamW makes as large as any other.
+    AdamW makes as large as any other; with PyTorch's epsilon of 1e-8 more of them than with Keras'.
     """
     found, expected = history(found), history(expected)
     assert len(found) == len(expected)
     for now, wanted in zip(found, expected, strict=True):
         for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            assert now[name] == pytest.approx(wanted[name], abs=1e-4)
+            assert now[name] == pytest.approx(wanted[name], abs=3e-4)
 
 
 @pytest.mark.large
