@@ -90,7 +90,7 @@ def test_the_line_of_simple_delegates_is_counted():
     log = (
         "INFO: TfLiteQnnDelegate delegate: 60 nodes delegated out of 64 nodes with 3 partitions.\n"
     )
-    fields = fields_of(log + TIMES, custom_delegate("qnn:QNN --external_delegate_path=/x.so"))
+    fields = fields_of(log + TIMES, custom_delegate("mine:QNN --external_delegate_path=/x.so"))
     assert fields["status"] == "ok"
     assert (fields["delegated_nodes"], fields["total_nodes"]) == (60, 64)
     assert (fields["partitions"], fields["delegate_kernels"]) == (None, 3)

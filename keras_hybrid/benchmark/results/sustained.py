@@ -44,15 +44,15 @@ def sustained_runs(rows: Iterable[Row]) -> list[SustainedRun]:
 def _run(rows):
     rows = sorted(rows, key=lambda row: row.repetition)
     moments = [datetime.datetime.fromisoformat(row.started) for row in rows]
-    minutes = [(moment - moments[0]).total_seconds() / 60 for moment in moments]
+    seconds = [(moment - moments[0]).total_seconds() for moment in moments]
     times = [row.central_ms for row in rows]
-    first = [t for t, minute in zip(times, minutes, strict=True) if minute < 1]
-    last = [t for t, minute in zip(times, minutes, strict=True) if minute > minutes[-1] - 1]
+    first = [t for t, second in zip(times, seconds, strict=True) if second < 60]
+    last = [t for t, second in zip(times, seconds, strict=True) if second > seconds[-1] - 60]
     one = rows[0]
     threads = plural(one.num_threads, "thread")
     return SustainedRun(
         title=f"{one.model}, {device_label(one)}, {one.program}, {one.delegate}, {threads}",
-        minutes=tuple(minutes),
+        minutes=tuple(second / 60 for second in seconds),
         times_ms=tuple(times),
         first_ms=statistics.median(first),
         last_ms=statistics.median(last),
