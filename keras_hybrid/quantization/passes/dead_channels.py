@@ -15,7 +15,7 @@ def edit_dead_channels(model: EditableModel):
     for step in model.steps:
         if not step.is_a(QuantizedKernel):
             continue
-        for name in ("kernel_min", "kernel_max"):
+        for name, otherwise in (("kernel_min", -1.0), ("kernel_max", 1.0)):
             limits = step.weight(name)
             if limits is not None and np.ndim(limits) == 1 and not np.all(limits):
-                step.edit().weights[name] = fill_dead(limits)
+                step.edit().weights[name] = fill_dead(limits, otherwise)

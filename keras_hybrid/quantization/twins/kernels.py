@@ -74,8 +74,8 @@ class QuantizedKernel:
                 ops.convert_to_numpy(x)
                 for x in tfmot.tensors(self.kernel_range, "min_var", "max_var")
             )
-            self.kernel_range["min_var"].assign(fill_dead(low))
-            self.kernel_range["max_var"].assign(fill_dead(high))
+            self.kernel_range["min_var"].assign(fill_dead(low, -1.0))
+            self.kernel_range["max_var"].assign(fill_dead(high, 1.0))
 
     def clip_range(self, shares):
         """Sets each channel's range to the share of its greatest value that errs least.
@@ -141,14 +141,15 @@ class QuantizedKernel:
         }
 
 
-def fill_dead(limits: np.ndarray) -> np.ndarray:
-    """Limits of kernels' channels, those of 0 replaced by the one that is furthest from 0, or by 1.
+def fill_dead(limits: np.ndarray, otherwise: float) -> np.ndarray:
+    """Limits of kernels' channels, those of 0 replaced by the one that is furthest from 0.
 
     Args:
         limits: the least values, or the greatest.
+        otherwise: in their place where all are 0: -1 for the least, 1 for the greatest.
     """
     furthest = limits.flat[np.argmax(np.abs(limits))] if limits.size else 0.0
-    return np.where(limits == 0, furthest or 1.0, limits)
+    return np.where(limits == 0, furthest or otherwise, limits)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
