@@ -125,6 +125,7 @@ def test_distillation_adds_a_teacher_to_the_published_recipe(root, recipes):
         expected = dataclasses.replace(
             recipes["iformer", variant],
             epochs=450 if variant == "L2" else 300,
+            drop_path_rate=0.0,  # of L 0.1, where it has no teacher
             model_options={"distillation": True},
             teacher=distilled.teacher,
             teacher_loss="hard",
