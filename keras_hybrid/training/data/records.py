@@ -55,9 +55,9 @@ class Records:
                 self._open[file] = os.open(file, os.O_RDONLY)
             return self._open[file]
 
-    def __del__(self):
+    def __del__(self, close=os.close):  # at the interpreter's end, `os` is gone before this
         for descriptor in self.__dict__.get("_open", {}).values():
-            os.close(descriptor)
+            close(descriptor)
 
 
 def _is_remote(file):
