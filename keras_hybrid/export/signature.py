@@ -48,7 +48,7 @@ def output_names(model: keras.Model) -> list[str]:
     if isinstance(outputs, dict) and not any(keras.tree.is_nested(x) for x in outputs.values()):
         names = keras.tree.flatten({key: key for key in outputs})
     else:
-        own = model.output_names
+        own = getattr(functional(model), "output_names", [])  # a Sequential model has it inside
         if len(own) != len(model.outputs):
             own = [producer(tensor).name for tensor in model.outputs]
         # A rounding knows what the model calls what it rounds; others have the layer's name.

@@ -136,6 +136,18 @@ def test_outputs_have_the_models_names_in_every_precision(tmp_path):
     assert output_names(quantized)[1] == "predictions"
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_sequential_model_is_exported_fused_or_not(tmp_path, fused):
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(name="mean")]
+    )
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite", fused=fused)
+    (name, found), *_ = run_tflite(path, images).items()
+    assert name == "mean"
+    np.testing.assert_allclose(found, model(images), atol=1e-5)
+
+
 def test_several_inputs_and_a_dictionary_of_outputs_keep_their_names(tmp_path):
     left, right = keras.Input((16, 16, 3), name="left"), keras.Input((4,), name="a.b")
     y = layers.Concatenate()([head(left), right])
