@@ -7,6 +7,7 @@ decoders that pass over these give other pixels without a word.
 
 import io
 import os
+import random
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -200,6 +201,33 @@ def find_image_files(folder: str | os.PathLike) -> list[Path]:
             if not is_ignored(name) and Path(name).suffix.lower() in (*SUFFIXES, *HEIF_SUFFIXES)
         ]
     return sorted(found)
+
+
+def sample_image_files(
+    folder: str | os.PathLike, count: int | None = None, seed: int = 0
+) -> list[Path]:
+    """Image files of a folder: as many of each folder in it, by chance, up to a number.
+
+    Args:
+        folder: searched in depth.
+        count: how many; None for all.
+        seed: of the choice.
+    """
+    files = find_image_files(folder)
+    if count is None:
+        return files
+    shuffled = random.Random(seed)
+    groups: dict[tuple, list[Path]] = {}
+    for file in files:
+        groups.setdefault(file.relative_to(folder).parts[:-1], []).append(file)
+    for group in groups.values():
+        shuffled.shuffle(group)
+    chosen: list[Path] = []
+    while len(chosen) < min(count, len(files)):
+        for group in groups.values():
+            if group and len(chosen) < count:
+                chosen.append(group.pop())
+    return chosen
 
 
 def is_ignored(name: str) -> bool:

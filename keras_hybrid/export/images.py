@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+from keras_hybrid.image_files import readable_images, sample_image_files
 
 
 def load_images(
@@ -15,10 +14,10 @@ def load_images(
     """The images of a folder or a file.
 
     Args:
-        source: a folder of images, searched in depth and taken in the order of their paths, each
-            resized; or a .npy or .npz file of images (n, H, W, channels).
+        source: a folder of images, searched in depth, each resized; files that cannot be read are
+            named and left out; or a .npy or .npz file of images (n, H, W, channels).
         shape: (H, W, channels) of an image.
-        limit: take at most this many; None for all.
+        limit: take at most this many, of each folder in the folder alike; None for all.
 
     Returns: (n, H, W, channels), float32 from a folder, as it is from a file.
 
@@ -27,15 +26,14 @@ def load_images(
     """
     path, shape = Path(source), tuple(shape)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ValueError(f"The folder has no images. Received: {source}")
-        return np.stack(
-            [
-                keras.utils.img_to_array(keras.utils.load_img(file, target_size=shape[:2]))
-                for file in files[:limit]
-            ]
-        )
+        files = sample_image_files(path, limit)
+        images = [_resized(pixels, shape) for _, pixels in readable_images(files)]
+        if not images:
+            raise ValueError(
+                "A folder with images that can be read is expected. "
+                f"Received: {source}, {len(files)} image files"
+            )
+        return np.stack(images)
     if not path.is_file() or path.suffix not in (".npy", ".npz"):
         raise ValueError(f"A folder, .npy or .npz is expected. Received: {source}")
     images = np.load(path)
@@ -46,3 +44,14 @@ def load_images(
     if not len(images):
         raise ValueError(f"The file has no images. Received: {source}")
     return images[:limit]
+
+
+def _resized(pixels, shape):
+    """An image's pixels in another size, bilinear: (H, W, 3) -> `shape`, float32."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    if shape[-1] == 1:
+        image = image.convert("L")
+    image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image, "float32").reshape(shape)

@@ -217,3 +217,24 @@ def test_what_is_attached_to_a_file_survives_an_edit(tmp_path):
     assert read_metadata(path).labels == tuple("abcd")
     assert TFLiteFile.read(path).entry("note") == b"kept"
     assert json.loads(TFLiteFile.read(path).entry("keras_hybrid"))["precision"] == "float32"
+
+
+def test_a_folder_of_images_is_sampled_across_its_folders_and_broken_files_are_named(tmp_path):
+    from PIL import Image
+
+    from keras_hybrid.export.images import load_images
+
+    for shade, name in enumerate(("ape", "bee", "cat")):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            pixels = np.full((20, 30, 3), 80 * shade, "uint8")
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    images = load_images(tmp_path, (16, 16, 3), limit=6)
+    assert images.shape == (6, 16, 16, 3)
+    assert sorted(images[:, 0, 0, 0]) == [0, 0, 80, 80, 160, 160]
+    for file in (tmp_path / "bee").iterdir():
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.warns(UserWarning, match="bee"):
+        assert len(load_images(tmp_path, (16, 16, 3))) == 10
+    with pytest.raises(ValueError, match="5 image files"), pytest.warns(UserWarning):
+        load_images(tmp_path / "bee", (16, 16, 3))

@@ -1,14 +1,13 @@
 """Representative images in all forms that users have them in, as batches of a model's input."""
 
 import os
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_hybrid.image_files import decode_image, find_image_files
+from keras_hybrid.image_files import decode_image, sample_image_files
 from keras_hybrid.weights.evaluation import evaluation_image
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
@@ -169,21 +168,10 @@ def _files_of(path, count, seed):
         return np.load(path, mmap_mode="r")
     if path.is_file():
         return [path]
-    files = find_image_files(path) if path.is_dir() else []
+    files = sample_image_files(path, count, seed) if path.is_dir() else []
     if not files:
         raise ValueError(f"Representative images: no image file is there. Received: {str(path)!r}")
-    shuffled = random.Random(seed)
-    groups = {}
-    for file in files:
-        groups.setdefault(file.relative_to(path).parts[:-1], []).append(file)
-    for group in groups.values():
-        shuffled.shuffle(group)
-    chosen = []
-    while len(chosen) < min(count, len(files)):
-        for group in groups.values():
-            if group and len(chosen) < count:
-                chosen.append(group.pop())
-    return chosen
+    return files
 
 
 def _decoded(files, model, batch_size, preprocessing):
