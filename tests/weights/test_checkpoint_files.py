@@ -93,7 +93,7 @@ def test_round_trip_of_every_network_is_bit_equal(name):
         variable.assign(rng.standard_normal(variable.shape, dtype="float32"))
     expected = {variable.path: np.asarray(variable) for variable in model.weights}
     for key_map in load.known_key_maps():
-        if name.lower().startswith(key_map.family.replace("_", "")):
+        if name.lower().startswith(key_map.family.replace("_", "")) and not key_map.dense:
             state_dict = published_state_dict(model, key_map.naming)
             for variable in model.weights:
                 variable.assign(np.zeros(variable.shape, "float32"))

@@ -41,6 +41,7 @@ class KeyMap:
     pattern: str
     locate: Callable[[list[str]], dict[str, Module]]
     nesting: str | None = None
+    dense: bool = False
     channel_order: str | None = None
 
     def recognizes(self, keys: Iterable[str]) -> bool:

@@ -187,6 +187,7 @@ MMENGINE = KeyMap(
     "mmengine",
     r"^backbone\.downsample_layers\.",
     _in_system(AUTHORS.locate),
+    dense=True,
 )
 
 _PREPROCESSING = Preprocessing(224, 0.875, "bicubic", IMAGENET_MEAN, IMAGENET_STD)

@@ -235,9 +235,14 @@ AUTHORS = KeyMap(
     "authors",
     r"^(seg_head\.classifier\.classifier|ssd_heads)\.",
     _authors("classifier.classifier"),
+    dense=True,
 )
 AUTHORS_LATER = KeyMap(
-    "mobilevit", "authors, v0.2", r"^seg_head\.classifier\.block\.", _authors("classifier")
+    "mobilevit",
+    "authors, v0.2",
+    r"^seg_head\.classifier\.block\.",
+    _authors("classifier"),
+    dense=True,
 )
 
 _TIMM_PREPROCESSING = Preprocessing(256, 0.9, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
