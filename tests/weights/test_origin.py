@@ -67,6 +67,14 @@ def test_it_goes_where_the_trunk_goes(apple, tmp_path):
         assert is_apples(model)
 
 
+@pytest.mark.large
+def test_it_survives_quantization(apple, tmp_path):
+    quantized = keras_hybrid.quantize(apple)
+    assert is_apples(quantized)
+    quantized.save(tmp_path / "int8.keras")
+    assert is_apples(keras.models.load_model(tmp_path / "int8.keras"))
+
+
 def test_a_builder_takes_it_from_a_file(apple, saved, tmp_path):
     assert read_keras_origin(saved) == (APPLE.name, "BGR")
     assert is_apples(build(weights=str(saved)))
