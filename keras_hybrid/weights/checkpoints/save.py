@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from keras_hybrid.files import whole_file
 from keras_hybrid.weights.checkpoints.checkpoint_files import KERAS_SUFFIXES
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap
-from keras_hybrid.weights.checkpoints.load import published_parameters
+from keras_hybrid.weights.checkpoints.load import DENSE_CLASSIFIERS, published_parameters
 from keras_hybrid.weights.families import family_of
 from keras_hybrid.weights.origin import first_convolution, origin_of, remember
 
@@ -25,7 +25,8 @@ def key_map_of(model: keras.Model, naming: str | None = None) -> KeyMap:
         ValueError: for a naming that the family's published checkpoints do not have.
     """
     family = family_of(model)
-    namings = {key_map.naming: key_map for key_map in family.key_maps}
+    is_dense = any(layer.name in DENSE_CLASSIFIERS for layer in model.layers)
+    namings = {x.naming: x for x in family.key_maps if is_dense or not x.dense}
     if naming is None:
         return next(iter(namings.values()))
     if naming not in namings:
