@@ -1,6 +1,5 @@
 """From a network, by name or file, to a `.tflite` for an app, and back to compare the two."""
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate
 from keras_hybrid.weights.preprocessing import preprocess_input
+from keras_hybrid.workflows.memory import peak_memory
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 CALIBRATED = ("int8", "int8_cpu", "int16x8")
@@ -257,13 +257,3 @@ def verify(
     if not inside and not raw:
         images = preprocess_input(images, model)
     return verify_tflite(path, model, images, preprocessing=inside)
-
-
-def peak_memory() -> int | None:
-    """The most bytes that this process has had so far; None where nobody counts them."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # kilobytes everywhere else
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
