@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-TEST_SHARE = 5  # every fifth image of a class is a test image
+from keras_hybrid.training.data.digits.handwriting import SPLITS, handwritten_digits
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -29,15 +29,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(False), "test": self._generate_examples(True)}
+        return {split: self._generate_examples(split) for split in SPLITS}
 
-    def _generate_examples(self, test):
-        from sklearn.datasets import load_digits  # only whoever prepares the set needs it
-
-        digits = load_digits()
-        images = np.rint(digits.images * (255 / 16)).astype("uint8")[..., None]
-        seen = [0] * 10
-        for index, (image, label) in enumerate(zip(images, digits.target, strict=True)):
-            if (seen[label] % TEST_SHARE == TEST_SHARE - 1) == test:
-                yield index, {"image": image, "label": int(label)}
-            seen[label] += 1
+    def _generate_examples(self, split):
+        for index, image, label in zip(*handwritten_digits(split), strict=True):
+            image = np.rint(image * (255 / 16)).astype("uint8")[..., None]
+            yield int(index), {"image": image, "label": int(label)}

@@ -1,0 +1,1 @@
+"""Scenes of handwritten digits on cards: masks, instances and boxes without any download."""
