@@ -103,7 +103,11 @@ setup(
     packages=find_packages(include=["keras_hybrid", "keras_hybrid.*"]),
     cmdclass={"build_py": BuildWithPrograms},
     entry_points={"console_scripts": ["keras-hybrid = keras_hybrid.cli.command:main"]},
-    package_data={"keras_hybrid": ["py.typed", "*.pyi"], "keras_hybrid.weights": ["*.tsv"]},
+    package_data={
+        "keras_hybrid": ["py.typed", "*.pyi"],
+        "keras_hybrid.weights": ["*.tsv"],
+        "keras_hybrid.tasks.segmentation": ["*.tsv"],
+    },
     install_requires=[
         "absl-py>=1.4",
         "filelock>=3.13",

@@ -5,6 +5,7 @@ from keras_hybrid.analysis.attention_picture import plot_attention as plot_atten
 from keras_hybrid.analysis.cost import count_multiply_adds as count_multiply_adds
 from keras_hybrid.analysis.heads import head_similarity as head_similarity
 from keras_hybrid.analysis.heads import plot_head_similarity as plot_head_similarity
+from keras_hybrid.analysis.segmentation_picture import plot_segmentation as plot_segmentation
 from keras_hybrid.analysis.summary import summarize_cost as summarize_cost
 from keras_hybrid.export.convert import export_tflite as export_tflite
 from keras_hybrid.export.verify import verify_tflite as verify_tflite
@@ -39,6 +40,7 @@ from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXXS as D
 from keras_hybrid.tasks.segmentation.deeplabv3 import deeplabv3 as deeplabv3
 from keras_hybrid.tasks.segmentation.loss import LabelledMeanIoU as LabelledMeanIoU
 from keras_hybrid.tasks.segmentation.loss import SegmentationLoss as SegmentationLoss
+from keras_hybrid.tasks.segmentation.segment import segment as segment
 from keras_hybrid.tasks.segmentation.semantic_fpn import SemanticFPNIFormerL as SemanticFPNIFormerL
 from keras_hybrid.tasks.segmentation.semantic_fpn import (
     SemanticFPNIFormerL2 as SemanticFPNIFormerL2,
