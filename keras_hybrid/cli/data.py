@@ -40,8 +40,9 @@ def run(options) -> int:
         return DONE
     import tensorflow as tf
 
-    from keras_hybrid.workflows.photos import Wishes, find_start, open_photos, short_sides
+    from keras_hybrid.workflows.photos import Wishes, find_start
     from keras_hybrid.workflows.photos_plan import plan_photos
+    from keras_hybrid.workflows.photos_set import open_photos, short_sides
 
     photos = open_photos(name, options.data_dir)
     splits = [split for split in photos.files if split != "all"]

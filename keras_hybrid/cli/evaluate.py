@@ -97,8 +97,8 @@ def _photos(options):
     import numpy as np
 
     from keras_hybrid.training.evaluation import Evaluation
-    from keras_hybrid.workflows.photos import open_photos
     from keras_hybrid.workflows.photos_model import open_classifier
+    from keras_hybrid.workflows.photos_set import open_photos
 
     classifier = open_classifier(options.model)
     photos = open_photos(Path(options.photos), options.data_dir)

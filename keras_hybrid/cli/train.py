@@ -65,7 +65,8 @@ def run(arguments: list[str]) -> int:
     from keras_hybrid.cli.quiet import prepare
 
     prepare()
-    from keras_hybrid.workflows.photos import Wishes, open_photos, train_photos
+    from keras_hybrid.workflows.photos import Wishes, train_photos
+    from keras_hybrid.workflows.photos_set import open_photos
     from keras_hybrid.workflows.run_report import write_run_report
 
     photos = open_photos(folder, options.data_dir)

@@ -3,12 +3,9 @@
 import dataclasses
 import difflib
 import json
-import os
 import shutil
 import sys
 import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +15,16 @@ import tensorflow as tf
 
 from keras_hybrid.files import BEST_FILE, MODEL_FILE, RUN_FILE, whole_file, write_text
 from keras_hybrid.models.catalogue import build_model
-from keras_hybrid.training.data.file_list import FileList
-from keras_hybrid.training.data.folder import read_folder
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
-from keras_hybrid.training.data.sources import FOLDER_PREFIX
 from keras_hybrid.training.evaluation import Evaluation, evaluate
-from keras_hybrid.training.optimization.finetuning import load_initial_weights
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.run.run import new_network, train
 from keras_hybrid.training.run.run_folder import Run
-from keras_hybrid.weights.families import families
 from keras_hybrid.weights.presets import find_preset, is_tag, list_weights
 from keras_hybrid.weights.pretrained.download import DownloadError
 from keras_hybrid.weights.pretrained.pretrained import converted_file
+from keras_hybrid.workflows.photos_classifier import fit_classifier
 from keras_hybrid.workflows.photos_plan import (
     DEFAULT_MODEL,
     PhotoPlan,
@@ -40,35 +33,15 @@ from keras_hybrid.workflows.photos_plan import (
     plan_photos,
     with_epochs,
 )
+from keras_hybrid.workflows.photos_set import Photos, short_sides, shown_source
 
 LABELS_FILE = "labels.txt"
 START_FILE = "start.keras"
 PLAN_FILE = "plan.json"
 KEPT_FILE = "kept.json"
-MEASURED_PHOTOS = 300
 # A training step takes about so many times an inference's time; compiling it, about so long.
 STEP_OVER_INFERENCE = 3.5
 COMPILING_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Photos in class folders, read and split.
-
-    Attributes:
-        source: as training takes it; its "train" split shows each photo once.
-        files: of each split, (file, label) in the order of the split.
-        left_out: what was found and not used, a sentence each.
-    """
-
-    source: ImageSource
-    files: dict[str, FileList]
-    left_out: tuple[str, ...] = ()
-
-    def counts(self, split: str) -> list[int]:
-        """Photos of each class."""
-        labels = self.files[split].labels
-        return np.bincount(labels, minlength=len(self.source.class_names)).tolist()
 
 
 @dataclass(frozen=True)
@@ -90,59 +63,6 @@ class PhotoRun:
     kept: str
     scores: dict[str, float]
     seconds: float
-
-
-def open_photos(path, cache=None) -> Photos:
-    """Reads a folder of photos.
-
-    Args:
-        path: of the folder.
-        cache: folder where it is kept which files are images; None for TFDS' folder.
-
-    Raises:
-        ValueError: for a folder without class folders or photos.
-    """
-    cache = cache or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        class_names, splits = read_folder(path, cache)
-    left_out = tuple(str(item.message) for item in told)
-    for text in left_out:
-        warnings.warn(text, stacklevel=2)
-    sizes = {name: len(files) for name, files in splits.items()}
-    name = f"{FOLDER_PREFIX}{Path(path).expanduser().resolve()}"
-    source = ImageSource(name, class_names, sizes, open_reader=lambda split: splits[split].reader())
-    return Photos(source, splits, left_out)
-
-
-def shown_source(photos: Photos, counts: Sequence[int], seed: int) -> ImageSource:
-    """The source whose "train" split shows each class `counts` times, its photos as evenly as can
-    be: an epoch of a plan."""
-    photographs = photos.files["train"]
-    places = []
-    for label, count in enumerate(counts):
-        own = np.flatnonzero(photographs.labels == label)
-        order = np.random.default_rng([seed, label]).permutation(own)
-        places += [order[index % len(own)] for index in range(count)] if len(own) else []
-    files, source = photographs.take(places), photos.source
-
-    def open_reader(split):
-        return files.reader() if split == "train" else source.open_reader(split)
-
-    sizes = {**source.sizes, "train": len(files)}
-    return dataclasses.replace(source, sizes=sizes, open_reader=open_reader)
-
-
-def short_sides(photos: Photos) -> list[int]:
-    """Of an even choice of the training photos, in pixels."""
-    from PIL import Image
-
-    files = [file for file, _ in photos.files["train"]]
-    sides = []
-    for file in files[:: max(1, len(files) // MEASURED_PHOTOS)]:
-        with Image.open(file) as image:  # reads the header alone
-            sides.append(min(image.size))
-    return sides
 
 
 def find_start(weights: str | None, wishes: Wishes, stream=None) -> Start:
@@ -340,52 +260,6 @@ def _with_best(run):
         with whole_file(model) as path:
             shutil.copyfile(best, path)
     return dataclasses.replace(run, model=keras.models.load_model(model))
-
-
-def fit_classifier(recipe: Recipe, source: ImageSource) -> keras.Model:
-    """The recipe's network with its initial weights, and a classifier fitted to their features."""
-    keras.utils.set_random_seed(recipe.seed)
-    model = new_network(recipe, len(source.class_names))
-    load_initial_weights(model, dataclasses.replace(recipe, new_classifier=True))
-    names = {name for family in families() for name in family.classifiers}
-    (classifier,) = (layer for layer in model.layers if layer.name in names)
-    trunk = keras.Model(model.input, classifier.input)
-    data = evaluation_dataset(source, recipe, "train")
-    labels = np.concatenate([np.asarray(batch) for _, batch in data])
-    features = trunk.predict(data.map(lambda images, _: images), verbose=0)
-    classifier.set_weights(softmax_regression(features, labels))
-    return model
-
-
-def softmax_regression(
-    features: np.ndarray, labels: np.ndarray, steps: int = 300, decay: float = 1e-2
-) -> list[np.ndarray]:
-    """Kernel and bias of the best linear classifier of features, every class of equal weight.
-
-    Args:
-        features: (n, channels).
-        labels: one-hot, (n, classes).
-        steps: of Adam on the whole set.
-        decay: of the kernel, for standardised features.
-    """
-    mean, deviation = features.mean(0), features.std(0) + 1e-3
-    x = ((features - mean) / deviation).astype("float64")
-    weight = labels / np.maximum(labels.sum(0), 1)  # classes alike, whatever their number
-    weight = weight.sum(1, keepdims=True) / weight.sum()
-    values = np.zeros((x.shape[1] + 1, labels.shape[1]))
-    first, second = np.zeros_like(values), np.zeros_like(values)
-    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    for step in range(1, steps + 1):
-        logits = x @ values
-        scores = np.exp(logits - logits.max(1, keepdims=True))
-        scores /= scores.sum(1, keepdims=True)
-        gradient = x.T @ (weight * (scores - labels)) + decay * values
-        first += 0.1 * (gradient - first)
-        second += 0.01 * (gradient**2 - second)
-        move = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
-        values -= 0.03 * move
-    kernel = values[:-1] / deviation[:, None]
-    return [kernel.astype("float32"), (values[-1] - mean @ kernel).astype("float32")]
 
 
 def predictions(run: Run, source: ImageSource, split: str) -> Evaluation:

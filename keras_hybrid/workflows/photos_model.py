@@ -20,6 +20,7 @@ from keras_hybrid.image_files import decode_image
 from keras_hybrid.litert import open_interpreter
 from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.training.augmentation.cropping import decode_central_crop
+from keras_hybrid.training.recipe.recipe import CROP, STRETCH
 from keras_hybrid.training.run.run_folder import load_run
 from keras_hybrid.weights.labels import imagenet_classes
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
@@ -37,6 +38,7 @@ class Classifier:
         size: (height, width) of its input, which is square.
         crop_fraction: side of the central crop over the shorter side of the resized picture.
         interpolation: of the resize.
+        to_square: "crop" for that crop, "stretch" for all of the picture.
         scores: from pictures (n, height, width, 3), RGB of 0 to 255, to scores (n, classes).
         model: the Keras model; None of a `.tflite`.
     """
@@ -48,6 +50,7 @@ class Classifier:
     interpolation: str
     scores: Callable[[np.ndarray], np.ndarray]
     model: keras.Model | None = None
+    to_square: str = CROP
 
     def crop(self, file: str | os.PathLike) -> np.ndarray:
         """What the network sees of a picture: (height, width, 3), RGB of 0 to 255.
@@ -57,7 +60,8 @@ class Classifier:
         """
         decode_image(file)  # says what is wrong, where something is
         content = tf.constant(Path(file).read_bytes())
-        return _cropping(self.size[0], self.crop_fraction, self.interpolation)(content).numpy()
+        crop = _cropping(self.size[0], self.crop_fraction, self.interpolation, self.to_square)
+        return crop(content).numpy()
 
     def predict(self, files: Sequence[str | os.PathLike]) -> np.ndarray:
         """Scores of picture files, (n, classes)."""
@@ -65,10 +69,10 @@ class Classifier:
 
 
 @functools.cache
-def _cropping(side, crop_fraction, interpolation):
+def _cropping(side, crop_fraction, interpolation, to_square):
     """From a file's content to the crop, in a graph as in training: the same pixels."""
     return tf.function(
-        lambda content: decode_central_crop(content, side, crop_fraction, interpolation),
+        lambda content: decode_central_crop(content, side, crop_fraction, interpolation, to_square),
         input_signature=[tf.TensorSpec((), tf.string)],
         autograph=False,
     )
@@ -113,6 +117,7 @@ def _of_run(folder, file=MODEL_FILE):
         recipe.interpolation or known.interpolation,
         _keras_scores(model),
         model,
+        recipe.to_square,
     )
 
 
@@ -170,28 +175,36 @@ def _of_tflite(path):
     classes = int(output["shape"][-1])
     _, height, width, _ = map(int, image["shape"])
     _check_square(height, width, path)
+    crop_fraction, interpolation, to_square = _crop_of_file(path, metadata.about.name, classes)
     return Classifier(
         path.name,
         metadata.labels or _labels(classes),
         (height, width),
-        *_crop_of_file(path, metadata.about.name),
+        crop_fraction,
+        interpolation,
         scores,
+        to_square=to_square,
     )
 
 
-def _crop_of_file(path, name):
-    """Crop and interpolation: the run's beside the file, else the whole square, as apps take it."""
+def _crop_of_file(path, name, classes):
+    """Crop fraction, interpolation and way to a square: those of the run beside the file.
+
+    Elsewhere all of the picture, as MediaPipe gives it, or for ImageNet's classes its square.
+    """
     if (path.parent / RUN_FILE).is_file():
         recipe = json.loads((path.parent / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
         known = preprocessing_of(recipe["model"])
         return (
             recipe["crop_fraction"] or known.crop_fraction,
             recipe["interpolation"] or known.interpolation,
+            recipe.get("to_square", CROP),  # runs of before know none
         )
+    to_square = CROP if classes == IMAGENET_CLASSES else STRETCH
     try:
-        return 1.0, preprocessing_of(name).interpolation
+        return 1.0, preprocessing_of(name).interpolation, to_square
     except ValueError:  # none of this package's
-        return 1.0, "bilinear"
+        return 1.0, "bilinear", to_square
 
 
 def _check_square(height, width, name):

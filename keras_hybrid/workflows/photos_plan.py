@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keras_hybrid.models.catalogue import builder_family
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import STRETCH, Recipe
 from keras_hybrid.weights.preprocessing import preprocessing_of
 from keras_hybrid.weights.presets import is_tag
 
@@ -183,6 +183,7 @@ def plan_photos(
         color_jitter=0.2,
         randaugment_magnitude=7.0 if many else None,
         crop_fraction=1.0,
+        to_square=STRETCH,
         layer_decay=decay,
         initial_weights=start.weights,
         seed=wishes.seed,

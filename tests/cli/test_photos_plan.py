@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_hybrid.workflows.photos import softmax_regression
+from keras_hybrid.workflows.photos_classifier import softmax_regression
 from keras_hybrid.workflows.photos_plan import (
     BALANCED_WITHIN,
     FEWEST_EPOCHS,

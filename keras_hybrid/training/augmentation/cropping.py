@@ -3,11 +3,12 @@
 import tensorflow as tf
 
 from keras_hybrid.image_files import decode_tensor, is_plain_jpeg
+from keras_hybrid.training.recipe.recipe import CROP, STRETCH
 
 ATTEMPTS = 10
 
 
-def random_crop_box(height, width, area, aspect, seed):
+def random_crop_box(height, width, area, aspect, seed, to_square=CROP):
     """Draws a crop: its share of the area uniformly, its aspect log-uniformly.
 
     The first of ten draws that fits is taken; where none does, the largest central crop whose
@@ -18,6 +19,8 @@ def random_crop_box(height, width, area, aspect, seed):
         area: least and greatest share of the image's area.
         aspect: least and greatest width over height.
         seed: two integers.
+        to_square: with "stretch", `aspect` is relative to the image's: the crop of a wide image
+            is wide, and such crops reach all of it.
 
     Returns: int32 (top, left, height, width).
 
@@ -25,9 +28,10 @@ def random_crop_box(height, width, area, aspect, seed):
     the log-uniform aspect of today's PyTorch recipes.
     """
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    own = width / height if to_square == STRETCH else 1.0
     seeds = tf.random.split(seed, 3)
     areas = tf.random.stateless_uniform([ATTEMPTS], seeds[0], *area) * height * width
-    aspects = tf.exp(
+    aspects = own * tf.exp(
         tf.random.stateless_uniform(
             [ATTEMPTS], seeds[1], tf.math.log(float(aspect[0])), tf.math.log(float(aspect[1]))
         )
@@ -36,8 +40,8 @@ def random_crop_box(height, width, area, aspect, seed):
     heights = tf.round(tf.sqrt(areas / aspects))
     fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
     first = tf.argmax(fits)
-    fallback_width = tf.minimum(width, tf.round(height * aspect[1]))
-    fallback_height = tf.minimum(height, tf.round(width / aspect[0]))
+    fallback_width = tf.minimum(width, tf.round(height * aspect[1] * own))
+    fallback_height = tf.minimum(height, tf.round(width / (aspect[0] * own)))
     any_fits = tf.reduce_any(fits)
     crop_width = tf.where(any_fits, widths[first], fallback_width)
     crop_height = tf.where(any_fits, heights[first], fallback_height)
@@ -49,12 +53,12 @@ def random_crop_box(height, width, area, aspect, seed):
     return tf.cast(tf.stack([top, left, crop_height, crop_width]), tf.int32)
 
 
-def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
+def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed, to_square=CROP):
     """Decodes, crops at random and resizes: float32 (resolution, resolution, 3), 0 to 255."""
 
     def of_jpeg():
         shape = tf.io.extract_jpeg_shape(encoded)
-        box = random_crop_box(shape[0], shape[1], area, aspect, seed)
+        box = random_crop_box(shape[0], shape[1], area, aspect, seed, to_square)
         return tf.io.decode_and_crop_jpeg(  # decodes the crop only
             encoded, box, channels=3, dct_method="INTEGER_ACCURATE"
         )
@@ -62,7 +66,7 @@ def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
     def of_other():
         image = decode_tensor(encoded)
         shape = tf.shape(image)
-        box = random_crop_box(shape[0], shape[1], area, aspect, seed)
+        box = random_crop_box(shape[0], shape[1], area, aspect, seed, to_square)
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
     image = tf.cond(is_plain_jpeg(encoded), of_jpeg, of_other)
@@ -72,15 +76,19 @@ def decode_random_crop(encoded, resolution, area, aspect, interpolation, seed):
     return tf.ensure_shape(image, (static, static, 3))
 
 
-def decode_central_crop(encoded, resolution, crop_fraction, interpolation):
+def decode_central_crop(encoded, resolution, crop_fraction, interpolation, to_square=CROP):
     """Decodes, resizes the shorter side to resolution / crop_fraction, and crops the centre.
+
+    With `to_square="stretch"`, both sides are resized to that: with a `crop_fraction` of 1 nothing
+    of the image is cut away.
 
     Returns: float32 (resolution, resolution, 3), 0 to 255.
     """
     image = decode_tensor(encoded)
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     shorter = float(int(resolution / crop_fraction))
-    size = tf.cast(tf.floor(shape * shorter / tf.reduce_min(shape) + 1e-3), tf.int32)
+    sides = shape if to_square == STRETCH else tf.reduce_min(shape)
+    size = tf.cast(tf.floor(shape * shorter / sides + 1e-3), tf.int32)
     image = resize(image, size, interpolation)
     top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
     image = tf.slice(image, [top, left, 0], [resolution, resolution, 3])

@@ -130,6 +130,7 @@ def training_dataset(
             recipe.crop_aspect,
             interpolation,
             seeds[0],
+            recipe.to_square,
         )
         image = random_flip(image, recipe.flip_probability, seeds[1])
         if rand_augment_numbers:
@@ -259,6 +260,7 @@ def evaluation_dataset(
             recipe.resolution,
             recipe.crop_fraction or family.crop_fraction,
             evaluation_interpolation(recipe),
+            recipe.to_square,
         )
         if preprocess:
             image = preprocess_input(image, recipe.model)

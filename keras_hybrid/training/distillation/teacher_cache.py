@@ -17,7 +17,7 @@ from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.data.process_share import ALONE, Share
 from keras_hybrid.training.distillation.teacher import Teacher
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.recipe import CROP, Recipe
 
 BATCH_SIZE = 64
 BYTES_PER_LOGIT = 2  # float16
@@ -63,7 +63,13 @@ def cached_logits(
         "data": source.name,
         "images": count,
         "classes": classes,
-        "crop": [recipe.model, teacher.resolution, recipe.crop_fraction, recipe.interpolation],
+        "crop": [
+            recipe.model,
+            teacher.resolution,
+            recipe.crop_fraction,
+            recipe.interpolation,
+            *([recipe.to_square] if recipe.to_square != CROP else []),
+        ],
     }
     text = json.dumps(description, indent=1) + "\n"
     folder = Path(recipe.teacher_cache)

@@ -35,6 +35,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 TEACHER_LOSSES = ("hard", "soft")
 DECAYED = ("kernels", "tokens", "layer_scales", "all")
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
+CROP, STRETCH = "crop", "stretch"
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,13 @@ class Recipe:
         "the family's.",
         optional(SHARE_ABOVE_0),
         None,
+    )
+    to_square: str = number(
+        "how an image that is no square becomes one in evaluation: crop takes its central square; "
+        "stretch takes all of it, as MediaPipe's ImageClassifier does, and the aspects of random "
+        "crops are then relative to the image's.",
+        one_of(CROP, STRETCH),
+        CROP,
     )
     interpolation: str | None = number(
         "of resizes, bilinear or bicubic, in training also random, one for each image; None for "

@@ -44,6 +44,33 @@ def test_an_image_that_no_crop_fits_gets_the_largest_central_one():
     np.testing.assert_array_equal(box, [0, 434, 100, 133])
 
 
+@pytest.mark.parametrize("height, width", [(100, 1000), (600, 60)])
+def test_crops_for_a_stretch_have_the_image_s_aspect_and_reach_all_of_it(height, width):
+    draw = tf.function(
+        lambda seed: cropping.random_crop_box(
+            height, width, (0.5, 1.0), (0.75, 4 / 3), tf.stack([seed, 1]), "stretch"
+        )
+    )
+    found = np.array([draw(tf.constant(seed)).numpy() for seed in range(100)])
+    top, left, heights, widths = found.T
+    assert (top + heights <= height).all() and (left + widths <= width).all()
+    aspect = (widths / width) / (heights / height)
+    assert aspect.min() > 0.73 and aspect.max() < 1.37
+    assert (left.min(), top.min()) == (0, 0)
+    assert (left + widths).max() == width and (top + heights).max() == height
+
+
+def test_a_stretched_image_is_all_there():
+    x, y = np.meshgrid(np.arange(120), np.arange(40))
+    image = np.stack([2 * x, 5 * y, x + y], -1).clip(0, 255).astype("uint8")
+    png = tf.io.encode_png(image)
+    actual = cropping.decode_central_crop(png, 30, 1.0, "bilinear", "stretch").numpy()
+    expected = np.asarray(Image.fromarray(image).resize((30, 30), Image.Resampling.BILINEAR))
+    assert np.abs(actual - expected).max() < 2.0
+    central = cropping.decode_central_crop(png, 30, 1.0, "bilinear").numpy()
+    assert np.abs(central - expected).max() > 50  # which has its middle third alone
+
+
 def test_a_jpeg_is_cropped_as_any_other_image():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 80, 3)).astype("uint8")
