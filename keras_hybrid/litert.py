@@ -4,8 +4,11 @@ Needs no TensorFlow. The list of operators is LiteRT's private API, read here al
 `tests/test_litert.py` fails where a LiteRT names it otherwise.
 """
 
+import functools
 import os
 from dataclasses import dataclass
+
+from keras_hybrid.commentary import without_commentary
 
 _DELEGATE_KERNEL = "DELEGATE"  # LiteRT's name of an operator that stands for those a delegate took
 
@@ -54,14 +57,27 @@ def open_interpreter(path: str | os.PathLike, num_threads: int = 1, xnnpack: boo
         xnnpack: whether the XNNPACK delegate takes what it can, as is LiteRT's default; LiteRT's
             own kernels do the rest, or all.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import OpResolverType
 
     kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return Interpreter(
+    return _quiet_interpreter()(
         model_path=os.fsdecode(path),
         num_threads=num_threads,
         experimental_op_resolver_type=kernels,
     )
+
+
+@functools.cache
+def _quiet_interpreter():
+    """LiteRT's class, which is imported late, without its word on the delegate it has made."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    class QuietInterpreter(Interpreter):
+        def allocate_tensors(self):
+            with without_commentary():
+                super().allocate_tensors()
+
+    return QuietInterpreter
 
 
 def list_operators(interpreter) -> list[Operator] | None:

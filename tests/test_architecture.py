@@ -17,6 +17,7 @@ PACKAGE = "keras_hybrid"
 ROOMS = (
     "version",
     "files",
+    "commentary",
     "image_files",
     "did_you_mean",
     "layer_names",

@@ -135,12 +135,6 @@ class StopWhenDone(keras.callbacks.Callback):
         self.stream = stream
         self._best, self._since = float("inf"), 0
 
-    def on_train_begin(self, logs=None):
-        print(
-            "compiling the step, about a minute; the first epoch's time left counts it",
-            file=self.stream,
-        )
-
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
 

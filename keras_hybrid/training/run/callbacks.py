@@ -20,6 +20,9 @@ class TrainingDivergedError(ArithmeticError):
 class Progress(keras.callbacks.Callback):
     """A bar for each epoch, with images/s, metrics and the time left; a line when it ends.
 
+    The first step, and the first of evaluation, are compiled: that takes up to minutes, is said,
+    and is left out of the speed and of the time left.
+
     Args:
         images_per_step: the global batch.
         epochs: in all.
@@ -42,6 +45,7 @@ class Progress(keras.callbacks.Callback):
         self.epochs = epochs
         self.steps = steps
         self.stream = stream
+        self._compiling = {}  # seconds of the first step of training, and of evaluation
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
@@ -54,8 +58,11 @@ class Progress(keras.callbacks.Callback):
             disable=None,  # on a terminal only
             leave=False,
         )
+        if "training" not in self._compiling:
+            tqdm.write("compiling the step, which can take a minute or two", file=self.stream)
 
     def on_train_batch_end(self, batch, logs=None):
+        self._compiling.setdefault("training", time.monotonic() - self._started)
         self._bar.set_postfix(_brief(logs), refresh=False)
         self._bar.update(self.images_per_step)
 
@@ -64,17 +71,28 @@ class Progress(keras.callbacks.Callback):
             self._trained = time.monotonic()
             self._bar.set_description("evaluating")
 
+    def on_test_batch_end(self, batch, logs=None):
+        if hasattr(self, "_trained"):
+            self._compiling.setdefault("evaluation", time.monotonic() - self._trained)
+
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
         seconds = time.monotonic() - self._started
         training = getattr(self, "_trained", time.monotonic()) - self._started
-        speed = (self.steps - self.first_step) * self.images_per_step / training
+        steps = self.steps - self.first_step
+        compiled = sum(self._compiling.values()) if steps > 1 else 0.0
+        if compiled:
+            training -= self._compiling["training"]
+            seconds, steps = seconds - compiled, steps - 1
+        self._compiling = dict.fromkeys(self._compiling, 0.0)
+        speed = steps * self.images_per_step / training
         self.first_step = 0
         metrics = "  ".join(f"{name} {value}" for name, value in _brief(logs).items())
         left = (self.epochs - epoch - 1) * seconds
         tqdm.write(
             f"epoch {epoch + 1}/{self.epochs}  {seconds:.1f} s  {speed:.0f} images/s  {metrics}  "
-            f"left {tqdm.format_interval(left)}",
+            f"left {tqdm.format_interval(left)}"
+            + (f"  ({compiled:.1f} s of compiling besides)" if compiled else ""),
             file=self.stream,
         )
 

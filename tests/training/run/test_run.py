@@ -15,6 +15,7 @@ import pytest
 
 from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.evaluation import Evaluation, evaluate
+from keras_hybrid.training.run import callbacks
 from keras_hybrid.training.run.callbacks import TrainingDivergedError
 from keras_hybrid.training.run.run import load_run, new_network, train, training_network
 
@@ -35,6 +36,7 @@ def test_a_run_writes_its_files_and_can_be_read_again(run, source, recipe):
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in finished.history]
     assert printed.count("images/s") == 3 and "epoch 3/3" in printed and "left 00:00" in printed
+    assert printed.count("compiling the step") == 1
 
     again = load_run(finished.folder)
     assert again.recipe == recipe and again.data == "greys" and again.class_names == tuple("abcd")
@@ -43,6 +45,27 @@ def test_a_run_writes_its_files_and_can_be_read_again(run, source, recipe):
     assert result.accuracy == pytest.approx(finished.history[-1]["val_accuracy"])
     np.testing.assert_allclose(result.scores.sum(-1), 1, rtol=1e-5)  # softmax in
     np.testing.assert_allclose(evaluate(finished.model, dataset).scores, result.scores, rtol=1e-6)
+
+
+def test_the_time_left_does_not_count_compiling(monkeypatch):
+    """A first step of 60 s, 3 more of 1 s and 2 s of evaluation, of which the first 1.5 compile."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    progress = callbacks.Progress(images_per_step=8, epochs=3, steps=4, stream=stream)
+    for epoch, first in enumerate((60.0, 1.0)):
+        progress.on_epoch_begin(epoch)
+        for step in range(4):
+            now[0] += 1.0 if step else first
+            progress.on_train_batch_end(step, {"loss": 1.0})
+        progress.on_test_begin()
+        for seconds in (0.5 + first / 60, 0.5):
+            now[0] += seconds
+            progress.on_test_batch_end(0)
+        progress.on_epoch_end(epoch)
+    first, second = stream.getvalue().splitlines()[1:]
+    assert "3.5 s  8 images/s" in first and "left 00:07" in first and "61.5 s of compiling" in first
+    assert "5.0 s  8 images/s" in second and "compiling" not in second
 
 
 def test_a_finished_run_is_not_trained_again(run, source, recipe):

@@ -1,0 +1,43 @@
+"""Standard error without the running commentary of libraries written in C++."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+
+# TensorFlow's lines of information (I0000 ...), the announcement of where they go, and LiteRT's.
+_COMMENTARY = re.compile(
+    rb"I0000 00:00|INFO: Created TensorFlow|"
+    rb"WARNING: All log messages before absl::InitializeLog\(\)"
+)
+
+
+@contextlib.contextmanager
+def without_commentary():
+    """Of what is written to standard error meanwhile, all but commentary appears afterwards.
+
+    TensorFlow 2.21 writes before it reads `TF_CPP_MIN_LOG_LEVEL`, and LiteRT reads no level at all;
+    both from C++, so that only the descriptor itself can be turned away. Everything appears where
+    the block raises.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    whole = True
+    with tempfile.TemporaryFile() as meanwhile:
+        os.dup2(meanwhile.fileno(), 2)
+        try:
+            yield
+            whole = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            meanwhile.seek(0)
+            for line in meanwhile:
+                if whole or not _COMMENTARY.match(line):
+                    os.write(2, line)

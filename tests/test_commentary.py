@@ -1,0 +1,43 @@
+"""Standard error: commentary goes, what matters stays."""
+
+import os
+
+import pytest
+
+from keras_hybrid.commentary import without_commentary
+
+SAID = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+
+
+def test_commentary_goes_and_errors_stay(capfd):
+    with without_commentary():
+        os.write(2, SAID + b"ERROR: something else\n")
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "ERROR: something else\nlater\n"
+
+
+def test_all_appears_where_the_block_raises(capfd):
+    with pytest.raises(RuntimeError), without_commentary():
+        os.write(2, SAID)
+        raise RuntimeError
+    assert capfd.readouterr().err.encode() == SAID
+
+
+def test_a_file_is_opened_without_a_word(tmp_path, capfd):
+    """LiteRT's commentary comes from C++, once a process: in one that no other test has used."""
+    import subprocess
+    import sys
+
+    import keras
+
+    from keras_hybrid.export.convert import export_tflite
+
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Conv2D(4, 3)(inputs)
+    path = export_tflite(keras.Model(inputs, outputs), tmp_path / "model.tflite")
+    code = (
+        "import sys\nfrom keras_hybrid.litert import open_interpreter\n"
+        "found = open_interpreter(sys.argv[1])\nfound.allocate_tensors()\nfound.invoke()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
