@@ -141,7 +141,8 @@ class Saver(keras.callbacks.Callback):
         save_best: called with no argument when an epoch is the best so far, in all processes; it
             writes the model.
         history: rows of the epochs before this process.
-        monitor: the metric of which the greatest value is the best.
+        monitor: the metric of which the greatest value is the best; among equals, which small
+            sets have many of, the least `val_loss` is.
         writes: whether this process is the one that writes; others only keep the history.
     """
 
@@ -160,6 +161,9 @@ class Saver(keras.callbacks.Callback):
         self.history = history
         self.monitor = monitor
 
+    def _rank(self, row):
+        return row[self.monitor], -row.get("val_loss", 0.0)
+
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
 
@@ -170,9 +174,9 @@ class Saver(keras.callbacks.Callback):
             "learning_rate": float(self.model.optimizer.learning_rate),
             **{name: float(value) for name, value in logs.items()},
         }
-        best = max((old[self.monitor] for old in self.history), default=-math.inf)
+        best = max(map(self._rank, self.history), default=(-math.inf,))
         self.history.append(row)
-        if row[self.monitor] > best:
+        if self._rank(row) > best:
             self.save_best()
         if not self.writes:
             return

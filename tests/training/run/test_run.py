@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -66,6 +67,16 @@ def test_the_time_left_does_not_count_compiling(monkeypatch):
     first, second = stream.getvalue().splitlines()[1:]
     assert "3.5 s  8 images/s" in first and "left 00:07" in first and "61.5 s of compiling" in first
     assert "5.0 s  8 images/s" in second and "compiling" not in second
+
+
+def test_of_epochs_of_one_accuracy_the_one_of_least_loss_is_the_best(tmp_path):
+    history, saved = [], []
+    saver = callbacks.Saver(tmp_path, lambda: saved.append(len(history)), history, writes=False)
+    saver.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.1)))
+    for accuracy, loss in ((0.5, 1.0), (0.9, 0.8), (0.9, 0.5), (0.9, 0.6), (0.8, 0.1)):
+        saver.on_epoch_begin(0)
+        saver.on_epoch_end(0, {"val_accuracy": accuracy, "val_loss": loss})
+    assert saved == [1, 2, 3]
 
 
 def test_a_finished_run_is_not_trained_again(run, source, recipe):
