@@ -44,7 +44,7 @@ WITHIN, LEAST, OVER_CHANCE = 2.0, 95.0, 40.0
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
-    out = Path(FLAGS.out)
+    out = Path(FLAGS.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     held_back = photos_of(out, LEARNED, count=1000, first=HELD_BACK)
     rows = []
@@ -92,10 +92,11 @@ def train(photos, folder, model, weights):
     started = time.monotonic()
     command = [sys.executable, "-m", "keras_hybrid", "train", photos, f"--out={folder}"]
     command += [f"--model={model}", f"--weights={weights}", f"--seed={FLAGS.seed}"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    environment["TFDS_DATA_DIR"] = str(Path(FLAGS.out).resolve() / "tfds")
+    environment = {**os.environ, "TFDS_DATA_DIR": str(folder.parent / "tfds")}
     with open(f"{folder}.log", "a", encoding="utf-8") as log:
-        done = subprocess.run(list(map(str, command)), stderr=log, stdout=log, env=environment)
+        done = subprocess.run(
+            list(map(str, command)), cwd=REPOSITORY, env=environment, stderr=log, stdout=log
+        )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}: status {done.returncode}, see {folder}.log")
     return time.monotonic() - started

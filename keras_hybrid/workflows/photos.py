@@ -122,7 +122,7 @@ class StopWhenDone(keras.callbacks.Callback):
 
     Args:
         patience: epochs without a lower validation loss.
-        start: epochs before that counts: statistics of batch norms have to settle first.
+        start: epochs before that counts.
         deadline: of `time.monotonic`; None for none.
         stream: for the reason.
     """
@@ -204,7 +204,7 @@ def train_photos(
         plan = dataclasses.replace(plan, recipe=recipe)
     _write_plan(out, source, plan)
     write_text(out / LABELS_FILE, "".join(f"{name}\n" for name in source.class_names))
-    callbacks = (StopWhenDone(plan.patience, max(2, recipe.epochs // 4), deadline, stream),)
+    callbacks = (StopWhenDone(plan.patience, recipe.epochs // 2, deadline, stream),)
     run = train(
         recipe,
         shown_source(photos, plan.counts, recipe.seed),

@@ -52,7 +52,7 @@ class PhotoPlan:
     Attributes:
         recipe: its numbers.
         counts: how many photos of each class an epoch shows.
-        patience: epochs without a better loss after which training ends.
+        patience: epochs of the second half without a better loss after which training ends.
         choices: the numbers that were fitted to the set, with reasons.
     """
 
@@ -226,7 +226,7 @@ def plan_photos(
         ),
         *([balance] if balance else []),
     )
-    return PhotoPlan(recipe, tuple(shown), max(8, epochs // 3), choices)
+    return PhotoPlan(recipe, tuple(shown), _patience(epochs), choices)
 
 
 def balanced(counts: Sequence[int]) -> tuple[list[int], Choice | None]:
@@ -258,7 +258,16 @@ def with_epochs(plan: PhotoPlan, epochs: int, reason: str) -> PhotoPlan:
     )
     shorter = Choice("epochs", f"{epochs} of {steps} steps", reason)
     choices = tuple(shorter if choice.name == "epochs" else choice for choice in plan.choices)
-    return dataclasses.replace(plan, recipe=recipe, choices=choices, patience=max(8, epochs // 3))
+    return dataclasses.replace(plan, recipe=recipe, choices=choices, patience=_patience(epochs))
+
+
+def _patience(epochs):
+    """Epochs without a better loss that end a run, counted from its middle on.
+
+    What a falling learning rate adds comes last: a run that stops on the plateau before ends with
+    the weights of a high rate, some points worse.
+    """
+    return max(4, epochs // 4)
 
 
 def _resolution(model, short_sides, start, wishes, accelerator):
