@@ -193,6 +193,7 @@ def plan_photos(
         Choice("start", start.weights or "random weights", start.reason),
         model,
         Choice("resolution", f"{size} px", size_reason),
+        Choice("framing", "whole photos", "stretched to a square, as MediaPipe's classifier does"),
         Choice(
             "batch",
             str(batch),
