@@ -1,10 +1,13 @@
 """What a folder of photos is trained with, and why."""
 
 import dataclasses
+import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from keras_hybrid.workflows.photos import StopWhenDone
 from keras_hybrid.workflows.photos_classifier import softmax_regression
 from keras_hybrid.workflows.photos_plan import (
     BALANCED_WITHIN,
@@ -112,3 +115,24 @@ def test_softmax_regression_counts_classes_alike():
 def test_choices_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan([5, 5]).patience = 3
+
+
+@pytest.mark.parametrize("epochs", [12, 30, 50])
+def test_training_does_not_stop_before_the_learning_rate_has_fallen(epochs):
+    """However early the loss stands still; in 12 epochs of a plan as in 50."""
+    found = plan([50] * 4, epochs=epochs)
+    stopper = StopWhenDone(found.patience, epochs // 2, None, io.StringIO())
+    stopper.set_params({"epochs": epochs})
+    stopper.set_model(SimpleNamespace(stop_training=False))
+    for epoch in range(epochs):
+        stopper.on_epoch_begin(epoch)
+        stopper.on_epoch_end(epoch, {"val_loss": 1.0})
+        if stopper.model.stop_training:
+            break
+    assert 0.7 * epochs < epoch + 1 < epochs
+
+
+def test_photos_are_seen_whole():
+    found = plan([50] * 4)
+    assert (found.recipe.to_square, found.recipe.crop_fraction) == ("stretch", 1.0)
+    assert "whole photos" in found.describe()
