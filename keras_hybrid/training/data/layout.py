@@ -42,7 +42,8 @@ def find_layout(path: Path) -> Layout:
 
     Folders called train, valid, test and the like, in any case, are splits where each of them
     holds folders with images, and classes where they hold images themselves. Where there is but
-    one folder, which holds folders with images, that is looked into, as archives have it.
+    one folder, which holds folders with images, that is looked into, as archives have it; so is
+    `train` where there is no other split.
 
     Raises:
         ValueError: for a folder of neither, two folders for one split, or images without folders.
@@ -81,6 +82,10 @@ def find_layout(path: Path) -> Layout:
         )
     if others:
         notes.append(f"folders beside the splits are left out: {abbreviated(others)}")
+    if names == [TRAIN]:
+        (folder,) = splits.values()
+        notes.append(f"there is no split beside {folder.name!r}: a part of it is held back")
+        return Layout(folder, {None: visible_folders(folder)}, tuple(notes))
     classes = {_key(folder): visible_folders(folder) for folder in splits.values()}
     return Layout(path, classes, tuple(notes))
 

@@ -186,6 +186,9 @@ def test_layouts_that_are_neither(tmp_path):
     classes, splits, told = opened(put("train/a", "train/b", "val/a", "labels"))
     assert classes == ("a", "b") and splits == {"train", "val"}
     assert "val has no images of b" in told and "beside the splits are left out: labels" in told
+    classes, splits, told = opened(put("Train/a", "Train/b"))
+    assert classes == ("a", "b") and splits == {"train", "validation", "all"}
+    assert "no split beside 'Train': a part of it is held back" in told
     root = put("a", "b", ".git/c", "__MACOSX/d")
     (root / "empty").mkdir()
     write_image(root / "loose.jpeg", 7)
