@@ -182,10 +182,11 @@ def advice(report: RunReport) -> list[str]:
     rows, run = report.class_rows(), report.trained.run
     found = []
     total = len(report.answers)
-    if report.split != "test":
+    if report.split == report.trained.photos.source.evaluation_split:
         found.append(
             f"The weights were chosen by these {total} {report.split} photos, so the figure "
-            "flatters a little: a `test` folder of photos that training never sees tells more."
+            "flatters a little: photos that training never sees tell more, in a `test` folder "
+            "beside `train` and `validation`."
         )
     if total < FEW_PHOTOS:
         found.append(
