@@ -13,7 +13,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "keras_hybrid" / "version.py").read_text(), re.M
 ).group(1)
 
-# The repository's address: on GitHub the build's own, elsewhere what the variable says.
+# The repository's address: what the variable says, on GitHub the build's own, else unknown.
 HOME = os.environ.get("KERAS_HYBRID_HOME") or "/".join(
     filter(None, (os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")))
 )
@@ -36,11 +36,16 @@ class BuildWithPrograms(build_py):
 
 
 def long_description():
-    """The README, its links absolute: PyPI shows it away from the repository."""
+    """The README as PyPI shows it, away from the repository: links and pictures are absolute.
+
+    Where the repository's address is not known, their words stay and the links go.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    here = r"\[([^\]]*)\]\((?!https?://|#)([^)]+)\)"
     if not HOME:
-        return text
-    return re.sub(r"\]\((?!https?://|#)([^)]+)\)", rf"]({HOME}/blob/main/\1)", text)
+        return re.sub(rf"!?{here}", r"\1", text)
+    text = re.sub(rf"!{here}", rf"![\1]({HOME}/raw/main/\2)", text)
+    return re.sub(here, rf"[\1]({HOME}/blob/main/\2)", text)
 
 
 EXTRAS = {
@@ -129,11 +134,13 @@ setup(
         "License :: OSI Approved :: Apache Software License",
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Recognition",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

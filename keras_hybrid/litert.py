@@ -56,15 +56,24 @@ def open_interpreter(path: str | os.PathLike, num_threads: int = 1, xnnpack: boo
         num_threads: at most.
         xnnpack: whether the XNNPACK delegate takes what it can, as is LiteRT's default; LiteRT's
             own kernels do the rest, or all.
+
+    Raises:
+        ValueError: for a file that LiteRT cannot open.
     """
     from ai_edge_litert.interpreter import OpResolverType
 
     kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return _quiet_interpreter()(
-        model_path=os.fsdecode(path),
-        num_threads=num_threads,
-        experimental_op_resolver_type=kernels,
-    )
+    try:
+        return _quiet_interpreter()(
+            model_path=os.fsdecode(path),
+            num_threads=num_threads,
+            experimental_op_resolver_type=kernels,
+        )
+    except ValueError as error:
+        raise ValueError(
+            "LiteRT cannot open the file: it is no .tflite, damaged, or was not copied whole "
+            f"({error}). Received: path={os.fsdecode(path)!r}"
+        ) from error
 
 
 @functools.cache

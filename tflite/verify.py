@@ -46,17 +46,8 @@ def main(argv):
         )
     except ValueError as error:
         sys.exit(f"verify.py: {error}")
-    print(
-        f"{result.agreeing} of {result.total} images in the same class, "
-        f"largest difference {result.relative_error:.2g} of the largest score"
-    )
-    for item in result.differing:
-        print(
-            f"  image {item.index}: Keras says {item.keras_class}, the file "
-            f"{item.tflite_class}; Keras' margin {item.margin:.2g}"
-        )
-    passed = result.agreement >= FLAGS.agreement and result.relative_error <= FLAGS.tolerance
-    sys.exit(0 if passed else 1)
+    print(result.text())
+    sys.exit(0 if result.passes(FLAGS.agreement, FLAGS.tolerance) else 1)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = ""
     try:
+        if arguments[:1] == ["help"] and arguments[1:]:
+            arguments = [*arguments[1:], "--help"]
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(overview())
             return DONE if arguments else WRONG_USAGE

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keras_hybrid.cli import paths
 from keras_hybrid.cli.command import DONE, UsageError
+from keras_hybrid.cli.numbers import whole
 from keras_hybrid.files import MODEL_FILE, RUN_FILE, write_text
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
@@ -29,10 +30,10 @@ def add_arguments(parser):
     parser.add_argument("--weights", help="of a network's name: a tag such as imagenet, or a file")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--data", help="images to calibrate integers with: a folder, .npy or .npz")
-    parser.add_argument("--limit", type=int, default=200, help="at most so many of them")
+    parser.add_argument("--limit", type=whole(1), default=200, help="at most so many of them")
     parser.add_argument("--raw", action="store_true", help="they are normalised already")
     parser.add_argument("--keep_float", default="", help="layers to leave in float, by comma")
-    parser.add_argument("--input_size", type=int, help="height and width, in pixels")
+    parser.add_argument("--input_size", type=whole(32, 4096), help="height and width, in pixels")
     parser.add_argument("--input", choices=TYPES, default="float32", help="type of the input")
     parser.add_argument("--scores", choices=TYPES, default="float32", help="type of the outputs")
     parser.add_argument(
@@ -42,7 +43,9 @@ def add_arguments(parser):
     )
     parser.add_argument("--head", choices=("classes", "features", "pyramid"), default="classes")
     parser.add_argument("--labels", help="text file with one class name a line; the run's own")
-    parser.add_argument("--top_k", type=int, help="the best k scores and classes, not all scores")
+    parser.add_argument(
+        "--top_k", type=whole(1), help="the best k scores and classes, not all scores"
+    )
     parser.add_argument("--author", default="", help="for the file's metadata")
     parser.add_argument("--licence", default="", help="for the file's metadata")
     parser.add_argument("--description", default="", help="for the file's metadata")
@@ -104,12 +107,13 @@ def _model(options):
     text = options.model
     path = Path(text).expanduser()
     if not path.exists() and path.suffix == "" and "/" not in text:
-        given = paths.existing(options.labels, "a file of labels") if options.labels else None
+        given = paths.existing_file(options.labels, "a file of labels") if options.labels else None
         return None, text, given  # a network's name, or a mistyped one: the catalogue tells
     path = paths.existing(text, "a run's folder, a .keras file or a network's name")
     if path.is_file():
         if path.suffix != ".keras":
             raise UsageError(f"a run's folder or a .keras file is expected. Received: {text}")
+        paths.model_file(path)
         beside = path.parent if paths.is_run(path.parent) else None
         labels = check_labels(options.labels, beside)
         return None, str(path), labels
@@ -147,7 +151,7 @@ def check_labels(given: str | None, folder: Path | None) -> Path | None:
         given: on the command line.
         folder: of the run; None without one.
     """
-    path = paths.existing(given, "a file of labels") if given else None
+    path = paths.existing_file(given, "a file of labels") if given else None
     if folder is None:
         return path
     own = run_labels(folder)

@@ -8,10 +8,11 @@ keras-hybrid data photos --plan       and what `keras-hybrid train photos` would
 from pathlib import Path
 
 from keras_hybrid.cli import paths
-from keras_hybrid.cli.command import DONE
+from keras_hybrid.cli.command import DONE, UsageError, suggestion
 from keras_hybrid.cli.models import aligned
 
 FOLDER_PREFIX = "folder:"
+KNOWN = "digits"  # a data set that needs no download
 
 
 def add_arguments(parser):
@@ -26,15 +27,24 @@ def run(options) -> int:
     """Prints classes by split."""
     name = options.data.removeprefix(FOLDER_PREFIX)
     is_folder = name != options.data or "/" in name or Path(name).is_dir()
-    if is_folder:
-        paths.existing(name, "a folder of photos")
+    if is_folder or Path(name).exists() or "." in name:
+        is_folder = True
+        if not paths.existing(name, "a folder of photos").is_dir():
+            raise UsageError(f"a folder of photos is expected. Received: {name}, which is a file")
+    else:
+        near = suggestion(name, [KNOWN, *(item.name for item in Path(".").iterdir())])
     from keras_hybrid.cli.quiet import prepare
 
     prepare()
     if not is_folder:
         from keras_hybrid.training.data.sources import open_source
 
-        source = open_source(name, options.data_dir)
+        try:
+            source = open_source(name, options.data_dir)
+        except ValueError as error:
+            raise UsageError(
+                f"there is no folder {name!r} here, and no data set of that name{near}"
+            ) from error
         print(f"{source.name}: {len(source.class_names)} classes, {_sizes(source.sizes)}")
         print(", ".join(source.class_names[:20]) + (" ..." if len(source.class_names) > 20 else ""))
         return DONE

@@ -16,6 +16,7 @@ from pathlib import Path
 from keras_hybrid.cli import paths
 from keras_hybrid.cli.command import DONE, FAILED, UsageError, parse
 from keras_hybrid.cli.models import aligned
+from keras_hybrid.cli.numbers import share
 from keras_hybrid.cli.programs import run_program
 
 PROGRAM = "recipes/evaluate.py"
@@ -26,7 +27,7 @@ def add_arguments(parser):
     parser.add_argument("photos", nargs="?", help="folder of photos; the run's if not set")
     parser.add_argument("--split", help="train, validation or test; all of a folder of photos")
     parser.add_argument("--per_class", action="store_true", help="a row for each class")
-    parser.add_argument("--least", type=float, help="accuracy, such as 0.9, that is expected")
+    parser.add_argument("--least", type=share, help="accuracy, such as 0.9, that is expected")
     parser.add_argument("--data_dir", help="TFDS' folder, where verdicts on files are kept, too")
 
 
@@ -48,6 +49,8 @@ def run(arguments: list[str]) -> int:
         raise UsageError(
             f"a run's folder, a .keras or a .tflite file is expected. Received: {options.model}"
         )
+    else:
+        paths.model_file(path)
     if options.photos:
         paths.existing(options.photos, "a folder of photos")
     elif not path.is_dir():
@@ -101,7 +104,8 @@ def _photos(options):
     from keras_hybrid.workflows.photos_set import open_photos
 
     classifier = open_classifier(options.model)
-    photos = open_photos(Path(options.photos), options.data_dir)
+    # Without a split named, all of them count, and one photo of a class is enough.
+    photos = open_photos(Path(options.photos), options.data_dir, split=bool(options.split))
     names = photos.source.class_names
     if strangers := [name for name in names if name not in classifier.labels]:
         raise UsageError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from keras_hybrid.cli import paths
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
+from keras_hybrid.cli.numbers import whole
 
 MOST_DRAWN = 24
 
@@ -21,7 +22,7 @@ def add_arguments(parser):
     parser.add_argument("model", help="a run's folder, .keras, .tflite, a network or a preset")
     parser.add_argument("pictures", nargs="+", help="files, or folders of them")
     parser.add_argument("--weights", help="of a network's name: a tag or a file")
-    parser.add_argument("--top", type=int, default=3, help="classes a picture")
+    parser.add_argument("--top", type=whole(1), default=3, help="classes a picture")
     parser.add_argument("--save", help="PNG of the pictures with their answers")
     parser.add_argument("--attention", help="PNG of where the network looks, of the first picture")
 
@@ -37,8 +38,8 @@ def run(options) -> int:
             raise UsageError(
                 f"a run's folder, a .keras or a .tflite file is expected. Received: {options.model}"
             )
-    if options.top < 1:
-        raise UsageError(f"--top must be 1 or more. Received: --top={options.top}")
+        else:
+            paths.model_file(path)
     for flag in ("save", "attention"):
         if getattr(options, flag):
             paths.output(getattr(options, flag), ".png", f"--{flag}")

@@ -1,6 +1,7 @@
 """The programs of `recipes/` and `tflite/`, run as subcommands with the same flags."""
 
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -23,9 +24,15 @@ def programs_folder() -> Path:
     )
 
 
-def recipes() -> list[str]:
-    """Names of the recipes, such as "finetune/mobilevit"."""
+def recipes(room: str = "") -> list[str]:
+    """Names of the recipes, such as "finetune/mobilevit".
+
+    Args:
+        room: folder of recipes whose own names are wanted, such as "qat"; all of training if "".
+    """
     folder = programs_folder() / "recipes"
+    if room:
+        return sorted(file.stem for file in (folder / room).glob("*.py"))
     files = [folder / "digits.py", *sorted(folder.glob("*/*.py"))]
     return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
 
@@ -62,6 +69,8 @@ def run_program(name: str, arguments: list[str], command: str) -> int:
                 known = [f"--{flag}" for flag in own]
                 near = suggestion(f"--{error.flagname}", known)
                 text = f"there is no flag --{error.flagname}{near}"
+            if missing := re.findall(r"Flag (--\w+) must have a value other than None", text):
+                text = f"{' and '.join(missing)} must be given; `{command} --help` says what for"
             raise UsageError(text) from error
         except SystemExit as error:
             if isinstance(error.code, str):  # "train.py: what is wrong"

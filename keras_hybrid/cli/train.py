@@ -18,6 +18,7 @@ from pathlib import Path
 
 from keras_hybrid.cli import paths
 from keras_hybrid.cli.command import DONE, UsageError, parse, suggestion
+from keras_hybrid.cli.numbers import positive, whole
 from keras_hybrid.cli.programs import recipes, run_program
 
 PROGRAM = "recipes/train.py"
@@ -33,12 +34,16 @@ def add_arguments(parser):
         help="what to start from: a tag of `keras-hybrid weights`, a file, a run's folder, or "
         "none; published weights where they can be had if not set",
     )
-    parser.add_argument("--minutes", type=float, help="be done in so many")
-    parser.add_argument("--resolution", type=int, help="height and width of the images, in pixels")
-    parser.add_argument("--batch_size", type=int, help="images of a step")
-    parser.add_argument("--epochs", type=int, help="at most so many")
-    parser.add_argument("--learning_rate", type=float, help="its peak")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--minutes", type=positive, help="be done in so many")
+    parser.add_argument(
+        "--resolution", type=whole(64, 1024), help="height and width of the images, in pixels"
+    )
+    parser.add_argument("--batch_size", type=whole(1), help="images of a step")
+    parser.add_argument("--epochs", type=whole(1), help="at most so many")
+    parser.add_argument("--learning_rate", type=positive, help="its peak")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**31), default=0, help="of weights, order and augmentation"
+    )
     parser.add_argument("--data_dir", help="where it is kept which files are images")
 
 
@@ -53,21 +58,24 @@ def run(arguments: list[str]) -> int:
             f"{name} is a data set and no folder of photos: say --recipe=, one of "
             f"{', '.join(recipes())}"
         )
-    _check_numbers(options)
     folder = paths.existing(name, "a folder of photos")
     if not folder.is_dir():
         raise UsageError(f"a folder of photos is expected. Received: {name}, which is a file")
-    if options.model:
+    paths.run_folder(options.out, photos=folder)
+    if options.model is not None:
         _check_model(options.model)
     if options.weights not in (None, "none") and _is_path(options.weights):
-        paths.existing(options.weights, "a tag of published weights, a file or a run's folder")
+        found = paths.existing(
+            options.weights, "a tag of published weights, a file or a run's folder"
+        )
+        paths.finished_run(options.weights) if found.is_dir() else paths.model_file(found)
 
     from keras_hybrid.cli.quiet import prepare
 
     prepare()
     from keras_hybrid.workflows.photos import Wishes, train_photos
     from keras_hybrid.workflows.photos_set import open_photos
-    from keras_hybrid.workflows.run_report import write_run_report
+    from keras_hybrid.workflows.reports.run_report import write_run_report
 
     photos = open_photos(folder, options.data_dir)
     wishes = Wishes(
@@ -89,17 +97,6 @@ def run(arguments: list[str]) -> int:
     return DONE
 
 
-def _check_numbers(options):
-    for flag in ("minutes", "batch_size", "epochs", "learning_rate"):
-        value = getattr(options, flag)
-        if value is not None and value <= 0:
-            raise UsageError(f"--{flag} must be positive. Received: --{flag}={value:g}")
-    if options.resolution is not None and options.resolution < 64:
-        raise UsageError(
-            f"--resolution must be 64 or more. Received: --resolution={options.resolution}"
-        )
-
-
 def _check_model(name):
     from keras_hybrid.cli.quiet import load_tensorflow
 
@@ -110,7 +107,7 @@ def _check_model(name):
 
 
 def _is_path(weights):
-    return "/" in weights or "." in weights
+    return "/" in weights or "." in weights or Path(weights).is_dir()
 
 
 def _by_recipe(arguments):

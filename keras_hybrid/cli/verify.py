@@ -9,6 +9,7 @@ more than --tolerance.
 
 from keras_hybrid.cli import paths
 from keras_hybrid.cli.command import DONE, FAILED, UsageError
+from keras_hybrid.cli.numbers import real, share, whole
 from keras_hybrid.files import MODEL_FILE
 
 
@@ -19,23 +20,26 @@ def add_arguments(parser):
     )
     parser.add_argument("--weights", help="of a network's name: its weights")
     parser.add_argument("--data", help="folder of images, .npy or .npz; noise if not set")
-    parser.add_argument("--limit", type=int, default=200, help="at most so many images")
+    parser.add_argument("--limit", type=whole(1), default=200, help="at most so many images")
     parser.add_argument("--raw", action="store_true", help="the data are normalised already")
-    parser.add_argument("--agreement", type=float, default=1.0, help="least share of same classes")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference")
+    parser.add_argument("--agreement", type=share, default=1.0, help="least share of same classes")
+    parser.add_argument(
+        "--tolerance", type=real(0), default=1e-4, help="largest relative difference"
+    )
 
 
 def run(options) -> int:
     """Prints the comparison."""
-    path = paths.existing(options.file, "a .tflite file")
+    path = paths.existing_file(options.file, "a .tflite file")
     against = options.against
     if against is None:
         if not paths.is_run(path.parent):
             raise UsageError("--against names the Keras model that the file was made from")
         against = str(path.parent)
-    if paths.Path(against).is_dir() or "/" in against:
+    if paths.Path(against).is_dir() or "/" in against or "." in against:
         found = paths.existing(against, "a .keras file, a run's folder or a network's name")
-        against = str(paths.finished_run(against) / MODEL_FILE) if found.is_dir() else against
+        found = paths.finished_run(against) / MODEL_FILE if found.is_dir() else found
+        against = str(paths.model_file(found))
     if options.data:
         paths.existing(options.data, "a folder of images, .npy or .npz")
 
@@ -47,14 +51,5 @@ def run(options) -> int:
     result = verify(
         path, against, options.weights, data=options.data, limit=options.limit, raw=options.raw
     )
-    print(
-        f"{result.agreeing} of {result.total} images in the same class, "
-        f"largest difference {result.relative_error:.2g} of the largest score"
-    )
-    for item in result.differing:
-        print(
-            f"  image {item.index}: Keras says {item.keras_class}, the file "
-            f"{item.tflite_class}; Keras' margin {item.margin:.2g}"
-        )
-    passed = result.agreement >= options.agreement and result.relative_error <= options.tolerance
-    return DONE if passed else FAILED
+    print(result.text())
+    return DONE if result.passes(options.agreement, options.tolerance) else FAILED

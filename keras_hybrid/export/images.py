@@ -1,6 +1,7 @@
 """Images from files, as the programs about a `.tflite` take them."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,15 @@ def load_images(
         return np.stack(images)
     if not path.is_file() or path.suffix not in (".npy", ".npz"):
         raise ValueError(f"A folder, .npy or .npz is expected. Received: {source}")
-    images = np.load(path)
-    if path.suffix == ".npz":
-        images = images[images.files[0]]
+    try:
+        images = np.load(path)
+        if path.suffix == ".npz":
+            images = images[images.files[0]]
+    except (ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "The file is damaged, empty or holds no plain array: save one with `numpy.save`. "
+            f"Received: {source}"
+        ) from error
     if images.shape[1:] != shape:
         raise ValueError(f"The file takes images of shape {shape}. Received: {images.shape[1:]}")
     if not len(images):

@@ -49,6 +49,23 @@ class Verification:
         """Share of images of the same class."""
         return self.agreeing / self.total
 
+    def passes(self, agreement: float, tolerance: float) -> bool:
+        """Whether at least that share has the same class, and no score differs by more."""
+        return self.agreement >= agreement and self.relative_error <= tolerance
+
+    def text(self) -> str:
+        """The lines that tell it to a user."""
+        lines = [
+            f"{self.agreeing} of {self.total} images in the same class, "
+            f"largest difference {self.relative_error:.2g} of the largest score"
+        ]
+        lines += [
+            f"  image {item.index}: Keras says {item.keras_class}, the file {item.tflite_class}; "
+            f"Keras' margin {item.margin:.2g}"
+            for item in self.differing
+        ]
+        return "\n".join(lines)
+
 
 def run_tflite(
     path: str | os.PathLike, images, num_threads: int = 1, xnnpack: bool = True

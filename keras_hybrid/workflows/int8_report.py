@@ -1,5 +1,6 @@
 """Float, post-training and trained int8 side by side: what was lost, what was won, and where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,24 @@ from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.workflows.int8_run import QuantizedRun
 
+PARTITIONS = (
+    "A partition is a run of operators that XNNPACK, the engine of phones' CPUs, takes as a whole: "
+    "1 is best, and more mean that others compute in between."
+)
+COLUMNS = (
+    "model",
+    "precision",
+    "accuracy",
+    "same class as Keras",
+    "MB",
+    "of float",
+    "ms",
+    "of float",
+    "partitions",
+)
+NUMBERS = range(2, 9)  # columns of figures
+FILE_COLUMNS = (3, 5)  # that a terminal does without
+
 
 @dataclass(frozen=True)
 class Row:
@@ -28,6 +47,7 @@ class Row:
 
     Attributes:
         name: "float", "post-training" or "trained".
+        precision: "float32" or the profile.
         path: of the `.tflite`.
         accuracy: of the file, on all test images.
         agreement: share of them of the same class as the Keras model behind it.
@@ -36,6 +56,7 @@ class Row:
     """
 
     name: str
+    precision: str
     path: Path
     accuracy: float
     agreement: float
@@ -59,26 +80,59 @@ class QuantizedReport:
     errors: tuple[LayerError, ...]
     float_layers: dict[str, str]
 
-    def table(self) -> str:
-        """The rows as a Markdown table."""
-        first = self.rows[0]
-        lines = [
-            "| model | accuracy | same class as Keras | MB | of float | ms | of float "
-            "| partitions |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    def table(self, short: bool = False) -> str:
+        """The rows as a Markdown table, aligned.
+
+        Args:
+            short: whether for a terminal: without what the table in the file has besides.
+        """
+        shown = [
+            index for index, name in enumerate(COLUMNS) if not short or index not in FILE_COLUMNS
         ]
+        cells = [[row[index] for index in shown] for row in (COLUMNS, *self.cells())]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "| "
+            + " | ".join(
+                f"{cell:{'>' if index in NUMBERS else '<'}{width}}"
+                for index, cell, width in zip(shown, row, widths, strict=True)
+            )
+            + " |"
+            for row in cells
+        ]
+        rule = [
+            "-" * (width - 1) + (":" if index in NUMBERS else "-")
+            for index, width in zip(shown, widths, strict=True)
+        ]
+        return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text, by `COLUMNS`."""
+        first, found = self.rows[0], []
         for row in self.rows:
             size = row.inspection.size_bytes
-            lines.append(
-                f"| {row.name} | {row.accuracy:.2%} | {row.agreement:.2%} | {size / 1e6:.2f} "
-                f"| {size / first.inspection.size_bytes:.2f} | {row.timing.median_ms:.3f} "
-                f"| {row.timing.ratio:.2f} | {row.inspection.partitions} |"
+            found.append(
+                (
+                    row.name,
+                    row.precision,
+                    f"{row.accuracy:.2%}",
+                    f"{row.agreement:.2%}",
+                    f"{size / 1e6:.2f}",
+                    f"{size / first.inspection.size_bytes:.2f}",
+                    f"{row.timing.median_ms:.3f}",
+                    f"{row.timing.ratio:.2f}",
+                    str(row.inspection.partitions),
+                )
             )
-        return "\n".join(lines)
+        return found
 
 
 def quantized_report(
-    run: Run, quantized: QuantizedRun, source: ImageSource, worst: int = 15
+    run: Run,
+    quantized: QuantizedRun,
+    source: ImageSource,
+    worst: int = 15,
+    beside: Sequence[QuantizedRun] = (),
 ) -> QuantizedReport:
     """Converts, evaluates and times a float run and its int8 models.
 
@@ -87,6 +141,7 @@ def quantized_report(
         quantized: made of it.
         source: of the test images.
         worst: how many layers the written report lists.
+        beside: runs in other profiles, whose calibrated models are measured together with these.
 
     Returns: the report; `report.md` in the quantised run's folder says the same.
     """
@@ -97,18 +152,24 @@ def quantized_report(
     models = [("float", run.model, "float32"), ("post-training", quantized.post_training, profile)]
     if quantized.trained is not None:
         models.append(("trained", quantized.trained, profile))
+    last = models[-1][1]
+    places = [folder] * len(models)
+    for other in beside:
+        models.append(("post-training", other.post_training, other.recipe.profile))
+        places.append(other.folder)
     files = [
-        export_tflite(model, folder / f"{name.replace('-', '_')}.tflite", precision=precision)
-        for name, model, precision in models
+        export_tflite(model, place / f"{name.replace('-', '_')}.tflite", precision=precision)
+        for (name, model, precision), place in zip(models, places, strict=True)
     ]
     timings = time_interleaved(files)
     rows = []
-    for (name, model, _), path, timing in zip(models, files, timings, strict=True):
+    for (name, model, precision), path, timing in zip(models, files, timings, strict=True):
         (scores,) = run_tflite(path, images).values()
         classes = model.predict(images, verbose=0).argmax(-1)
         rows.append(
             Row(
                 name,
+                precision,
                 path,
                 float(np.mean(scores.argmax(-1) == labels)),
                 float(np.mean(scores.argmax(-1) == classes)),
@@ -116,7 +177,6 @@ def quantized_report(
                 timing,
             )
         )
-    last = models[-1][1]
     warn_outside_ranges(last, images)
     report = QuantizedReport(
         folder / "report.md",
@@ -129,7 +189,8 @@ def quantized_report(
 
 
 def _text(run, quantized, report, worst):
-    offenders = report.rows[-1].inspection.integer_offenders
+    own = [row for row in report.rows if row.precision == quantized.recipe.profile]
+    offenders = own[-1].inspection.integer_offenders
     layers = "\n".join(
         f"| {error.name} | {error.signal_to_noise:.1f} | {error.own:.1f} "
         f"| {error.low:.4g} to {error.high:.4g} |"
@@ -141,6 +202,7 @@ def _text(run, quantized, report, worst):
 {report.table()}
 
 Accuracy is the file's on all test images; latency is of one thread of this machine, in turns.
+{PARTITIONS}
 
 ## Layers that int8 hurts most
 

@@ -1,9 +1,12 @@
 """From images to a trained, converted, verified, timed and quantised model, and a report."""
 
+import dataclasses
+import os
 import platform
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -11,9 +14,9 @@ import numpy as np
 
 from keras_hybrid.analysis.cost import count_multiply_adds
 from keras_hybrid.benchmark import benchmark_host
-from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
+from keras_hybrid.export.interleaved import Timing, time_interleaved
 from keras_hybrid.export.verify import Verification, verify_tflite
 from keras_hybrid.files import write_text
 from keras_hybrid.training.data.image_source import ImageSource
@@ -26,8 +29,17 @@ from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.preprocessing import preprocess_input
 from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
-from keras_hybrid.workflows.int8_report import QuantizedReport, quantized_report
+from keras_hybrid.workflows.int8_report import PARTITIONS, QuantizedReport, quantized_report
 from keras_hybrid.workflows.int8_run import train_quantized
+from keras_hybrid.workflows.reports.quickstart_page import page
+
+REPORT_FILE, PAGE_FILE = "report.md", "report.html"
+CPU_PROFILE = "int8_cpu"
+TOGETHER = (
+    "All files in one run, in turns on one thread. Post-training is calibrated alone, trained is "
+    "calibrated and trained on. int8 has integers everywhere, as NPUs want them; int8_cpu leaves "
+    f"in float what a phone's CPU computes faster so. {PARTITIONS}"
+)
 
 
 @dataclass(frozen=True)
@@ -39,27 +51,47 @@ class Quickstart:
         evaluation: of the trained model, on all test images.
         inspection: of the float32 `.tflite`, `model.tflite` in the run's folder.
         verification: of that file against the model, on all test images.
-        latency: of that file on this machine.
-        int8: the report of its int8 files; None where they were not asked for.
-        path: of the written report.
+        timing: of the float file on one thread of this machine, in turns with the int8 files.
+        int8: the report of all files, int8 and int8_cpu; None where they were not asked for.
+        path: of the written page; `report.md` beside it says the same.
         numbers: what the report's first table says.
+        parts: versions of what computed it, by name.
+        images: of the test split, RGB of 0 to 255.
+        command: that repeats it.
     """
 
     run: Run
     evaluation: Evaluation
     inspection: Inspection
     verification: Verification
-    latency: Row
+    timing: Timing
     int8: QuantizedReport | None
     path: Path
     numbers: dict[str, str]
+    parts: dict[str, str]
+    images: np.ndarray
+    command: str
+
+    @property
+    def title(self) -> str:
+        """Of the report."""
+        return f"{self.run.recipe.model} on {self.run.data}"
+
+    @property
+    def differing(self) -> list[str]:
+        """A sentence for each test image that Keras and the float file put in other classes."""
+        return [
+            f"Test image {item.index}: class {item.keras_class} in Keras, {item.tflite_class} in "
+            f"the file; Keras prefers its own by {item.margin:.2g}."
+            for item in self.verification.differing
+        ]
 
     def text(self) -> str:
         """The lines that tell it to a user."""
         width = max(map(len, self.numbers))
         lines = [f"{name:<{width}}  {value}" for name, value in self.numbers.items()]
         if self.int8 is not None:
-            lines.append(self.int8.table())
+            lines += ["", self.int8.table(short=True), ""]
         return "\n".join([*lines, str(self.path)])
 
 
@@ -81,7 +113,7 @@ def quickstart(
         source: the images.
         folder: of the run; gets the files, the pictures and `report.md`.
         preprocessing: whether the `.tflite` takes RGB from 0 to 255.
-        threads: that the `.tflite` is timed with.
+        threads: of one more timing of the float file, where there is more than one.
         int8: the recipe of int8; None for no int8.
         command: that repeats this, for the report.
         stream: where progress goes.
@@ -91,7 +123,7 @@ def quickstart(
     """
     started = time.monotonic()
     folder = Path(folder)
-    steps = ["train", "evaluate", "convert", "verify", "time", "quantise", "report"]
+    steps = ["train", "evaluate", "convert", "verify", "quantise", "time", "report"]
     if int8 is None:
         steps.remove("quantise")
 
@@ -116,39 +148,47 @@ def quickstart(
     inputs = images if preprocessing else preprocess_input(images, run.model)
     verification = verify_tflite(path, run.model, inputs, preprocessing=preprocessing)
 
-    say("time")
-    latency = benchmark_host(path, threads)
-    if latency.status != "ok":
-        raise ValueError(f"Timing failed. Received: {path}: {'; '.join(latency.notes)}")
-
     report = None
     if int8 is not None:
         say("quantise")
         quantized = train_quantized(run, int8, folder / "int8", source=source)
-        report = quantized_report(run, quantized, source)
+        beside = dataclasses.replace(int8, profile=CPU_PROFILE, epochs=0)
+        for_cpu = train_quantized(run, beside, folder / CPU_PROFILE, source=source)
+        say("time")
+        report = quantized_report(run, quantized, source, beside=[for_cpu])
+        timing = report.rows[0].timing
+    else:
+        say("time")
+        (timing,) = time_interleaved([path])
 
     say("report")
     plot_history(run.history, folder / "curves.png")
     plot_predictions(
         images, evaluation.labels, evaluation.scores, run.class_names, folder / "predictions.png"
     )
-    numbers = _numbers(run, evaluation, inspection, verification, latency, preprocessing, threads)
+    numbers = _numbers(run, evaluation, inspection, verification, timing, preprocessing)
+    if threads > 1:
+        numbers[f"latency on {threads} threads"] = _threaded(path, threads)
     numbers["seconds of this command"] = f"{time.monotonic() - started:.0f}"
     result = Quickstart(
         run,
         evaluation,
         inspection,
         verification,
-        latency,
+        timing,
         report,
-        folder / "report.md",
+        folder / PAGE_FILE,
         numbers,
+        _parts(),
+        images,
+        command,
     )
-    write_text(result.path, _text(result, command))
+    write_text(result.path, page(result, TOGETHER))
+    write_text(folder / REPORT_FILE, _text(result))
     return result
 
 
-def _numbers(run, evaluation, inspection, verification, latency, preprocessing, threads):
+def _numbers(run, evaluation, inspection, verification, timing, preprocessing):
     """The rows of the report's first table."""
     size = run.recipe.resolution
     return {
@@ -161,31 +201,35 @@ def _numbers(run, evaluation, inspection, verification, latency, preprocessing, 
         "operators": f"{inspection.num_ops}, {inspection.custom_ops or 'none'} custom",
         "same class as Keras": f"{verification.agreeing} of {verification.total} images",
         "largest relative difference": f"{verification.relative_error:.1e}",
-        "latency, median": f"{latency.median_ms:.3f} ms",
-        "latency, 5 % to 95 %": f"{latency.p5_ms:.3f} to {latency.p95_ms:.3f} ms, "
-        f"{latency.runs} runs, {threads} thread{'s' if threads > 1 else ''}",
+        "latency": f"{timing.median_ms:.3f} ms of one thread",
         "seconds of training": f"{sum(epoch['seconds'] for epoch in run.history):.0f}",
     }
 
 
-def _text(result, command):
-    """The report, in Markdown."""
-    recipe, latency = result.run.recipe, result.latency
-    differing = "\n".join(
-        f"- Test image {item.index}: class {item.keras_class} in Keras, {item.tflite_class} in the "
-        f"file; Keras prefers its own by {item.margin:.2g}."
-        for item in result.verification.differing
-    )
-    versions = {
+def _threaded(path, threads):
+    """The float file by itself on several threads, by the clock."""
+    row = benchmark_host(path, threads)
+    if row.status != "ok":
+        raise ValueError(f"Timing failed. Received: {path}: {'; '.join(row.notes)}")
+    return f"{row.median_ms:.3f} ms, by the clock"
+
+
+def _parts():
+    return {
         "keras-hybrid": __version__,
         "Python": platform.python_version(),
         "Keras": f"{keras.__version__} on {keras.backend.backend()}",
-        "LiteRT": latency.binary["version"],
-        "machine": f"{latency.device['soc']}, {latency.device['cores']} cores, {platform.system()}",
+        "LiteRT": version("ai-edge-litert"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
-    return f"""# {recipe.model} on {result.run.data}
 
-Command: `{command}`
+
+def _text(result):
+    """The report, in Markdown."""
+    differing = "\n".join(f"- {line}" for line in result.differing)
+    return f"""# {result.title}
+
+Command: `{result.command}`
 
 | what | result |
 | --- | --- |
@@ -199,12 +243,12 @@ Command: `{command}`
 
 | part | version |
 | --- | --- |
-{_table(versions)}
+{_table(result.parts)}
 
 Recipe:
 
 ```
-{recipe.describe()}
+{result.run.recipe.describe()}
 ```
 """
 
@@ -213,12 +257,13 @@ def _int8_section(report, folder):
     if report is None:
         return ""
     return f"""
-## In int8
+## Float and int8, measured together
 
 {report.table()}
 
-Post-training is calibrated alone, trained is calibrated and trained on; latencies were measured in
-turns. [Layer by layer]({report.path.relative_to(folder).as_posix()})
+{TOGETHER}
+
+[Layer by layer]({report.path.relative_to(folder).as_posix()})
 """
 
 

@@ -22,6 +22,10 @@ def launch(*arguments, code=None):
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
 
 
+def test_help_of_a_command_is_had_by_its_name_too(command):
+    assert command("help", "predict")[:2] == command("predict", "--help")[:2]
+
+
 def test_help_answers_at_once():
     seconds = []
     for _ in range(3):
@@ -158,6 +162,15 @@ def test_predictions_are_those_of_evaluation(finished_run, converted, photos, co
     ]
     assert found[0] == found[1] == found[2]
     assert found[0][0] == "40"
+
+
+def test_one_photo_of_a_class_can_be_evaluated(finished_run, photos, command, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        (tmp_path / "few" / name / "a.jpg").write_bytes((photos / name / "0.jpg").read_bytes())
+    status, printed, said = command("evaluate", finished_run, tmp_path / "few")
+    assert status == 0, said
+    assert "all, 2 images" in printed
 
 
 def test_evaluate_fails_under_the_least_accuracy(finished_run, photos, command):

@@ -11,7 +11,7 @@ import small_training
 import keras_hybrid.workflows.photos as photos
 from keras_hybrid.training.run.run_folder import Run
 from keras_hybrid.workflows.photos_plan import Start, Wishes, plan_photos
-from keras_hybrid.workflows.run_report_page import _epoch_ticks
+from keras_hybrid.workflows.reports.page_parts import epoch_ticks
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_plan_is_read_back_as_it_was(tmp_path, source):
 
 @pytest.mark.parametrize("last", [1, 2, 9, 38, 300])
 def test_the_axis_of_a_curve_shows_the_first_and_the_last_epoch(last):
-    ticks = _epoch_ticks(list(range(1, last + 1)))
+    ticks = epoch_ticks(list(range(1, last + 1)))
     assert ticks[0] == 1 and ticks[-1] == last
     assert ticks == sorted(set(ticks)) and len(ticks) <= 10
     assert len(ticks) < 3 or np.diff(ticks).min() >= 0.6 * np.median(np.diff(ticks))

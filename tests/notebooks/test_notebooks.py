@@ -1,5 +1,6 @@
-"""The notebooks: kept without outputs, and executed from top to bottom, offline."""
+"""The notebooks: outputs for readers without noise, and executed from top to bottom, offline."""
 
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +11,24 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 CODE_LINES = 25  # of a cell: more is a program, not a step
+MOST_BYTES = 1_000_000
+NEEDS = {"05_published_weights": ("torch", "transformers")}
+# 1 x 1, transparent.
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAAB"
+    "JRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def renew():
+    """The program that executes and strips them."""
+    specification = importlib.util.spec_from_file_location("renew", FOLDER / "renew.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    yield module
+    for flag in module.FLAGS.flags_by_module_dict().get("renew", []):
+        delattr(module.FLAGS, flag.name)
 
 
 def cells(path, kind=None):
@@ -22,19 +41,73 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_kept_clean(path, require):
+def test_a_notebook_is_kept_with_outputs_and_without_noise(path, require, renew):
     require(module="nbformat")
     import nbformat
 
-    nbformat.validate(nbformat.read(path, as_version=4))
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert sum(bool(cell.outputs) for cell in code) >= len(code) / 2
+    assert renew.complaints(book) == []
     for cell in cells(path, "code"):
-        assert cell["outputs"] == [] and cell["execution_count"] is None, "outputs are stripped"
         assert len(cell["source"]) <= CODE_LINES, f"{cell['id']} is too long"
     identifiers = [cell["id"] for cell in cells(path)]
     assert len(set(identifiers)) == len(identifiers)
-    book = json.loads(path.read_text(encoding="utf-8"))
-    assert book["metadata"].keys() == {"kernelspec", "language_info"}
-    assert path.stat().st_size < 50_000
+    assert book.metadata.keys() == {"kernelspec", "language_info"}
+    assert path.stat().st_size < MOST_BYTES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_needs_no_clone(path):
+    """It installs the package where there is none, and takes nothing from the repository."""
+    install = "".join(cells(path, "code")[0]["source"])
+    assert "%pip install" in install and 'find_spec("keras_hybrid") is None' in install
+    code = "".join("".join(cell["source"]) for cell in cells(path, "code")[1:])
+    assert not re.search(r"tests|goldens|recipes/|tflite/|\.parents?\b|sys\.path", code)
+
+
+def test_noise_and_places_are_found_and_taken_out(renew):
+    from nbformat import v4
+
+    place = "/".join(("", "home", "someone"))
+    noisy = [
+        v4.new_output("stream", name="stderr", text="Epoch 1"),
+        v4.new_output(
+            "stream",
+            name="stdout",
+            text=f"wrote {place}/work/a.tflite\n1/1 - 9s - 9s/step - loss: 1\n",
+        ),
+        v4.new_output("display_data", {"image/png": PNG, "text/plain": "<Figure at 0x7f>"}),
+    ]
+    cell = v4.new_code_cell("x", outputs=noisy, execution_count=7, metadata={"execution": {}})
+    other = v4.new_code_cell("y", outputs=[v4.new_output("stream", text="E0000 00:00 cuda")])
+    book = v4.new_notebook(cells=[cell, other])
+    assert len(renew.complaints(book)) == 3
+    renew.strip(book, [f"{place}/work"])
+    assert [output.output_type for output in cell.outputs] == ["stream", "display_data"]
+    assert cell.outputs[0]["text"] == "wrote a.tflite\n1/1 - loss: 1\n"
+    assert list(cell.outputs[1]["data"]) == ["image/png"] and cell.metadata == {}
+    assert (cell.execution_count, other.execution_count) == (1, 2)
+    assert len(renew.complaints(book)) == 1, "what a cell prints itself is complained of"
+
+
+def test_buttons_open_the_published_notebooks(renew):
+    from nbformat import v4
+
+    book = v4.new_notebook(cells=[v4.new_markdown_cell("# Title\n\nFirst.\n\nSecond.")])
+    for _ in range(2):  # again changes nothing
+        renew.write_button(book, "01_quickstart", "https://github.com/someone/keras_hybrid")
+        title, button, *rest = book.cells[0].source.split("\n\n")
+        assert (title, rest) == ("# Title", ["First.", "Second."])
+        assert button.endswith(
+            "/github/someone/keras_hybrid/blob/main/notebooks/01_quickstart.ipynb)"
+        )
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        renew.write_button(book, "01_quickstart", "https://example.com/keras_hybrid")
+    renew.write_button(book, "01_quickstart", "")
+    assert book.cells[0].source == "# Title\n\nFirst.\n\nSecond."
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -58,8 +131,9 @@ def folder(tmp_path_factory):
 
 @pytest.mark.large
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path, folder, require, tmp_path, monkeypatch):
-    for module in ("nbclient", "ipykernel", "sklearn", "matplotlib", "ai_edge_litert"):
+def test_a_notebook_runs_from_top_to_bottom(path, folder, require, renew, tmp_path, monkeypatch):
+    needed = ("nbclient", "ipykernel", "sklearn", "matplotlib", "ai_edge_litert")
+    for module in (*needed, *NEEDS.get(path.stem, ())):
         require(module=module)
     import nbformat
     from nbclient import NotebookClient
@@ -78,6 +152,8 @@ def test_a_notebook_runs_from_top_to_bottom(path, folder, require, tmp_path, mon
         resources={"metadata": {"path": str(folder)}},
     ).execute()
     assert dict(os.environ) == before
+    renew.strip(book, [str(folder), str(tmp_path)])
+    assert renew.complaints(book) == []
     executed = [cell for cell in book.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in executed] == list(range(1, len(executed) + 1))
     outputs = [output for cell in executed for output in cell.outputs]

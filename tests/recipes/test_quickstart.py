@@ -66,15 +66,24 @@ def test_quickstart_goes_from_images_to_a_report(program, tmp_path, require):
     assert rows["same class as Keras"] == "355 of 355 images" or "- Test image" in report
     assert float(rows["largest relative difference"]) < 1e-4
     assert rows["input of the .tflite"] == "(1, 64, 64, 3) float32, RGB from 0 to 255"
-    assert re.fullmatch(r"\d+\.\d+ ms", rows["latency, median"])
+    assert re.fullmatch(r"\d+\.\d+ ms of one thread", rows["latency"])
     assert rows["parameters"] == "2,658,362"
     assert re.search("^epochs +2$", report.replace(" = ", " "), re.M) and "--name=first" in report
     for picture in re.findall(r"!\[.*?\]\((.+?)\)", report):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert (folder / "model.tflite").stat().st_size > 8e6
-    int8 = re.findall(r"^\| (float|post-training|trained) \| (\S+)% \| (\S+)% \|", report, re.M)
-    assert [name for name, _, _ in int8] == ["float", "post-training"]
-    assert min(float(agreement) for _, _, agreement in int8) >= 99
+    # Float, int8 and int8_cpu in one table, of one measurement.
+    lines = [line for line in report.splitlines() if re.match(r"\| (float|post-training)", line)]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[1] for row in table] == ["float32", "int8", "int8_cpu"]
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+    assert rows["latency"].startswith(table[0][6]) and table[0][7] == "1.00"
+    assert min(float(row[3].rstrip("%")) for row in table) >= 99, "of the same class as Keras"
+    assert "A partition is" in report
+    assert "post-training | int8_cpu" in done.stdout and "agreement" not in done.stdout
+    page = (folder / "report.html").read_text()
+    assert all(row[6] in page for row in table) and "data:image/jpeg;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     assert (folder / re.search(r"\[Layer by layer\]\((.+?)\)", report).group(1)).exists()
 
     # The trained run is read by the other program, which finds the same accuracy.

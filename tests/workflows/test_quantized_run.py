@@ -191,6 +191,20 @@ def test_the_report_has_all_rows_and_what_hurts(quantized, float_run, source, re
     assert report.table() in text and "no tensor in float" in text
 
 
+def test_another_profile_is_measured_together(quantized, float_run, source, tmp_path, require):
+    require(module="ai_edge_litert")
+    numbers = dataclasses.replace(NUMBERS, profile="int8_cpu", epochs=0)
+    beside = train_quantized(float_run, numbers, tmp_path / "cpu", source=source)
+    report = quantized_report(float_run, quantized, source, beside=[beside])
+    assert [row.precision for row in report.rows] == ["float32", "int8", "int8", "int8_cpu"]
+    assert report.rows[-1].path == tmp_path / "cpu" / "post_training.tflite"
+    assert len({len(line) for line in report.table().splitlines()}) == 1, "aligned"
+    short = report.table(short=True).splitlines()
+    assert len(short) == 6 and len(short[0]) < len(report.table().splitlines()[0])
+    # What is said of layers and tensors is of the folder's own profile.
+    assert "no tensor in float" in report.path.read_text()
+
+
 def test_a_layer_that_stays_float_is_in_the_report(float_run, source, tmp_path, require):
     require(module="ai_edge_litert")
     numbers = dataclasses.replace(NUMBERS, epochs=0, keep_float=("fc",))

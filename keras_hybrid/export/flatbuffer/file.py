@@ -1,6 +1,7 @@
 """A `.tflite` file that is edited: parsed once, packed once."""
 
 import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -50,7 +51,13 @@ class TFLiteFile:
         content = path.read_bytes()
         if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
             raise ValueError(f"The file is not a .tflite model. Received: path={str(path)!r}")
-        file = cls.parse(content)
+        try:
+            file = cls.parse(content)
+        except (struct.error, IndexError, TypeError, OverflowError, UnicodeDecodeError) as error:
+            raise ValueError(
+                "The .tflite is damaged, or was not copied whole: copy or convert it again. "
+                f"Received: path={str(path)!r}, {len(content):,} bytes"
+            ) from error
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 file.attached = {name: archive.read(name) for name in archive.namelist()}

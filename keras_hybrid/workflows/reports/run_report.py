@@ -13,7 +13,7 @@ from keras_hybrid.export.interleaved import time_interleaved
 from keras_hybrid.files import write_text
 from keras_hybrid.training.evaluation import Evaluation
 from keras_hybrid.workflows.photos import PhotoRun, predictions
-from keras_hybrid.workflows.run_report_page import page, place
+from keras_hybrid.workflows.reports.run_report_page import page, place
 
 REPORT_FILE, PAGE_FILE = "report.md", "report.html"
 PHOTOS_SHOWN = 12

@@ -1,21 +1,17 @@
-"""A run's report as one HTML page: pictures and curves lie inside, nothing is fetched."""
+"""What the pages of all runs are built of: everything lies inside, nothing is fetched."""
 
 import base64
 import html
 import io
 import math
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-
-from keras_hybrid.image_files import ImageFileError, decode_image
-from keras_hybrid.version import __version__
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; lines differ in dashes, too.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 THUMBNAIL = 132
 MOST_CLASSES_IN_MATRIX = 30
-PHOTOS_SHOWN = 12
 
 STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --soft: #57606a; --line: #d8dee4; --blue: #0072b2; }
@@ -54,84 +50,80 @@ code { background: #f0f2f4; padding: 1px 5px; border-radius: 4px; font-size: .9e
 """
 
 
-def page(report) -> str:
-    """The page of a `RunReport`, as text."""
-    trained = report.trained
-    body = [
-        f"<h1>{_text(report.title)}</h1>",
-        f'<p class="lead">{_text(report.headline)}</p>',
-        _cards(report),
-        "<h2>What to do next</h2>",
-        "<ul>" + "".join(f"<li>{_marked(text)}</li>" for text in report.advice) + "</ul>",
-        "<h2>How training went</h2>",
-        _curves(trained.run.history, len(report.trained.run.class_names)),
-        f'<p class="soft">Kept: the weights of the {trained.kept} epoch. Validation accuracy: last '
-        f"epoch {trained.scores['last']:.1%}, best epoch {trained.scores['best']:.1%}.</p>",
-        "<h2>What is taken for what</h2>",
-        _matrix(report),
-        "<h2>Class by class</h2>",
-        _classes(report),
-        "<h2>Wrong, the surest first</h2>",
-        _photos(report, report.wrong, "None: every photo is right."),
-        "<h2>Right, but least sure</h2>",
-        _photos(report, report.unsure, "None."),
-        *_left_out(trained.photos),
-        "<h2>How the numbers were chosen</h2>",
-        _plan(trained.plan),
-        f"<footer>keras_hybrid {__version__}. Found: share of a class' photos that are recognised. "
-        "Claims right: share of the photos said to be of the class that are.</footer>",
-    ]
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: of the window.
+        body: elements, as HTML.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(report.title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
 
 
-def _cards(report):
-    trained = report.trained
-    counts = trained.photos.counts("train")
-    cards = [
-        (f"{report.evaluation.accuracy:.1%}", f"of {len(report.answers)} {report.split} photos"),
-        (f"{len(counts)}", "classes"),
-        (f"{sum(counts):,}", "training photos"),
-        (f"{trained.run.recipe.resolution} px", "input, height and width"),
-        (_duration(trained.seconds), f"of training, {len(trained.run.history)} epochs"),
-    ]
-    if report.machine:
-        cards += [
-            (f"{report.machine.megabytes:.1f} MB", "as .tflite, float32"),
-            (f"{report.machine.milliseconds:.1f} ms", "an image, one thread here"),
-        ]
-    else:
-        cards.append(("not measured", "latency: pip install 'keras-hybrid[tflite]'"))
-    boxes = [f'<div class="card"><b>{_text(a)}</b><span>{_text(b)}</span></div>' for a, b in cards]
+def cards(items: Sequence[tuple[str, str]]) -> str:
+    """Figures in boxes: (figure, what it is)."""
+    boxes = [f'<div class="card"><b>{text(a)}</b><span>{text(b)}</span></div>' for a, b in items]
     return f'<div class="cards">{"".join(boxes)}</div>'
 
 
-def _curves(history, classes):
-    """Accuracy and loss by epoch, as vector graphics."""
+def table(head: Sequence[str], rows: Iterable[Sequence], numbers=(), kind: str = "") -> str:
+    """A table that scrolls by itself where it is too wide.
+
+    Args:
+        head: names of the columns.
+        rows: cells as text.
+        numbers: indices of the columns that stand at the right.
+        kind: class of the table: "nowrap" for cells of one line.
+    """
+    right = [' class="number"' if index in numbers else "" for index in range(len(head))]
+    titles = "".join(f"<th{a}>{text(cell)}</th>" for a, cell in zip(right, head, strict=True))
+    lines = "".join(
+        "<tr>"
+        + "".join(f"<td{a}>{text(cell)}</td>" for a, cell in zip(right, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    kind = f' class="{kind}"' if kind else ""
+    return (
+        f'<div class="wide"><table{kind}><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def curves(history: list[dict], classes: int, images: str = "photos") -> str:
+    """Accuracy and loss by epoch, as vector graphics.
+
+    Args:
+        history: a row of metrics an epoch.
+        classes: how many, for the line of chance.
+        images: what they are called.
+    """
+    training, validation = f"training {images}", f"validation {images}"
     epochs = [row["epoch"] for row in history]
     accuracy = _chart(
         "accuracy, %",
         epochs,
         {
-            "training photos": [100 * row["accuracy"] for row in history],
-            "validation photos": [100 * row["val_accuracy"] for row in history],
+            training: [100 * row["accuracy"] for row in history],
+            validation: [100 * row["val_accuracy"] for row in history],
         },
         low=0,
         high=100,
         rule=(100 / classes, "chance"),
     )
     losses = {
-        "training photos": [row["loss"] for row in history],
-        "validation photos": [row["val_loss"] for row in history],
+        training: [row["loss"] for row in history],
+        validation: [row["val_loss"] for row in history],
     }
     # A spike of the first epochs must not flatten what comes after.
     late = [value for values in losses.values() for value in values[len(values) // 4 :]]
-    top = max(*late, losses["training photos"][0]) * 1.1
+    top = max(*late, losses[training][0]) * 1.1
     loss = _chart("loss", epochs, losses, low=0, high=top)
     return f'<div class="curves">{accuracy}{loss}</div>'
 
@@ -156,7 +148,7 @@ def _chart(title, epochs, lines, low, high, rule=None):
             'stroke="#d8dee4"/>'
             f'<text x="{left - 8}" y="{y(value) + 5:.1f}" text-anchor="end">{value:g}</text>'
         )
-    for epoch in _epoch_ticks(epochs):
+    for epoch in epoch_ticks(epochs):
         parts.append(
             f'<text x="{x(epoch):.1f}" y="{height - bottom + 18}" text-anchor="middle">'
             f"{epoch}</text>"
@@ -204,7 +196,7 @@ def _ticks(low, high):
     return [round(step * index, 10) for index in range(math.floor(high / step) + 1)]
 
 
-def _epoch_ticks(epochs):
+def epoch_ticks(epochs):
     """The first and the last epoch, and round ones between that do not crowd them."""
     first, last = epochs[0], epochs[-1]
     step = next(
@@ -221,23 +213,17 @@ def _epoch_ticks(epochs):
     return sorted({first, *inner, last})
 
 
-def _matrix(report):
-    names, matrix = report.trained.run.class_names, report.matrix
+def confusion(names: Sequence[str], matrix: np.ndarray) -> str:
+    """What is taken for what, as a table; of many classes the most frequent mistakes."""
     if len(names) > MOST_CLASSES_IN_MATRIX:
         pairs = [
             (matrix[a, b], names[a], names[b])
             for a, b in zip(*np.nonzero(matrix), strict=True)
             if a != b
         ]
-        rows = "".join(
-            f'<tr><td>{_text(a)}</td><td>{_text(b)}</td><td class="number">{count}</td></tr>'
-            for count, a, b in sorted(pairs, reverse=True)[:20]
-        )
-        return (
-            '<div class="wide"><table><thead><tr><th>is</th><th>taken for</th>'
-            f'<th class="number">photos</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        )
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+        rows = [(a, b, count) for count, a, b in sorted(pairs, reverse=True)[:20]]
+        return table(("is", "taken for", "photos"), rows, numbers=(2,))
+    head = "".join(f"<th>{text(name)}</th>" for name in names)
     rows = []
     for label, name in enumerate(names):
         total = max(1, matrix[label].sum())
@@ -245,7 +231,7 @@ def _matrix(report):
             _cell(count, count / total, column == label)
             for column, count in enumerate(matrix[label])
         )
-        rows.append(f"<tr><th>{_text(name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{text(name)}</th>{cells}</tr>")
     return (
         '<p class="soft">A row for each true class, a column for what the network says; '
         "the frame marks what is right.</p>"
@@ -263,97 +249,52 @@ def _cell(count, share, right):
     return f'<td{kind} style="background:{colour};color:{ink}">{count}</td>'
 
 
-def _classes(report):
-    rows = "".join(
-        f"<tr><td>{_text(row['name'])}</td>"
-        f'<td class="number">{row["training photos"]}</td><td class="number">{row["photos"]}</td>'
-        f'<td class="number">{_percent(row["found"])}</td>'
-        f'<td class="number">{_percent(row["claims right"])}</td>'
-        f"<td>{_text(row['taken for'])}</td></tr>"
-        for row in sorted(report.class_rows(), key=lambda row: row["found"] or 0)
-    )
-    return (
-        '<div class="wide"><table class="nowrap"><thead><tr><th>class</th>'
-        '<th class="number">trained on</th>'
-        f'<th class="number">{_text(report.split)}</th><th class="number">found</th>'
-        '<th class="number">claims right</th><th>most often taken for</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _photos(report, answers, nothing):
-    if not answers:
-        return f'<p class="soft">{nothing}</p>'
-    names = report.trained.run.class_names
-    shown = []
-    for answer in answers[:PHOTOS_SHOWN]:
-        said = _text(names[answer.predicted])
-        caption = f"{said} {answer.score:.0%}"
-        if answer.predicted != answer.label:
-            caption += f"<small>is {_text(names[answer.label])}</small>"
-        file = _text(place(answer.file))
-        shown.append(
-            f'<figure><img src="{_thumbnail(answer.file)}" alt="{file}">'
-            f"<figcaption>{caption}<small>{file}</small></figcaption></figure>"
-        )
-    more = len(answers) - PHOTOS_SHOWN
-    note = f'<p class="soft">and {more} more</p>' if more > 0 else ""
-    return f'<div class="photos">{"".join(shown)}</div>{note}'
-
-
-def _thumbnail(file):
+def picture(image: np.ndarray) -> str:
+    """An image, as an address that holds it."""
     from PIL import Image
 
-    try:
-        image = Image.fromarray(decode_image(file))
-    except ImageFileError:  # it has gone since
-        return ""
-    image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+    shown = Image.fromarray(np.clip(image, 0, 255).astype("uint8"))
+    shown.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=80)
+    shown.save(content, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def place(file: str) -> str:
-    """A photo's folder and name: where a user finds it."""
-    return "/".join(Path(file).parts[-2:])
+def figure(source: str, caption: str, small: str) -> str:
+    """A photo with what is said of it.
 
-
-def _left_out(photos):
-    """What was found in the folder and not used."""
-    if not photos.left_out:
-        return []
-    items = "".join(f"<li>{_text(text)}</li>" for text in photos.left_out)
-    return ["<h2>What was left out</h2>", f"<ul>{items}</ul>"]
-
-
-def _plan(plan):
-    rows = "".join(
-        f"<tr><td>{_text(item.name)}</td><td>{_text(item.value)}</td><td>{_text(item.reason)}</td>"
-        "</tr>"
-        for item in plan.choices
-    )
+    Args:
+        source: of `picture`; "" for a photo that is not there any more.
+        caption: as HTML.
+        small: the photo's name.
+    """
+    name = text(small)
     return (
-        '<div class="wide"><table><thead><tr><th>number</th><th>value</th><th>why</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<figure><img src="{source}" alt="{name}"><figcaption>{caption}<small>{name}</small>'
+        "</figcaption></figure>"
     )
 
 
-def _marked(text):
-    """Text with `code` in it."""
-    parts = _text(text).split("`")
+def marked(line: str) -> str:
+    """A line with `code` in it."""
+    parts = text(line).split("`")
     return "".join(
         f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts)
     )
 
 
-def _duration(seconds):
+def photos(figures: Sequence[str], total: int) -> str:
+    """Several of `figure`, and how many more there are."""
+    more = total - len(figures)
+    note = f'<p class="soft">and {more} more</p>' if more > 0 else ""
+    return f'<div class="photos">{"".join(figures)}</div>{note}'
+
+
+def duration(seconds: float) -> str:
+    """In seconds or in minutes."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _percent(share):
-    return "" if share is None else f"{share:.0%}"
-
-
-def _text(text):
-    return html.escape(str(text))
+def text(value) -> str:
+    """Anything as text of a page."""
+    return html.escape(str(value))

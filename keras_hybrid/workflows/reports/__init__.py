@@ -1,0 +1,1 @@
+"""Reports of runs: Markdown for a terminal, and one page that is whole in itself."""
