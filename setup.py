@@ -110,8 +110,9 @@ setup(
     entry_points={"console_scripts": ["keras-hybrid = keras_hybrid.cli.command:main"]},
     package_data={
         "keras_hybrid": ["py.typed", "*.pyi"],
-        "keras_hybrid.weights": ["*.tsv"],
+        "keras_hybrid.benchmark.browser": ["page/*"],
         "keras_hybrid.tasks.segmentation": ["*.tsv"],
+        "keras_hybrid.weights": ["*.tsv"],
     },
     install_requires=[
         "absl-py>=1.4",

@@ -1,6 +1,6 @@
 """Times .tflite files on this machine and on phones: tflite/benchmark.py, with its flags."""
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
 from keras_hybrid.cli.command import UsageError
 from keras_hybrid.cli.programs import run_program
 

@@ -5,7 +5,7 @@
 Exit status 1 where it needs operators that are not TFLite's own.
 """
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
 from keras_hybrid.cli.command import DONE, FAILED, UsageError
 
 

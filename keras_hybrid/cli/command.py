@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "say what is in a .tflite and which engines take it",
     "quantize": "make an int8 model of a finished run, with a report",
     "benchmark": "time .tflite files on this machine and on Android phones",
+    "serve": "try and time .tflite files in a browser, on any phone",
     "weights": "list, fetch and convert published weights",
     "models": "list the networks",
     "data": "look at a folder of photos, or another data set",

@@ -13,9 +13,9 @@ import json
 import warnings
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
+from keras_hybrid.cli.arguments.numbers import whole
 from keras_hybrid.cli.command import DONE, UsageError
-from keras_hybrid.cli.numbers import whole
 from keras_hybrid.files import MODEL_FILE, RUN_FILE, write_text
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")

@@ -7,7 +7,7 @@ keras-hybrid data photos --plan       and what `keras-hybrid train photos` would
 
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
 from keras_hybrid.cli.models import aligned
 

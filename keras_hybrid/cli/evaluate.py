@@ -13,10 +13,10 @@ accuracy is under --least.
 import sys
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
+from keras_hybrid.cli.arguments.numbers import share
 from keras_hybrid.cli.command import DONE, FAILED, UsageError, parse
 from keras_hybrid.cli.models import aligned
-from keras_hybrid.cli.numbers import share
 from keras_hybrid.cli.programs import run_program
 
 PROGRAM = "recipes/evaluate.py"
@@ -105,7 +105,7 @@ def _photos(options):
 
     classifier = open_classifier(options.model)
     # Without a split named, all of them count, and one photo of a class is enough.
-    photos = open_photos(Path(options.photos), options.data_dir, split=bool(options.split))
+    photos = open_photos(Path(options.photos), options.data_dir, in_splits=bool(options.split))
     names = photos.source.class_names
     if strangers := [name for name in names if name not in classifier.labels]:
         raise UsageError(

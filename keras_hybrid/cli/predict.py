@@ -11,9 +11,9 @@ a preset's. Pictures are files or folders of them.
 import sys
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
+from keras_hybrid.cli.arguments.numbers import whole
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
-from keras_hybrid.cli.numbers import whole
 
 MOST_DRAWN = 24
 

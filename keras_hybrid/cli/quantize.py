@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
 from keras_hybrid.cli.command import UsageError, suggestion
 from keras_hybrid.cli.programs import recipes, run_program
 from keras_hybrid.files import RUN_FILE

@@ -16,9 +16,9 @@ By a recipe of recipes/, on any data set, with every flag of recipes/train.py:
 import sys
 from pathlib import Path
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
+from keras_hybrid.cli.arguments.numbers import positive, whole
 from keras_hybrid.cli.command import DONE, UsageError, parse, suggestion
-from keras_hybrid.cli.numbers import positive, whole
 from keras_hybrid.cli.programs import recipes, run_program
 
 PROGRAM = "recipes/train.py"

@@ -7,9 +7,9 @@ Exit status 1 when fewer than --agreement of the images get the same class, or t
 more than --tolerance.
 """
 
-from keras_hybrid.cli import paths
+from keras_hybrid.cli.arguments import paths
+from keras_hybrid.cli.arguments.numbers import real, share, whole
 from keras_hybrid.cli.command import DONE, FAILED, UsageError
-from keras_hybrid.cli.numbers import real, share, whole
 from keras_hybrid.files import MODEL_FILE
 
 

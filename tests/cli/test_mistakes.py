@@ -26,7 +26,7 @@ MISTAKES = {
         "train {photos} --out={files}/r --model=MobileVitXXS",
         "MobileViTXXS",
     ),
-    "images too small": ("train {photos} --out={files}/r --resolution=32", "64 or more"),
+    "images too small": ("train {photos} --out={files}/r --resolution=32", "64 to 1024"),
     "a mistyped tag": (
         "train {photos} --out={files}/r --weights=imagenett",
         "did you mean `imagenet`",
@@ -161,7 +161,7 @@ MISTAKES = {
     "no threads": ("benchmark {files}/other.tflite --threads=a", "such as 1,4"),
     "an unknown target": ("benchmark {files}/other.tflite --target=phone", "host|android"),
     "a phone without its program": (
-        "benchmark {files}/other.tflite --target=android",
+        "benchmark {files}/half.tflite --target=android",
         "--benchmark_binary",
     ),
     "an earlier run that is not there": (
@@ -173,6 +173,14 @@ MISTAKES = {
         "weights --source={files}/labels.txt",
         "--model and --out must be given",
     ),
+    "nothing to serve": ("serve", "such as runs/p/model.tflite"),
+    "a run without its file to serve": ("serve {run}", "keras-hybrid convert {run}"),
+    "a picture to serve": ("serve {photos}/one/0.jpg", ".tflite file is expected"),
+    "no engine to serve with": (
+        "serve {files}/half.tflite --litertjs={files}",
+        "serve --install",
+    ),
+    "a port that there is not": ("serve {files}/half.tflite --port=99999", "0 to 65535"),
     "a text for photos": ("data {files}/labels.txt", "which is a file"),
     "no data set of that name": ("data digts", "did you mean `digits`"),
     "a network too many": ("models MobileViTXS IFormerT", "what is 'IFormerT'"),

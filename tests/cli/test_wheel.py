@@ -81,6 +81,7 @@ def test_the_wheel_holds_programs_and_no_tests(wheel):
     for name in ("recipes/train.py", "recipes/finetune/mobilevit.py", "tflite/benchmark.py"):
         assert f"keras_hybrid/programs/{name}" in names
     assert "keras_hybrid/weights/imagenet_classes.tsv" in names
+    assert "keras_hybrid/benchmark/browser/page/page.js" in names
     assert "keras_hybrid/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "recipes/", "build/"))]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))

@@ -47,7 +47,7 @@ class ImageFolder:
         return iter((self.class_names, self.splits))
 
 
-def read_folder(path, cache, split: bool = True) -> ImageFolder:
+def read_folder(path, cache, in_splits: bool = True) -> ImageFolder:
     """The images of a folder of class folders, or of such folders in train, validation, test.
 
     Without these, a fifth of each class, told by a hash of the files' names, becomes
@@ -62,8 +62,8 @@ def read_folder(path, cache, split: bool = True) -> ImageFolder:
     Args:
         path: of the folder.
         cache: folder where verdicts are kept.
-        split: whether a folder of classes is split at all; False for what is only measured, where
-            one image of a class will do.
+        in_splits: whether a folder of classes is split at all; False for what is only measured,
+            where one image of a class will do.
 
     Returns: the classes' names in the order of their code points, and the splits.
 
@@ -116,7 +116,7 @@ def read_folder(path, cache, split: bool = True) -> ImageFolder:
             f"{abbreviated(copies)}"
         )
     notes += _shared(splits, digests)
-    if None in layout.splits and split:
+    if None in layout.splits and in_splits:
         splits = _split(splits[ALL], digests[ALL], root)
     if left_out := [*bad, *copies]:
         listing = record.with_suffix(".left_out.txt")

@@ -1,0 +1,1 @@
+"""`.tflite` files in a browser, on any phone: a page, its server, and rows of what was measured."""

@@ -1,0 +1,1 @@
+"""What a user typed after a subcommand: paths and numbers, checked before anything is loaded."""
