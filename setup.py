@@ -52,6 +52,8 @@ EXTRAS = {
     # Recipes: real data, augmentation, plots.
     "train": [
         "tensorflow-datasets>=4.9.7,<5",
+        # Not asked for, pip takes minutes over old ones that do not fit today's protobuf (3.10).
+        "tensorflow-metadata>=1.17",
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "scikit-learn>=1.4",
         "tqdm>=4.60",

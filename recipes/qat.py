@@ -53,7 +53,7 @@ def main(argv):
         report = quantized_report(run, quantized, source, worst=FLAGS.worst)
     except (ValueError, OSError, TrainingDivergedError) as error:
         sys.exit(f"qat.py: {error}")
-    print(report.table())
+    print(report.table(short=True))
     print(report.path)
 
 

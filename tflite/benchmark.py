@@ -30,6 +30,7 @@ import threading
 from absl import app, flags
 
 from keras_hybrid import benchmark
+from keras_hybrid.benchmark.results.terminal_table import rows_as_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("target", ["host"], ["host", "android"], "Where to run; may be repeated.")
@@ -295,7 +296,7 @@ def main(argv):
             written = benchmark.write_reports(
                 FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
-            print(benchmark.rows_as_markdown(rows), *written, sep="\n")
+            print(rows_as_text(rows), *written, sep="\n")
             complete = complete and all(cell.rows for cell in benchmark.summarize(rows))
         if FLAGS.compare:
             result = benchmark.compare(earlier, rows, tolerance=tolerance())

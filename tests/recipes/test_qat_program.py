@@ -42,7 +42,8 @@ def test_a_float_run_becomes_files_and_a_report(
     report = (tmp_path / "int8" / "report.md").read_text()
     table = done.stdout.split("\n\n")[0]
     assert table.startswith("| model ") and "\n| trained " in table
-    assert table.splitlines()[-2] in report and "in int8" in report
+    accuracy = table.splitlines()[-2].split("|")[3].strip()
+    assert f" {accuracy} |" in report and "in int8" in report
 
 
 def test_bad_input_is_answered_in_a_line(program, tmp_path):

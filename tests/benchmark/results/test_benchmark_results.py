@@ -13,6 +13,7 @@ import pytest
 from keras_hybrid.benchmark import rows as rows_module
 from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions, latest
 from keras_hybrid.benchmark.results import comparison, plots, reports, statistics, tables
+from keras_hybrid.benchmark.results.terminal_table import rows_as_text
 from keras_hybrid.benchmark.rows import Row, RowFile, read_rows
 
 
@@ -345,6 +346,15 @@ def test_the_table_drops_no_row_and_counts_only_measurements():
     assert "bad\\|name.tflite" in text
     columns = [line.replace("\\|", "").count("|") for line in text.splitlines() if "| " in line[:2]]
     assert len(set(columns)) == 1
+    # On a terminal: aligned, no wider than needed, with what is no measurement below.
+    table, _, flawed = rows_as_text(rows).partition("\n\n")
+    title, *lines = table.splitlines()
+    end = title.index("median ms") + len("median ms")
+    (measured,) = [line for line in lines if " m.tflite " in line]
+    assert measured[:end].endswith(" 10.000") and len(measured) < 100
+    assert "p90" not in title, "a column without a figure is left out"
+    assert "m.tflite, cpu, #3: throttled: thermal status 2" in flawed
+    assert "bad|name.tflite" in table and "ended with status 1" in flawed
 
 
 def test_csv_holds_every_row(tmp_path):
