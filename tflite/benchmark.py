@@ -276,6 +276,11 @@ def import_rows(paths):
     return True, {}
 
 
+def command():
+    """What the user typed, for messages: this program, or the installed command."""
+    return "benchmark" if __name__ == "__main__" else "keras-hybrid benchmark"
+
+
 def main(argv):
     complete, model_paths, status = True, {}, 0
     for number in (signal.SIGINT, signal.SIGTERM):  # ends in order, in the background, too
@@ -313,10 +318,10 @@ def main(argv):
             if any(c.verdict == "undecided" for c in result):
                 status = status or benchmark.UNDECIDED
     except (ValueError, OSError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
+        print(f"{command()}: {error}", file=sys.stderr)
         sys.exit(2)
     except benchmark.AdbError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
+        print(f"{command()}: {error}", file=sys.stderr)
         sys.exit(3)
     sys.exit(status if status == 1 or complete else 3)
 

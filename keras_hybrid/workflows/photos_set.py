@@ -37,12 +37,13 @@ class Photos:
         return np.bincount(labels, minlength=len(self.source.class_names)).tolist()
 
 
-def open_photos(path, cache=None) -> Photos:
+def open_photos(path, cache=None, in_splits: bool = True) -> Photos:
     """Reads a folder of photos.
 
     Args:
         path: of the folder.
         cache: folder where it is kept which files are images; None for TFDS' folder.
+        in_splits: of `read_folder`; False for photos that are only measured.
 
     Raises:
         ValueError: for a folder without class folders or photos.
@@ -50,7 +51,7 @@ def open_photos(path, cache=None) -> Photos:
     cache = cache or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        class_names, splits = read_folder(path, cache)
+        class_names, splits = read_folder(path, cache, in_splits)
     left_out = tuple(str(item.message) for item in told)
     for text in left_out:
         warnings.warn(text, stacklevel=2)

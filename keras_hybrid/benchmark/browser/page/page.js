@@ -95,7 +95,7 @@ async function compile(name, accelerator) {
   return compiled;
 }
 
-// The photo's middle square in the file's size, as the numbers that the file takes.
+// The whole photo, stretched to the file's size, as the numbers that the file takes.
 function numbers(details, file) {
   const [, height, width, channels] = details.shape;
   if (details.shape.length !== 4 || channels !== 3) {
@@ -104,9 +104,7 @@ function numbers(details, file) {
   const canvas = new OffscreenCanvas(width, height);
   const pen = canvas.getContext('2d', {willReadFrequently: true});
   pen.imageSmoothingQuality = 'high';
-  const side = Math.min(shown.width, shown.height);
-  pen.drawImage(shown, (shown.width - side) / 2, (shown.height - side) / 2, side, side,
-    0, 0, width, height);
+  pen.drawImage(shown, 0, 0, width, height);
   const pixels = pen.getImageData(0, 0, width, height).data;
   const values = details.dtype === 'uint8' ?
     new Uint8Array(3 * width * height) : new Float32Array(3 * width * height);
@@ -198,9 +196,8 @@ async function choosePhoto(file) {
 }
 
 function draw() {
-  const canvas = find('picture'), side = Math.min(shown.width, shown.height);
-  canvas.getContext('2d').drawImage(shown, (shown.width - side) / 2, (shown.height - side) / 2,
-    side, side, 0, 0, canvas.width, canvas.height);
+  const canvas = find('picture');
+  canvas.getContext('2d').drawImage(shown, 0, 0, canvas.width, canvas.height);
 }
 
 async function toggleCamera() {
