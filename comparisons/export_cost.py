@@ -4,11 +4,13 @@ r"""What it costs to make an int8 file of a float model: time and peak memory, n
     python comparisons/export_cost.py --models=MobileViTS --ai_edge_quantizer=peer/bin/python
 
 For each network at its native size, in a process of its own: `quantize`, `calibrate` on fixed
-images and `export_tflite`, from a model that is built. With a Python that has ai-edge-quantizer
+images and `export_tflite`, from a model that is built, with the processor seconds of each and the
+peak until its end. With a Python that has ai-edge-quantizer
 (`python3 -m venv peer; peer/bin/pip install ai-edge-quantizer`), its static int8 of the float file
 of the same network, calibrated with the same images, in a process of its own, right after. Seconds
-on the clock depend on what else runs, processor seconds less; the peak is the largest resident set
-of the process, imports included. Exit status 1 where one fails.
+on the clock depend on what else runs, processor seconds less: with the other quantizer comes their
+ratio. The peak is the largest resident set of the process, imports included. Exit status 1 where
+one fails.
 """
 
 import json
@@ -38,8 +40,8 @@ def main(argv):
     if _MEASURE.value:
         make_int8(_MODELS.value[0], _IMAGES.value, Path(_MEASURE.value))
         return 0
-    print("| network | by | seconds | processor seconds | peak GiB |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
+    print("| network | by | seconds | processor seconds | peak GiB | quantize, calibrate, export |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in _MODELS.value:
         with tempfile.TemporaryDirectory() as folder:
             rows = [("keras_hybrid", ours(name, folder))]
@@ -49,8 +51,14 @@ def main(argv):
             if row is None:
                 print(f"{by} failed on {name}", file=sys.stderr)
                 return 1
-            seconds, processor, peak = row
-            print(f"| {name} | {by} | {seconds:.1f} | {processor:.1f} | {peak:.2f} |", flush=True)
+            seconds, processor, peak, phases = row
+            print(
+                f"| {name} | {by} | {seconds:.1f} | {processor:.1f} | {peak:.2f} | {phases} |",
+                flush=True,
+            )
+        if len(rows) > 1:
+            ratio = rows[0][1][1] / rows[1][1][1]
+            print(f"{name}: {ratio:.2f} of the other's processor seconds", file=sys.stderr)
     return 0
 
 
@@ -59,11 +67,9 @@ def ours(name, folder):
     program = [sys.executable, __file__, f"--models={name}", f"--images={_IMAGES.value}"]
     if _PEER.value:
         program.append(f"--ai_edge_quantizer={_PEER.value}")
-    done = run([*program, f"--measure={folder}"])
-    if done is None:
+    if run([*program, f"--measure={folder}"]) is None:
         return None
-    made = json.loads((Path(folder) / "cost.json").read_text())
-    return made["seconds"], made["processor_seconds"], done[2]
+    return json.loads((Path(folder) / "cost.json").read_text())
 
 
 def theirs(folder):
@@ -71,11 +77,15 @@ def theirs(folder):
     root = Path(__file__).resolve().parent.parent
     program = next(root.glob(f"*/{PEER_PROGRAM}"))
     files = [str(Path(folder) / name) for name in ("float.tflite", "images.npy", "theirs.tflite")]
-    return run([_PEER.value, str(program), *files])
+    done = run([_PEER.value, str(program), *files])
+    return None if done is None else (*done, "")
 
 
 def run(command):
-    """(seconds, processor seconds, peak in GiB) of a process; None where it failed."""
+    """(seconds, processor seconds, peak in GiB) of a process; None where it failed.
+
+    The peak that is counted starts with this process' own, which is small.
+    """
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -92,20 +102,28 @@ def make_int8(name, count, folder):
 
     import keras_hybrid
     from keras_hybrid.export.random_weights import randomize_norms
+    from keras_hybrid.workflows.memory import peak_memory
 
     model = keras_hybrid.build_model(name, weights=None)
     randomize_norms(model)
     random = np.random.default_rng(0)
     images = random.normal(size=(count, *model.input_shape[1:])).astype("float32")
     np.save(folder / "images.npy", images)
-    start, processor = time.monotonic(), time.process_time()
-    keras_hybrid.export_tflite(
-        model, folder / "ours.tflite", precision="int8", representative_data=images
-    )
-    cost = {
-        "seconds": time.monotonic() - start,
-        "processor_seconds": time.process_time() - processor,
-    }
+    start, processor, peaks = time.monotonic(), [time.process_time()], []
+
+    def phase_ends():
+        processor.append(time.process_time())
+        peaks.append(peak_memory() / 2**30)
+
+    quantized = keras_hybrid.quantize(model)
+    phase_ends()
+    keras_hybrid.calibrate(quantized, images)
+    phase_ends()
+    keras_hybrid.export_tflite(quantized, folder / "ours.tflite", precision="int8")
+    phase_ends()
+    phases = [f"{x:.1f} s to {peak:.2f}" for x, peak in zip(np.diff(processor), peaks, strict=True)]
+    total = processor[-1] - processor[0]
+    cost = (time.monotonic() - start, total, peaks[-1], ", ".join(phases))
     (folder / "cost.json").write_text(json.dumps(cost))
     if _PEER.value:
         keras_hybrid.export_tflite(model, folder / "float.tflite")

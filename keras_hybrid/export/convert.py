@@ -1,7 +1,6 @@
 """Keras model -> `.tflite`: static shapes, batch 1, builtin operators only, checked by running."""
 
 import contextlib
-import gc
 import os
 import tempfile
 import warnings
@@ -26,6 +25,7 @@ from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibrated
 from keras_hybrid.quantization.ranges.representative_data import representative_batches
 from keras_hybrid.quantization.report import check_all_int8, check_profile
+from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocessing_of
@@ -118,12 +118,12 @@ def export_tflite(
     normalization, names = left_to_do(model, known), output_names(model)
     _check_normalization(normalization)
     model, samples = _prepare(model, precision, representative_data, (input, output), top_k, known)
-    with tempfile.TemporaryDirectory() as folder:
+    with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
         save_for_conversion(model, shapes, names, input_type, known, fused, top_k, folder)
-        gc.collect()
-        file = _convert(folder, precision, input, output, samples)
+        with garbage_taken():
+            file = _convert(folder, precision, input, output, samples)
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),

@@ -6,7 +6,7 @@ import math
 
 import keras
 
-from keras_hybrid.keras_private import functional, inputs_structure
+from keras_hybrid.keras_private import calls, functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized
@@ -34,20 +34,40 @@ def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, 
     """
     import tensorflow as tf
 
-    if is_quantized(model) or fused:
-        editable = EditableModel(model) if is_quantized(model) else edited(model, FOR_FLOAT)
-        if is_quantized(model):
-            edit_dead_channels(editable)
-        if preprocessing is not None:
-            known = (preprocessing.mean, preprocessing.std, preprocessing.channel_order)
-            if edit_quantized_preprocessing(editable, *known) or edit_preprocessing(
-                editable, *known
-            ):
-                preprocessing = None
-        only = next(iter(shapes.values())) if len(shapes) == 1 else None
+    only = next(iter(shapes.values())) if len(shapes) == 1 else None
+    if is_quantized(model):
+        model, preprocessing = _edited_quantized(model, preprocessing, only)
+    elif fused:
+        editable = edited(model, FOR_FLOAT)
+        if preprocessing is not None and edit_preprocessing(editable, *_statistics(preprocessing)):
+            preprocessing = None
         model = editable.to_model(only)
     servable = _servable(model, shapes, names, input_type, preprocessing, top_k)
     tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
+
+
+def _edited_quantized(model, preprocessing, shape):
+    """The model for one image, and the preprocessing that is left to do.
+
+    It is the model itself where nothing is to be changed: to build it again takes as long as to
+    quantise it.
+    """
+    editable = EditableModel(model)
+    changed = edit_dead_channels(editable)
+    if preprocessing is not None:
+        statistics = _statistics(preprocessing)
+        if edit_quantized_preprocessing(editable, *statistics) or edit_preprocessing(
+            editable, *statistics
+        ):
+            changed, preprocessing = True, None
+    flat = len(editable.steps) == len(calls(model))
+    if flat and not changed and shape is not None and shape[1:] == model.input_shape[1:]:
+        return model, preprocessing
+    return editable.to_model(shape), preprocessing
+
+
+def _statistics(preprocessing):
+    return preprocessing.mean, preprocessing.std, preprocessing.channel_order
 
 
 def _servable(model, shapes, names, input_type, preprocessing, top_k):

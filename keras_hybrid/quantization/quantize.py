@@ -30,10 +30,12 @@ from keras_hybrid.quantization.rules import PROFILES
 from keras_hybrid.quantization.standard_layers.rewrite import edit_standard_layers
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.surgery.garbage import garbage_left
 from keras_hybrid.surgery.passes.image_scaling import edit_products_and_sums
 from keras_hybrid.surgery.pipelines import FOR_INT8, edited
 
 
+@garbage_left()
 def quantize(
     model: keras.Model,
     profile: str = "int8",

@@ -1,5 +1,6 @@
 """Steps back to a functional model with layers of its own."""
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -29,8 +30,28 @@ def build(
     Raises:
         ValueError: for a layer in half precision that cannot be made again in float32.
     """
-    with float32_by_default():
+    with float32_by_default(), _cheap_variables():
         return _Builder(steps, outputs, output_names).build(inputs, outputs, name, input_shape)
+
+
+@contextlib.contextmanager
+def _cheap_variables():
+    """While it lasts, TensorFlow's variables have one name, Keras' keep theirs.
+
+    TensorFlow prepares a kernel for each new name, which takes eight times as long as the rest of a
+    variable and stays in memory: a quantised network has thousands.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    def create(next_creator, **options):
+        with tf.name_scope(""):  # not that of the layer
+            return next_creator(**{**options, "name": "variable"})
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 class _Builder:

@@ -9,9 +9,13 @@ from harness import decibels
 from keras import layers as L
 
 import keras_hybrid
+from keras_hybrid.export import saved_model
+from keras_hybrid.quantization.ranges import calibration
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.ranges.freezing import FreezeRanges
+from keras_hybrid.quantization.ranges.lean_run import run_leanly
 from keras_hybrid.quantization.report import layer_errors
+from keras_hybrid.surgery.editable_model import EditableModel
 
 
 def network(image):
@@ -60,6 +64,26 @@ def test_each_method_to_the_number(quantized, images, method):
     np.testing.assert_allclose(
         fake_quantizers(quantized)[0].seen_range, (images.min(), images.max()), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(("method", "sizes"), [("min_max", [10, 10, 4]), ("percentile", [24])])
+def test_large_values_are_computed_for_part_of_a_batch(
+    quantized, images, monkeypatch, method, sizes
+):
+    keras_hybrid.calibrate(quantized, images, method=method, stream=None)
+    whole = {name: layer.range for name, layer in by_name(quantized).items()}
+    seen = []
+
+    def run(model, batch):
+        seen.append(len(batch))
+        run_leanly(model, batch)
+
+    monkeypatch.setattr(calibration, "images_at_a_time", lambda model: 10)
+    monkeypatch.setattr(calibration, "run_leanly", run)
+    keras_hybrid.calibrate(quantized, images, method=method, stream=None)
+    assert seen == sizes
+    for name, layer in by_name(quantized).items():
+        assert layer.range == pytest.approx(whole[name], rel=1e-5)
 
 
 def test_values_are_seen_without_rounding(quantized, images, small_network):
@@ -151,3 +175,20 @@ def test_the_report_tells_a_roundings_own_noise_from_all(quantized, images):
     assert image.signal_to_noise == pytest.approx(expected, abs=0.1)
     assert (image.low, image.high) == first.range
     assert found["stem"].own > 30 > found["stem"].signal_to_noise
+
+
+def test_a_calibrated_model_is_converted_as_it_is(quantized, images, tmp_path, monkeypatch):
+    """Building it again takes as long as quantising it, and gives the same file."""
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    build, built = EditableModel.to_model, []
+
+    def counted(self, *arguments):
+        built.append(self)
+        return build(self, *arguments)
+
+    monkeypatch.setattr(EditableModel, "to_model", counted)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", precision="int8")
+    assert not built
+    monkeypatch.setattr(saved_model, "edit_dead_channels", lambda editable: True)
+    again = keras_hybrid.export_tflite(quantized, tmp_path / "b.tflite", precision="int8")
+    assert len(built) == 1 and path.read_bytes() == again.read_bytes()

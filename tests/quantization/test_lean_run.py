@@ -5,9 +5,12 @@ import weakref
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
-from keras_hybrid.quantization.ranges.lean_run import run_leanly
+from keras_hybrid.quantization.ranges import lean_run
+from keras_hybrid.quantization.ranges.lean_run import images_at_a_time, run_leanly
+from keras_hybrid.quantization.twins.attention import QuantizedDotProductAttention
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -59,3 +62,26 @@ def test_shared_layers_several_inputs_and_operations_are_computed():
     run_leanly(model, arrays)
     wanted = model({key: value.astype("float32") for key, value in arrays.items()})[1]
     np.testing.assert_allclose(seen[0][0], wanted, rtol=1e-6)
+
+
+def test_images_at_a_time_are_as_many_as_fit(monkeypatch):
+    model, _ = chain([])
+    a_call = 4 * 2 * 4 * 4 * 3  # bytes of what one of its calls takes and gives, for an image
+    monkeypatch.setattr(lean_run, "BYTES", 10 * a_call + 1)
+    assert images_at_a_time(model) == 10
+    x = model.output
+    assert images_at_a_time(keras.Model(model.input, x + model.layers[1].output)) == 6
+    monkeypatch.setattr(lean_run, "BYTES", 1)
+    assert images_at_a_time(model) == 1
+    any_size = keras.Input((None, None, 3))
+    assert images_at_a_time(keras.Model(any_size, any_size + 1)) is None
+
+
+def test_scores_of_attention_count_too(monkeypatch, require):
+    require(module="tensorflow_model_optimization")
+    tokens = keras.Input((64, 8))
+    attention = QuantizedDotProductAttention(num_heads=2, name="attention")
+    model = keras.Model(tokens, attention([tokens, tokens, tokens]))
+    scores = 2 * 64 * 64
+    monkeypatch.setattr(lean_run, "BYTES", 4 * 9 * scores * 10)
+    assert images_at_a_time(model) == pytest.approx(10, abs=1)

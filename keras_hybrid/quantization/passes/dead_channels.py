@@ -6,12 +6,15 @@ from keras_hybrid.quantization.twins.kernels import QuantizedKernel, fill_dead
 from keras_hybrid.surgery.editable_model import EditableModel
 
 
-def edit_dead_channels(model: EditableModel):
+def edit_dead_channels(model: EditableModel) -> bool:
     """Gives kernels' channels of zeros a range: of one of 0, there is no step to round a bias to.
 
     Args:
         model: of `quantize`, to be converted.
+
+    Returns: whether there were such channels.
     """
+    found = False
     for step in model.steps:
         if not step.is_a(QuantizedKernel):
             continue
@@ -19,3 +22,5 @@ def edit_dead_channels(model: EditableModel):
             limits = step.weight(name)
             if limits is not None and np.ndim(limits) == 1 and not np.all(limits):
                 step.edit().weights[name] = fill_dead(limits, otherwise)
+                found = True
+    return found

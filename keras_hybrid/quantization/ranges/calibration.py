@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
-from keras_hybrid.quantization.ranges.lean_run import run_leanly
+from keras_hybrid.quantization.ranges.lean_run import images_at_a_time, run_leanly
 from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
@@ -31,8 +31,8 @@ class _Statistics:
         self.samples = []
         self.levels = SeenLevels()
 
-    def add(self, values):
-        low, high = float(values.min()), float(values.max())
+    def add(self, values, low, high):
+        """Takes in values, whose least and greatest are known."""
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         self.levels.add(values)
@@ -117,15 +117,18 @@ def calibrate(
 
     def observe(layer, values):
         values = np.asarray(values)
-        if not np.isfinite(values).all():
+        low, high = float(values.min()), float(values.max())
+        if not np.isfinite(high - low):
             raise ValueError(
                 "The representative images give values that are not finite. "
                 f"Received: {np.sum(~np.isfinite(values))} of {values.size} at {layer.path!r}"
             )
         if id(layer) not in statistics:
             statistics[id(layer)] = _Statistics(method, percentile, decay)
-        statistics[id(layer)].add(values)
+        statistics[id(layer)].add(values, low, high)
 
+    # A batch is what "moving_average" and "percentile" are of; to "min_max" it is all one.
+    at_a_time = images_at_a_time(model) if method == "min_max" else None
     count, extremes = 0, []
     with observing(layers, observe):
         for arrays in representative_batches(images, model, batch_size, steps, preprocessing, seed):
@@ -137,7 +140,9 @@ def calibrate(
                 )
             if not len(arrays[0]):
                 continue
-            run_leanly(model, structured(arrays, model))
+            for start in range(0, len(arrays[0]), at_a_time or len(arrays[0])):
+                part = [array[start:][:at_a_time] for array in arrays]
+                run_leanly(model, structured(part, model))
             count += len(arrays[0])
             extremes += [(array.min(), array.max()) for array in arrays]
             if stream is not None:

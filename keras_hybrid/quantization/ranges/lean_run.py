@@ -4,11 +4,44 @@ Keras keeps every layer's output until the last layer has run: of 32 images of 2
 gigabytes.
 """
 
+import math
 from collections import Counter
 
 import keras
 
 from keras_hybrid.keras_private import Call, calls
+
+BYTES = 384 * 2**20  # that one call's values may take
+
+
+def images_at_a_time(model: keras.Model) -> int | None:
+    """As many images as `run_leanly` computes in some hundred megabytes.
+
+    A layer that holds many values of its own while it computes, attention's scores, tells with
+    `values_inside(*shapes of its inputs)` how many.
+
+    Args:
+        model: functional.
+
+    Returns: one at least; None where sizes are not known.
+    """
+    sizes, greatest = {}, 1
+    order = calls(model)
+    wanted = Counter(id(tensor) for call in order for tensor in call.inputs)
+    for call in order:
+        shapes = [tensor.shape[1:] for tensor in (*call.inputs, *call.outputs)]
+        if any(None in shape for shape in shapes):
+            return None
+        sizes.update((id(tensor), math.prod(tensor.shape[1:])) for tensor in call.outputs)
+        inside = getattr(call.operation, "values_inside", lambda *_: 0)
+        values = sum(sizes.values()) + inside(*(tensor.shape for tensor in call.inputs))
+        greatest = max(greatest, values)
+        for tensor in call.inputs:
+            wanted[id(tensor)] -= 1
+        for tensor in (*call.inputs, *call.outputs):
+            if not wanted[id(tensor)]:
+                sizes.pop(id(tensor), None)
+    return max(1, BYTES // (4 * greatest))
 
 
 def run_leanly(model: keras.Model, inputs):

@@ -30,14 +30,18 @@ class SeenLevels:
         """Looks at a batch, or a part of it where it is large."""
         if self.values is None:
             return
-        flat = batch.reshape(-1)
-        flat = flat[:: max(1, flat.size // SAMPLE)]
-        found = np.union1d(self.values, [batch.min(), batch.max()])
-        found = np.union1d(found, flat)
-        # Values that arithmetic alone tells apart are one.
-        near = np.diff(found) <= 1e-5 * np.max(np.abs(found))
-        found = found[np.concatenate([[True], ~near])]
-        self.values = found if len(found) <= LEVELS else None
+        flat, ends = batch.reshape(-1), [batch.min(), batch.max()]
+        # Of values that are no levels, a few tell.
+        for size in (4 * LEVELS, SAMPLE):
+            found = np.union1d(self.values, ends)
+            found = np.union1d(found, flat[:: max(1, flat.size // size)])
+            # Values that arithmetic alone tells apart are one.
+            near = np.diff(found) <= 1e-5 * np.max(np.abs(found))
+            found = found[np.concatenate([[True], ~near])]
+            if len(found) > LEVELS:
+                self.values = None
+                return
+        self.values = found
 
     def range(self) -> tuple[float, float] | None:
         """A range whose 256 values the levels are on, or lie as clear of ties as can be.

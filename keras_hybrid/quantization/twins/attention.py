@@ -161,6 +161,14 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
                 scores = self.scaled(scores, training=training)
         return scores
 
+    def values_inside(self, query, key, value) -> int:
+        """How many values of one image a call outside of a graph holds, given the inputs' shapes.
+
+        Scores, their exponentials and the weights, each with what it was computed from.
+        """
+        pairs = self.multiply_adds(query, key, value) // (query[-1] + value[-1])
+        return 9 * self.num_heads * pairs
+
     def _zeros(self, query_shape, key_shape):
         """Where zeros tell heads apart, "query" or "key"; None where heads are transposed."""
         query, key = (self.heads_by_zeros(keras.KerasTensor(x)) for x in (query_shape, key_shape))
