@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "MobileFormer26M", "A builder's name; list_models() has all.")
 flags.DEFINE_string("name", None, "Name of the run's folder in runs/; quickstart_<model> if unset.")
 flags.DEFINE_string("runs", "runs", "Folder of runs.")
-flags.DEFINE_bool("preprocessing", False, "The .tflite takes RGB from 0 to 255.")
+flags.DEFINE_bool("preprocessing", True, "The .tflite takes RGB from 0 to 255.")
 flags.DEFINE_integer("threads", 1, "Threads that the .tflite is timed with.", lower_bound=1)
 flags.DEFINE_bool("int8", True, "Quantise to int8, too.")
 flags.DEFINE_integer(
