@@ -34,8 +34,10 @@ th { text-align: left; font-weight: 600; color: var(--soft); }
 td, th { padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
 .nowrap td, .nowrap th { white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+@media (max-width: 600px) { table { font-size: .85rem; } td, th { padding: 5px 7px; }
+  td:last-child:not(.number) { min-width: 15ch; } }
 .matrix { font-size: .85rem; }
-.matrix td { text-align: center; min-width: 34px; border: 1px solid #fff; }
+.matrix td, .matrix td:last-child { text-align: center; min-width: 34px; border: 1px solid #fff; }
 .matrix th { border: 0; max-width: 130px; overflow-wrap: anywhere; }
 .matrix thead th { text-align: center; vertical-align: bottom; }
 .matrix td.right { outline: 2px solid var(--ink); outline-offset: -2px; }

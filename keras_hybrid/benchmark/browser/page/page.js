@@ -28,7 +28,8 @@ function next(task) {
 }
 
 function sentence(error) {
-  if (error instanceof TypeError && /fetch/i.test(error.message)) {
+  // A script that does not arrive is told as an Event, a file as a TypeError.
+  if (error instanceof Event || (error instanceof TypeError && /fetch/i.test(error.message))) {
     return 'The computer that serves this page does not answer: is `keras-hybrid serve` still running?';
   }
   return error?.message || String(error);
