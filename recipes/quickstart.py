@@ -5,9 +5,9 @@
 
 Trains on scikit-learn's handwritten digits, evaluates, converts to a float32 .tflite, compares it
 with the Keras model on every test image, times it on this machine, quantises to int8, calibrated
-alone and trained on, and writes runs/<name>/report.md with pictures. An interrupted run goes on
+alone and trained on, and writes runs/<name>/report.html, whole in itself, and report.md. An interrupted run goes on
 where it ended. Arguments after the flags replace numbers of recipes/digits.py; those of int8 are
-in recipes/qat/digits.py.
+in recipes/qat/digits.py, but for its epochs (--int8_epochs).
 """
 
 import os
@@ -26,9 +26,7 @@ flags.DEFINE_string("runs", "runs", "Folder of runs.")
 flags.DEFINE_bool("preprocessing", True, "The .tflite takes RGB from 0 to 255.")
 flags.DEFINE_integer("threads", 1, "Threads that the .tflite is timed with.", lower_bound=1)
 flags.DEFINE_bool("int8", True, "Quantise to int8, too.")
-flags.DEFINE_integer(
-    "int8_epochs", None, "Of training in int8, 0 for none; the recipe's if unset.", lower_bound=0
-)
+flags.DEFINE_integer("int8_epochs", 2, "Of training in int8; 0 for none.", lower_bound=0)
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 
 
@@ -46,8 +44,7 @@ def main(argv):
         int8 = None
         if FLAGS.int8:
             int8 = load_recipe(here / "qat" / "digits.py", kind=QuantizedRecipe)
-            if FLAGS.int8_epochs is not None:
-                int8 = override(int8, [f"epochs={FLAGS.int8_epochs}"])
+            int8 = override(int8, [f"epochs={FLAGS.int8_epochs}"])
         made = quickstart(
             override(load_recipe(here / "digits.py", FLAGS.model), argv[1:]),
             open_source("digits", FLAGS.data_dir),
