@@ -4,10 +4,10 @@
     python recipes/quickstart.py --model=MobileViTXXS --name=my_run epochs=10
 
 Trains on scikit-learn's handwritten digits, evaluates, converts to a float32 .tflite, compares it
-with the Keras model on every test image, times it on this machine, quantises to int8, calibrated
-alone and trained on, and writes runs/<name>/report.html, whole in itself, and report.md. An interrupted run goes on
-where it ended. Arguments after the flags replace numbers of recipes/digits.py; those of int8 are
-in recipes/qat/digits.py, but for its epochs (--int8_epochs).
+with the Keras model on every test image, quantises to int8, calibrated alone and trained on, times
+all files together on this machine, and writes runs/<name>/report.html, whole in itself, and
+report.md. An interrupted run goes on where it ended. Arguments after the flags replace numbers of
+recipes/digits.py; those of int8 are in recipes/qat/digits.py, but for its epochs (--int8_epochs).
 """
 
 import os
