@@ -11,6 +11,7 @@ Android phone by cable: adb reverse tcp:8123 tcp:8123, then open http://localhos
 keep for localhost and https.
 """
 
+import signal
 from pathlib import Path
 
 from keras_hybrid.cli.arguments import paths
@@ -56,6 +57,8 @@ def run(options) -> int:
         ) from error
     print(f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{server.port}")
     print(f"rows: {rows}   Ctrl-C ends it", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # ends in order, in the background, too
+        signal.signal(number, signal.default_int_handler)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

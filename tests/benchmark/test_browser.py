@@ -3,7 +3,12 @@
 import http.client
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
 import threading
+import urllib.request
 
 import numpy as np
 import pytest
@@ -140,6 +145,31 @@ def test_forms_of_other_pages_are_refused(server):
 def test_a_missing_engine_is_told_with_what_fetches_it(tmp_path):
     with pytest.raises(ValueError, match="serve --install.*Received: --litertjs="):
         find_litertjs(tmp_path)
+
+
+@pytest.mark.large
+def test_the_command_serves_until_it_is_interrupted(classifier, engine, tmp_path):
+    from keras_hybrid.export.convert import export_tflite
+
+    path = export_tflite(classifier, tmp_path / "small.tflite", labels=list(LABELS))
+    command = [sys.executable, "-m", "keras_hybrid", "serve", path, "--port=0"]
+    process = subprocess.Popen(
+        [*command, f"--litertjs={engine.folder}", f"--out={tmp_path}"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://localhost:\d+", address)
+        assert str(tmp_path / "rows.jsonl") in process.stdout.readline()
+        with urllib.request.urlopen(f"{address}/models.json", timeout=30) as answer:
+            (model,) = json.loads(answer.read())["models"]
+        assert (model["name"], tuple(model["labels"])) == ("small.tflite", LABELS)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
