@@ -104,7 +104,7 @@ class Page:
             raise RuntimeError(str(result["exceptionDetails"])[:500])
         return result["result"].get("value")
 
-    def wait_for(self, code: str, seconds: float = 120):
+    def wait_for(self, code: str, seconds: float = 400):
         """Waits until JavaScript is true; returns its value."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
