@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Module:
@@ -12,12 +14,34 @@ class Module:
     Attributes:
         name: prefix of the keys, such as "features.0.conv.4".
         part: which part of the published tensors, cut along their first axis.
-        parts: into how many equal parts they are cut; 1 for whole tensors.
+        parts: into how many parts they are cut; 1 for whole tensors.
+        turns: how often the parts take turns along that axis. At 1 they are equally long; else
+            there are two, and each is as long as its layer needs.
     """
 
     name: str
     part: int = 0
     parts: int = 1
+    turns: int = 1
+
+    def cut(self, array: np.ndarray, rows: int) -> np.ndarray:
+        """The part of a published tensor, `rows` long."""
+        if self.parts == 1:
+            return array
+        if self.turns == 1:
+            return np.split(array, self.parts)[self.part]
+        groups = array.reshape(self.turns, -1, *array.shape[1:])
+        own = rows // self.turns
+        groups = groups[:, :own] if self.part == 0 else groups[:, groups.shape[1] - own :]
+        return groups.reshape(rows, *array.shape[1:])
+
+
+def joined(parts: list[np.ndarray], turns: int = 1) -> np.ndarray:
+    """The published tensor of its parts: the inverse of `Module.cut`."""
+    if len(parts) == 1:
+        return parts[0]
+    groups = [part.reshape(turns, -1, *part.shape[1:]) for part in parts]
+    return np.concatenate(groups, axis=1).reshape(-1, *parts[0].shape[1:])
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,7 @@ class KeyMap:
             name. Layers that it does not know are left out.
         nesting: key of a pickle under which the home's own code looks for the state dict; None for
             the file's top.
+        dense: whether only systems of detection or segmentation have these names.
         channel_order: order of the image's channels that networks with these names take, "RGB" or
             "BGR"; None where the family's own holds.
     """

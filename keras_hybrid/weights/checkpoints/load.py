@@ -26,7 +26,11 @@ from keras_hybrid.weights.families import families, family_named, family_of
 from keras_hybrid.weights.family import all_layers
 from keras_hybrid.weights.origin import forget, remember
 
-DENSE_CLASSIFIERS = ("logits", "auxiliary")  # shaped by the number of classes
+# Shaped by the number of classes; of SSDLite, published in one tensor with the offsets.
+DENSE_CLASSIFIERS = (
+    *("logits", "auxiliary", "head_classes_output"),
+    *(f"head_level{level}_{kind}" for level in range(6) for kind in ("boxes", "classes")),
+)
 # PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
 IGNORED_SUFFIX = ".num_batches_tracked"
 LISTED = 8  # so many names an error message shows before it abbreviates
@@ -176,10 +180,15 @@ def _published_slots(model, key_map, source):
     heads = [layer for layer in family.head_layers if layer in modules]
     prefixes = tuple(f"{modules[layer].name}." for layer in heads)
     head_keys = {key for key in source if key.startswith(prefixes)}
+    plan = published_parameters(model, key_map, heads_apart=True)
+    rows: dict[str, int] = {}  # of published tensors whose parts take turns
+    for _, key, _, parameter in plan:
+        rows[key] = rows.get(key, 0) + (parameter.shape or (1,))[0]
     slots = []
-    for layer, key, module, parameter in published_parameters(model, key_map, heads_apart=True):
+    for layer, key, module, parameter in plan:
         first, *rest = parameter.shape or (1,)
-        shape = (first * module.parts, *rest) if parameter.shape else ()
+        first = rows[key] if module.turns > 1 else first * module.parts
+        shape = (first, *rest) if parameter.shape else ()
         slots.append(_Slot(layer, key, parameter.variable, shape, _to_keras(module, parameter)))
     return slots, source, head_keys
 
@@ -196,7 +205,7 @@ def _heads_to_merge(family, layer_names):
 def _to_keras(module, parameter):
     if module.parts == 1:
         return parameter.to_keras
-    return lambda array: parameter.to_keras(np.split(array, module.parts)[module.part])
+    return lambda array: parameter.to_keras(module.cut(array, parameter.shape[0]))
 
 
 def _keras_slots(model, family, layers):
@@ -226,11 +235,13 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
     Raises:
         ValueError: when the two do not fit.
     """
-    layer_of = {slot.key: slot.layer for slot in slots}
+    layers_of: dict[str, set[str]] = {}  # several, where a tensor is published for all of them
+    for slot in slots:
+        layers_of.setdefault(slot.key, set()).add(slot.layer)
     given = {key for key in source if not key.endswith(IGNORED_SUFFIX)}
-    missing = [key for key in layer_of if key not in given]
-    unused = [key for key in source if key in given and key not in layer_of]
-    own = {_module(key) for key in (*layer_of, *head_keys)}
+    missing = [key for key in layers_of if key not in given]
+    unused = [key for key in source if key in given and key not in layers_of]
+    own = {_module(key) for key in (*layers_of, *head_keys)}
     foreign = [key for key in unused if _module(key) not in own and not _is_ours(key)]
     unused = [key for key in unused if key not in foreign]
     misfits = {
@@ -238,22 +249,20 @@ def _match(model, family, slots, source, head_keys, description, allow_fresh_hea
         for slot in slots
         if slot.key in given and tuple(source[slot.key].shape) != slot.shape
     }
-    heads = {
-        layer for layer in layer_of.values() if layer in family.head_layers or is_in_head(layer)
-    }
-    in_head = {key for key, layer in layer_of.items() if layer in heads} | head_keys
+    heads = {slot.layer for slot in slots if _in_head(slot.layer, family)}
+    in_head = {slot.key for slot in slots if slot.layer in heads} | head_keys
     classifiers = {*family.classifiers, *DENSE_CLASSIFIERS}
     fresh = []
     if allow_fresh_head:
         fresh = [
             layer
-            for layer in dict.fromkeys(layer_of[key] for key in layer_of if key in in_head)
+            for layer in dict.fromkeys(slot.layer for slot in slots if slot.key in in_head)
             if all(slot.key in missing for slot in slots if slot.layer == layer)
-            or (layer in classifiers and any(layer_of[key] == layer for key in misfits))
+            or (layer in classifiers and any(layer in layers_of[key] for key in misfits))
         ]
         slots = [slot for slot in slots if slot.layer not in fresh]
-        missing = [key for key in missing if layer_of[key] not in fresh]
-        misfits = {key: text for key, text in misfits.items() if layer_of[key] not in fresh}
+        missing = [key for key in missing if not layers_of[key].issubset(fresh)]
+        misfits = {key: text for key, text in misfits.items() if not layers_of[key].issubset(fresh)}
         if left_out := [key for key in unused if key in head_keys]:
             unused = [key for key in unused if key not in head_keys]
             logging.info("%s: its head (%d arrays) is left out.", description, len(left_out))

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from keras_hybrid.files import whole_file
 from keras_hybrid.weights.checkpoints.checkpoint_files import KERAS_SUFFIXES
-from keras_hybrid.weights.checkpoints.key_maps import KeyMap
+from keras_hybrid.weights.checkpoints.key_maps import KeyMap, joined
 from keras_hybrid.weights.checkpoints.load import DENSE_CLASSIFIERS, published_parameters
 from keras_hybrid.weights.families import family_of
 from keras_hybrid.weights.origin import first_convolution, origin_of, remember
@@ -55,17 +55,17 @@ def published_state_dict(model: keras.Model, naming: str) -> dict[str, np.ndarra
     """
     layers = {layer.name: layer for layer in model.layers}
     parts: dict[str, dict[int, np.ndarray]] = {}
+    turns: dict[str, int] = {}
     for layer, key, module, parameter in published_parameters(model, key_map_of(model, naming)):
         value = keras.ops.convert_to_numpy(parameter.variable)
         array = np.ascontiguousarray(parameter.to_published(value.astype("float32", copy=False)))
         parts.setdefault(key, {})[module.part] = array
+        turns[key] = module.turns
         if isinstance(layers[layer], keras.layers.BatchNormalization):
             counter = {0: np.zeros((), "int64")}
             parts.setdefault(f"{module.name}.{_BATCH_COUNT}", counter)
     return {
-        key: np.concatenate([arrays[part] for part in sorted(arrays)])
-        if len(arrays) > 1
-        else arrays[0]
+        key: joined([arrays[part] for part in sorted(arrays)], turns.get(key, 1))
         for key, arrays in parts.items()
     }
 

@@ -4,10 +4,9 @@ Preprocessing: authors and timm read with PIL (RGB); the weights are the same
 (timm/models/iformer.py renames keys and no more), ImageNet mean and std, crop 0.875, bicubic.
 """
 
-import re
-
 from keras_hybrid.layer_names import LayerName
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
+from keras_hybrid.weights.checkpoints.mmengine_names import in_system
 from keras_hybrid.weights.family import (
     IMAGENET,
     IMAGENET_MEAN,
@@ -154,39 +153,11 @@ TIMM = KeyMap(
     ),
 )
 
-
-_NECK = re.compile(r"neck_p(\d)_(lateral|output)")
-_SCALE_HEAD = re.compile(r"head_p(\d)_(conv|norm)(\d)")
-
-
-def _in_system(locate):
-    """The `locate` of a backbone in a system of MMEngine's libraries, with neck and head."""
-
-    def located(layer_names):
-        modules = {
-            name: Module(f"backbone.{module.name}", module.part, module.parts)
-            for name, module in locate(layer_names).items()
-        }
-        for name in layer_names:
-            if match := _NECK.fullmatch(name):
-                kind = "lateral" if match[2] == "lateral" else "fpn"
-                modules[name] = Module(f"neck.{kind}_convs.{int(match[1]) - 2}.conv")
-            elif match := _SCALE_HEAD.fullmatch(name):
-                level, index = int(match[1]) - 2, 2 * int(match[3])  # resizes have numbers, too
-                kind = "conv" if match[2] == "conv" else "bn"
-                modules[name] = Module(f"decode_head.scale_heads.{level}.{index}.{kind}")
-            elif name == "logits":
-                modules[name] = Module("decode_head.conv_seg")
-        return modules
-
-    return located
-
-
 MMENGINE = KeyMap(
     "iformer",
     "mmengine",
     r"^backbone\.downsample_layers\.",
-    _in_system(AUTHORS.locate),
+    in_system(AUTHORS.locate),
     dense=True,
 )
 

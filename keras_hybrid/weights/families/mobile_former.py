@@ -6,6 +6,7 @@ ImageNet mean and std, crop 0.875, bilinear.
 
 from keras_hybrid.layer_names import LayerName
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
+from keras_hybrid.weights.checkpoints.mmengine_names import in_system
 from keras_hybrid.weights.family import (
     IMAGENET,
     IMAGENET_MEAN,
@@ -123,6 +124,14 @@ AUTHORS = KeyMap(
     nesting="state_dict",
 )
 
+MMENGINE = KeyMap(
+    "mobile_former",
+    "mmengine",
+    r"^backbone\.features\.\d+\.(conv1|conv)\.0\.weight$",
+    in_system(AUTHORS.locate),
+    dense=True,
+)
+
 _PREPROCESSING = Preprocessing(224, 0.875, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -154,7 +163,7 @@ FAMILY = Family(
     name="mobile_former",
     builders=tuple(preset.model for preset in PRESETS),
     own_layers=("head_fc1", str(LayerName.in_block(5, 0, "mobile_depthwise1"))),
-    key_maps=(AUTHORS,),
+    key_maps=(AUTHORS, MMENGINE),
     head_layers=(
         "final_mobile_to_former_query",
         "final_mobile_to_former_gate",

@@ -30,6 +30,28 @@ def deeplabv3_modules(prefix, convolution, norm, classifier):
     }
 
 
+def ssdlite_modules() -> dict[str, Module]:
+    """Layers of `ssdlite` -> their modules. Offsets and logits take turns, anchor by anchor."""
+    pairs = {}
+    for index, level in enumerate(("os_64", "os_128", "os_256"), start=2):
+        pairs[f"neck_level{index}_depthwise"] = f"extra_layers.{level}.dw_conv"
+        pairs[f"neck_level{index}_project"] = f"extra_layers.{level}.pw_conv"
+    for index in range(5):
+        pairs[f"head_level{index}_project"] = f"ssd_heads.{index}.proj_layer"
+        pairs[f"head_level{index}_depthwise"] = f"ssd_heads.{index}.loc_cls_layer.dw_conv"
+    modules = {
+        layer: Module(module)
+        for layer, module in with_norms(pairs, ".block.conv", ".block.norm").items()
+    }
+    modules["neck_level5"] = Module("extra_layers.os_-1.1.block.conv")
+    for index in range(6):
+        inside, anchors = (".pw_conv", 6) if index < 5 else ("", 4)
+        module = f"ssd_heads.{index}.loc_cls_layer{inside}.block.conv"
+        for part, kind in enumerate(("boxes", "classes")):
+            modules[f"head_level{index}_{kind}"] = Module(module, part, 2, turns=anchors)
+    return modules
+
+
 _TRANSFORMER_LAYER = re.compile(r"transformer(\d+)_(.+)")
 
 _TIMM_OUTSIDE_BLOCKS = {
@@ -215,9 +237,12 @@ def _authors(classifier):
         layer=lambda index: f"global_rep.{index}",
     )
 
+    ssd = ssdlite_modules()
+
     def with_last_norms(layer_names):
         """The norm after a transformer's layers is numbered as one more of them."""
         modules = locate(layer_names)
+        modules |= {name: ssd[name] for name in layer_names if name in ssd}
         depths = {}  # stage -> transformer layers
         for place in filter(None, map(LayerName.parse, layer_names)):
             if match := _TRANSFORMER_LAYER.fullmatch(place.words):
