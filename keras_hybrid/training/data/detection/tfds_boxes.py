@@ -1,0 +1,91 @@
+"""Detection sets of TensorFlow Datasets: COCO, Pascal VOC, the scenes of digits, and others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_hybrid.tasks.detection.objects import Objects
+
+DIGIT_SCENES = "digit_scenes"
+
+
+@dataclass(frozen=True, eq=False)
+class TFDSBoxes:
+    """A prepared set of pictures with boxes.
+
+    Attributes:
+        class_names: in the order of their labels.
+        sizes: number of pictures by split.
+        builder: TFDS' own.
+    """
+
+    class_names: tuple[str, ...]
+    sizes: dict[str, int]
+    builder: Any
+
+    def examples(self, split: str) -> Iterator[tuple[np.ndarray, Objects]]:
+        """The pictures of a split, uint8 (H, W, 3), each with its objects.
+
+        Raises:
+            ValueError: for a split that the set does not have.
+        """
+        if split not in self.sizes:
+            raise ValueError(
+                f"The set has the splits {tuple(self.sizes)}. Received: split={split!r}"
+            )
+        for example in self.builder.as_dataset(split=split).as_numpy_iterator():
+            height, width = example["image"].shape[:2]
+            yield example["image"], objects_of_tfds(example["objects"], height, width)
+
+
+def objects_of_tfds(objects: dict, height: int, width: int) -> Objects:
+    """The objects of an example of TFDS, in pixels of its picture.
+
+    Args:
+        objects: "bbox" (n, 4), shares of the sides, y before x; "label" (n,); and where the set
+            has them "is_crowd" (n,) and "area" (n,).
+        height: of the picture, in pixels.
+        width: likewise.
+    """
+    y1, x1, y2, x2 = np.asarray(objects["bbox"], "float32").reshape(-1, 4).T
+    boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=1)
+    return Objects(boxes, objects["label"], objects.get("is_crowd"), objects.get("area"))
+
+
+def open_tfds_boxes(data: str, data_dir: str | None = None) -> TFDSBoxes:
+    """Opens, and where needed prepares, a detection set by its name.
+
+    Args:
+        data: "digit_scenes", or the name of a TFDS set such as "coco/2017" or "voc/2012".
+        data_dir: TFDS' folder of prepared sets; None for its default.
+
+    Raises:
+        ValueError: for an unknown set, or one without pictures and boxes with classes.
+    """
+    import tensorflow_datasets as tfds  # slow to import
+
+    if data == DIGIT_SCENES:
+        from keras_hybrid.training.data.digit_scenes.digit_scenes_dataset_builder import Builder
+
+        builder = Builder(data_dir=data_dir)
+    else:
+        try:
+            builder = tfds.builder(data, data_dir=data_dir)
+        except tfds.core.DatasetNotFoundError as error:
+            raise ValueError(
+                f"`data` must be {DIGIT_SCENES!r} or the name of a TFDS set. "
+                f"Received: data={data!r}, which TFDS does not know"
+            ) from error
+    features = dict((builder.info.features or {}).items())
+    inner = dict(getattr(features.get("objects"), "feature", {}).items())
+    label = inner.get("label")
+    if "image" not in features or "bbox" not in inner or not getattr(label, "names", None):
+        raise ValueError(
+            'A detection set has an "image" and "objects" with "bbox" and "label". '
+            f"Received: data={data!r} with {sorted(features)}"
+        )
+    builder.download_and_prepare()
+    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    return TFDSBoxes(tuple(label.names), sizes, builder)
