@@ -67,8 +67,8 @@ EXTRAS = {
         "tf_keras>=2.18,<3",
         "matplotlib>=3.8",
     ],
-    # COCO's metrics beside this package's own.
-    "detection": ["keras-cv>=0.9,<0.10"],
+    # COCO's average precision; KerasCV's metrics beside it.
+    "detection": ["pycocotools>=2.0.7,<3", "keras-cv>=0.9,<0.10"],
     "torch": ["torch>=2.6"],
     "jax": ["jax>=0.4.30"],
     # Other implementations that the tests compare with.

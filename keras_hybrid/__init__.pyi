@@ -3,6 +3,7 @@
 from keras_hybrid.analysis.attention import attention_maps as attention_maps
 from keras_hybrid.analysis.attention_picture import plot_attention as plot_attention
 from keras_hybrid.analysis.cost import count_multiply_adds as count_multiply_adds
+from keras_hybrid.analysis.detection_picture import plot_detections as plot_detections
 from keras_hybrid.analysis.heads import head_similarity as head_similarity
 from keras_hybrid.analysis.heads import plot_head_similarity as plot_head_similarity
 from keras_hybrid.analysis.segmentation_picture import plot_segmentation as plot_segmentation
@@ -34,6 +35,28 @@ from keras_hybrid.quantization.ranges.calibration import calibrate as calibrate
 from keras_hybrid.quantization.report import layer_errors as layer_errors
 from keras_hybrid.quantization.rules import Rule as Rule
 from keras_hybrid.surgery.fuse import fuse as fuse
+from keras_hybrid.tasks.detection.average_precision import average_precision as average_precision
+from keras_hybrid.tasks.detection.detect import detect as detect
+from keras_hybrid.tasks.detection.detection_training import DetectionTraining as DetectionTraining
+from keras_hybrid.tasks.detection.objects import Objects as Objects
+from keras_hybrid.tasks.detection.post_processing import Detections as Detections
+from keras_hybrid.tasks.detection.retinanet import (
+    RetinaNetMobileFormer151M as RetinaNetMobileFormer151M,
+)
+from keras_hybrid.tasks.detection.retinanet import (
+    RetinaNetMobileFormer214M as RetinaNetMobileFormer214M,
+)
+from keras_hybrid.tasks.detection.retinanet import (
+    RetinaNetMobileFormer294M as RetinaNetMobileFormer294M,
+)
+from keras_hybrid.tasks.detection.retinanet import (
+    RetinaNetMobileFormer508M as RetinaNetMobileFormer508M,
+)
+from keras_hybrid.tasks.detection.retinanet import retinanet as retinanet
+from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTS as SSDLiteMobileViTS
+from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXS as SSDLiteMobileViTXS
+from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXXS as SSDLiteMobileViTXXS
+from keras_hybrid.tasks.detection.ssdlite import ssdlite as ssdlite
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTS as DeepLabV3MobileViTS
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXS as DeepLabV3MobileViTXS
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXXS as DeepLabV3MobileViTXXS

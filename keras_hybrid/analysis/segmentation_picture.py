@@ -57,8 +57,10 @@ def plot_segmentation(
         raise ValueError(f"`opacity` must be from 0 to 1. Received: opacity={opacity!r}")
     names = _names(classes, masks)
     if colors is None:
-        table = isinstance(classes, ClassTable)
-        colors = classes.colors if table else palette(len(names), background=True)
+        if isinstance(classes, ClassTable):
+            colors = classes.colors
+        else:
+            colors = palette(len(names), background=True)
     layers = [color_mask(mask, colors) for mask in masks]
     figure = new_figure((2 * _PANEL + 1.6, _PANEL * len(pictures)))
     grid = figure.subplots(len(pictures), 2, squeeze=False)

@@ -34,6 +34,7 @@ EXTRA_OF = {
     "sklearn": "train",
     "tqdm": "train",
     "keras_cv": "detection",
+    "pycocotools": "detection",
     "matplotlib": "train",
     "PIL": "train",
     "ai_edge_litert": "tflite",

@@ -28,6 +28,7 @@ LAYERS_STAY = {
     "name",
     "dropout_rate",
     "drop_path_rate",
+    "transformer_dropout_rate",
     "output_stride",
     "window_size",
 }

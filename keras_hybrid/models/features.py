@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_hybrid.keras_private import calls
+from keras_hybrid.keras_private import calls, producer
 from keras_hybrid.layer_names import STEM, LayerName
 from keras_hybrid.layers import PadToMultiple, UnfoldPatches
 
@@ -43,6 +43,17 @@ def feature_pyramid(model: keras.Model) -> dict[str, keras.KerasTensor]:
             f"Received: model={model.name} with strides {sorted(pyramid)}"
         )
     return found
+
+
+def pyramid_layers(model: keras.Model) -> dict[str, str]:
+    """Names of the layers that end the levels of `feature_pyramid`.
+
+    KerasCV's detectors look for them at the backbone:
+    `backbone.pyramid_level_inputs = pyramid_layers(backbone)`.
+
+    Args and errors are those of `feature_pyramid`.
+    """
+    return {level: producer(tensor).name for level, tensor in feature_pyramid(model).items()}
 
 
 def feature_maps(model: keras.Model) -> dict[str, keras.KerasTensor]:

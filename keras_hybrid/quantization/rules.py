@@ -23,6 +23,7 @@ from keras_hybrid.quantization.twins import (
     plain,
 )
 from keras_hybrid.surgery.editable_model import EditableModel, Step
+from keras_hybrid.tasks.detection.anchors import JoinLevels
 
 PROFILES = ("int8", "int8_cpu")
 
@@ -134,6 +135,7 @@ LAYERS = {
     layers.LeakyReLU: ARITHMETIC,
     layers.GlobalAveragePooling2D: ARITHMETIC,
     layers.Concatenate: ONE_OF_SEVERAL,
+    JoinLevels: ONE_OF_SEVERAL,
     layers.GlobalAveragePooling1D: ARITHMETIC,
     layers.Maximum: ONE_OF_SEVERAL,
     layers.Minimum: ONE_OF_SEVERAL,

@@ -1,21 +1,17 @@
 """Label maps of images, each at its own size, by the published evaluation of the network."""
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from keras_hybrid.image_files import decode_image
+from keras_hybrid.tasks.pictures import Image, check_batch_size, list_of_images, pixels_of
 from keras_hybrid.tasks.segmentation.protocol import SegmentationProtocol, protocol_of
 from keras_hybrid.tasks.segmentation.stretching import labels_of
 from keras_hybrid.weights.family import Preprocessing, Preset
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
-Image = npt.ArrayLike | str | os.PathLike
 BATCH_SIZE = 4
 
 
@@ -52,21 +48,14 @@ def segment(
     (https://arxiv.org/abs/2501.15369), Section 4.3.
     """
     check_segmentation_model(model)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
-        )
+    check_batch_size(batch_size)
     protocol = protocol or protocol_of(model)
     known = preprocessing_of(preprocessing or model)
-    rank = len(getattr(images, "shape", ()))
-    single = isinstance(images, str | bytes | os.PathLike) or rank in (1, 2, 3)
-    given: list[Any] = [images] if single else list(images)
-    if not given:
-        raise ValueError("One image or more is expected. Received: none")
+    given, single = list_of_images(images)
     maps = list(_segmented(model, given, protocol, known, batch_size))
     if single:
         return maps[0]
-    return np.stack(maps) if rank == 4 else maps
+    return np.stack(maps) if len(getattr(images, "shape", ())) == 4 else maps
 
 
 def check_segmentation_model(model: keras.Model) -> int:
@@ -92,7 +81,7 @@ def check_segmentation_model(model: keras.Model) -> int:
 
 def _segmented(model, images, protocol, known, batch_size) -> Iterator[np.ndarray]:
     """The label maps, in order; neighbors that the network sees in one size go together."""
-    sized = ((image, protocol.input_size(*image.shape[:2])) for image in map(_pixels, images))
+    sized = ((image, protocol.input_size(*image.shape[:2])) for image in map(pixels_of, images))
     for size, group in itertools.groupby(sized, key=lambda pair: pair[1]):
         while batch := [image for image, _ in itertools.islice(group, batch_size)]:
             inputs = np.concatenate([_resized(x, size, protocol.antialias) for x in batch])
@@ -105,30 +94,6 @@ def _segmented(model, images, protocol, known, batch_size) -> Iterator[np.ndarra
 
 def _logits(outputs):
     return outputs.get("logits") if isinstance(outputs, dict) else outputs
-
-
-def _pixels(image):
-    """(H, W, 3), float32 of 0 to 255, of a file or an array."""
-    if isinstance(image, str | bytes | os.PathLike):
-        return decode_image(os.fsdecode(image)).astype("float32")
-    image = keras.ops.convert_to_numpy(image) if keras.ops.is_tensor(image) else np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.size == 0 or image.dtype.kind not in "iuf":
-        raise ValueError(
-            "Images (height, width, 3) of numbers, RGB, are expected. "
-            f"Received: {image.dtype} of shape {image.shape}"
-        )
-    low, high = float(image.min()), float(image.max())
-    if not (low >= 0 and high <= 255):
-        raise ValueError(
-            "Pixels of 0 to 255 are expected, not preprocessed ones. "
-            f"Received: values from {low:.4g} to {high:.4g}"
-        )
-    if image.dtype.kind == "f" and 0 < high <= 1:
-        raise ValueError(
-            "Pixels of 0 to 255 are expected; these seem to be of 0 to 1: multiply them by 255. "
-            f"Received: values from {low:.4g} to {high:.4g}"
-        )
-    return image.astype("float32")
 
 
 def _resized(image, size, antialias):

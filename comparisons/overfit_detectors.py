@@ -1,0 +1,90 @@
+"""Whether a detector learns at all: sixteen scenes of digits by heart, head by head.
+
+    python comparisons/overfit_detectors.py --head=ssdlite
+    python comparisons/overfit_detectors.py --head=retinanet
+
+Each head on its family's smallest backbone, from random weights, at 128 px; RetinaNet's pyramid and
+heads are 64 channels wide in place of 256. Average precision on the scenes themselves is to reach
+0.75, and 0.95 at an overlap of 0.5, within fifteen minutes on two cores: what falls short of that
+has a wrong gradient, target or loss somewhere. 200 steps of sixteen images take some 2.5 minutes of
+processor time each and reach 1.00 and 0.94. Prints a line every `--report_steps`.
+"""
+
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("head", "ssdlite", ["ssdlite", "retinanet"], "Which head.")
+flags.DEFINE_integer("steps", 400, "Of sixteen images each.", lower_bound=60)
+flags.DEFINE_integer("report_steps", 100, "Steps from line to line.", lower_bound=1)
+
+SCENES, SIZE, CLASSES, WARMUP = 16, 128, 10, 50
+LEARNING_RATES = {"ssdlite": 2e-3, "retinanet": 1e-3}
+CLIP_NORMS = {"ssdlite": 10.0, "retinanet": 1.0}
+
+
+def make_model(head):
+    """The head on its smallest backbone, with random weights."""
+    import keras_hybrid
+
+    options = {"include_top": False, "weights": None, "input_shape": (SIZE, SIZE, 3)}
+    if head == "ssdlite":
+        return keras_hybrid.ssdlite(keras_hybrid.MobileViTXXS(**options), CLASSES)
+    return keras_hybrid.retinanet(keras_hybrid.MobileFormer26M(**options), CLASSES, channels=64)
+
+
+def overfit(head, steps, report_steps):
+    """Trains on sixteen scenes; returns the last `AveragePrecision` on them."""
+    import keras
+    import numpy as np
+
+    import keras_hybrid
+    from keras_hybrid.tasks.detection.objects import padded
+    from keras_hybrid.training.data.digit_scenes.scenes import digit_scenes
+
+    keras.utils.set_random_seed(0)
+    scenes = digit_scenes(SCENES, SIZE)
+    model = make_model(head)
+    pictures = [scene.image for scene in scenes]
+    images = keras_hybrid.preprocess_input(np.stack(pictures), model)
+    objects = [keras_hybrid.Objects(scene.boxes, scene.labels) for scene in scenes]
+    targets = padded(objects)
+    rate = LEARNING_RATES[head]
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - WARMUP, alpha=0.01, warmup_target=rate, warmup_steps=WARMUP
+    )
+    training = keras_hybrid.DetectionTraining(model)
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=1e-4, global_clipnorm=CLIP_NORMS[head]
+    )
+    training.compile(optimizer)
+    began = time.process_time()
+    for start in range(0, steps, report_steps):
+        count = min(report_steps, steps - start)
+        history = training.fit(images, targets, SCENES, epochs=count, verbose=0).history
+        found = keras_hybrid.average_precision(
+            keras_hybrid.detect(model, pictures), objects, CLASSES
+        )
+        print(
+            f"{model.name}: {start + count} steps, loss {history['loss'][-1]:.3f}, "
+            f"AP {found.ap:.3f}, AP50 {found.ap50:.3f}, "
+            f"{time.process_time() - began:.0f} s of processor time",
+            flush=True,
+        )
+    return found
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"what is {argv[1]!r}?")
+    found = overfit(FLAGS.head, FLAGS.steps, FLAGS.report_steps)
+    if not (found.ap >= 0.75 and found.ap50 >= 0.95):
+        raise SystemExit(f"AP {found.ap:.3f}, AP50 {found.ap50:.3f}: 0.75 and 0.95 were to be had")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Object detection: heads, anchors, matching, losses, boxes of images, their pictures and AP."""
