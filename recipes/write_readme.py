@@ -158,7 +158,7 @@ def assignments(recipe, base):
             return ",".join(map(text, value))
         return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
-    from keras_hybrid.training.recipe.recipe import as_plain
+    from keras_hybrid.training.recipe.common import as_plain
 
     old = as_plain(base)
     return [f"{name}={text(new)}" for name, new in as_plain(recipe).items() if old[name] != new]

@@ -18,7 +18,8 @@ from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.interleaved import time_interleaved
 from keras_hybrid.files import MODEL_FILE, write_text
 from keras_hybrid.training.data.image_source import ImageSource
-from keras_hybrid.training.recipe.recipe import Recipe, as_plain
+from keras_hybrid.training.recipe.common import as_plain
+from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.run.run import train
 
 

@@ -13,8 +13,10 @@ from keras_hybrid.training.augmentation.cropping import (
 from keras_hybrid.training.augmentation.erasing import random_erasing
 from keras_hybrid.training.augmentation.mixing import mix
 from keras_hybrid.training.augmentation.randaugment import RandAugment, rand_augment
+from keras_hybrid.training.data.epoch_order import examples_in_order
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.process_share import ALONE, Share
+from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
@@ -22,7 +24,7 @@ from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_o
 _plain = tf.autograph.experimental.do_not_convert
 
 
-def steps_per_epoch(source: ImageSource, recipe: Recipe, share: Share = ALONE) -> int:
+def steps_per_epoch(source: ImageSource, recipe: CommonRecipe, share: Share = ALONE) -> int:
     """Training steps of an epoch: whole global batches, of the mean size with several scales.
 
     Raises:
@@ -83,33 +85,6 @@ def training_dataset(
     read = source.reader("train")
     interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
 
-    @_plain
-    def epoch_places(epoch):
-        """Places of the examples of an epoch, in its order, with seeds for each."""
-        seed = tf.random.fold_in([recipe.seed, 0], epoch)
-        done = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-        order = tf.range(tf.constant(count, tf.int64))
-        order = tf.random.experimental.stateless_shuffle(order, tf.random.fold_in(seed, 0))
-        places = tf.data.Dataset.from_tensor_slices(order)
-        if recipe.scales:  # how many examples the batches take is known only when they are drawn
-            numbered = places.repeat().enumerate()
-        else:
-            numbered = places.take(steps * recipe.step_batch_size).enumerate()
-            numbered = numbered.skip(done * recipe.step_batch_size).filter(
-                _plain(lambda index, _: share.holds(index, recipe.step_batch_size))
-            )
-        numbered = numbered.map(
-            _plain(
-                lambda index, place: {
-                    "place": place,
-                    "seeds": tf.random.split(tf.random.fold_in(seed, index), 5),
-                }
-            )
-        )
-        if recipe.scales:
-            return _by_scale(numbered, recipe, share, steps, done)
-        return numbered
-
     rand_augment_numbers = None
     if recipe.randaugment_magnitude is not None:
         rand_augment_numbers = RandAugment(
@@ -164,8 +139,10 @@ def training_dataset(
             for column in zip(*parts, strict=True)
         )
 
-    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
-    images = epochs.flat_map(epoch_places)
+    arrange = None
+    if recipe.scales:  # how many examples the batches take is known only when they are drawn
+        arrange = lambda numbered, done: _by_scale(numbered, recipe, share, steps, done)  # noqa: E731
+    images = examples_in_order(count, recipe, steps, first_epoch, first_step, share, arrange)
     images = images.map(read_and_augment, num_parallel_calls=tf.data.AUTOTUNE)
     if recipe.scales:
         batches = _batch_scales(images, recipe, share)

@@ -9,7 +9,7 @@ import contextlib
 import keras
 
 from keras_hybrid.training.data.process_share import ALONE, Share
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.common import CommonRecipe
 
 
 class Distribution:
@@ -28,7 +28,7 @@ class Distribution:
         """Whether this process is the one that writes and prints."""
         return self.share.index == 0
 
-    def check(self, recipe: Recipe):
+    def check(self, recipe: CommonRecipe):
         """Checks that a recipe can be trained so.
 
         Raises:
@@ -41,7 +41,7 @@ class Distribution:
         """Where the model is built and trained."""
         yield
 
-    def join_layers(self, network: keras.Model, recipe: Recipe):
+    def join_layers(self, network: keras.Model, recipe: CommonRecipe):
         """Makes a new network's layers work as one across devices."""
 
     def part_draws(self, network: keras.Model):

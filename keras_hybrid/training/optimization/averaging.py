@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_hybrid.keras_private import moving_averages
 from keras_hybrid.training.optimization.adamw import warmup_momentum
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.common import CommonRecipe
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -84,7 +84,7 @@ class AverageStatistics(keras.layers.Layer):
         )
 
 
-def average_statistics(outputs, model: keras.Model, recipe: Recipe):
+def average_statistics(outputs, model: keras.Model, recipe: CommonRecipe):
     """Puts an `AverageStatistics` after outputs of a model, for all of its unfrozen batch norms.
 
     Args:
@@ -109,7 +109,7 @@ def average_statistics(outputs, model: keras.Model, recipe: Recipe):
     return layer(outputs), layer
 
 
-def first_weights_share(recipe: Recipe, updates: int) -> float:
+def first_weights_share(recipe: CommonRecipe, updates: int) -> float:
     """Share of the moving average that the first weights still have after a run.
 
     Args:

@@ -2,7 +2,16 @@
 
 import keras
 
-from keras_hybrid.layer_names import FINAL, HEAD, STEM, TOKENS, LayerName, stage_of_layer
+from keras_hybrid.layer_names import (
+    FINAL,
+    HEAD,
+    NECK,
+    STEM,
+    TOKENS,
+    LayerName,
+    is_in_head,
+    stage_of_layer,
+)
 
 
 def layer_stages(model: keras.Model) -> dict[str, int]:
@@ -40,7 +49,7 @@ def _places(model):
             places[layer.name] = (place.stage, place.block or 0)
         elif stage_of_layer(layer.name) in (STEM, TOKENS):
             places[layer.name] = (0, 0)
-        elif stage_of_layer(layer.name) in (HEAD, FINAL):
+        elif stage_of_layer(layer.name) in (HEAD, NECK, FINAL):
             places[layer.name] = (None, 0)
         else:
             raise ValueError(
@@ -62,6 +71,16 @@ def learning_rate_multipliers(model: keras.Model, decay: float) -> dict[str, flo
         variable.path: decay ** (head - depths[layer.name])
         for layer in model.layers
         if layer.name in depths
+        for variable in layer.trainable_variables
+    }
+
+
+def head_multipliers(model: keras.Model, rate: float) -> dict[str, float]:
+    """`rate` for each trainable variable of neck and head, by its path."""
+    return {
+        variable.path: rate
+        for layer in model.layers
+        if is_in_head(layer.name)
         for variable in layer.trainable_variables
     }
 

@@ -6,13 +6,18 @@ import keras
 from keras import ops
 
 from keras_hybrid.training.optimization.adamw import ScaledAdamW
-from keras_hybrid.training.optimization.layer_depth import learning_rate_multipliers
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.optimization.layer_depth import (
+    head_multipliers,
+    learning_rate_multipliers,
+)
+from keras_hybrid.training.recipe.common import CommonRecipe
+
+POLY_POWER = 0.9
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise, then half a cosine, then a floor.
+    """A linear rise, then half a cosine or a power of what is left, then a floor.
 
     Args:
         peak: the highest learning rate.
@@ -24,6 +29,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         warmup_unit: the same of the rise.
         starts_with_run: whether the cosine is counted from the run's start, of which the rise
             hides the beginning, as in timm; else it starts where the rise ends.
+        power: the fall is (1 - t) to this power; None for half a cosine.
     """
 
     def __init__(
@@ -36,12 +42,14 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         unit: int = 1,
         warmup_unit: int = 1,
         starts_with_run: bool = False,
+        power: float | None = None,
     ):
         super().__init__()
         self.peak, self.first, self.floor = peak, first, floor
         self.warmup, self.decay = warmup, decay
         self.unit, self.warmup_unit = unit, warmup_unit
         self.starts_with_run = starts_with_run
+        self.power = power
 
     def __call__(self, step):
         rise = self.first + (self.peak - self.first) * _by(self.warmup_unit, step) / max(
@@ -49,12 +57,16 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         )
         start = 0 if self.starts_with_run else self.warmup
         share = ops.clip((_by(self.unit, step) - start) / (self.decay - start), 0.0, 1.0)
-        fall = self.floor + (self.peak - self.floor) * (1 + ops.cos(math.pi * share)) / 2
+        if self.power is None:
+            left = (1 + ops.cos(math.pi * share)) / 2
+        else:
+            left = ops.power(1 - share, self.power)
+        fall = self.floor + (self.peak - self.floor) * left
         return ops.where(ops.cast(step, "float32") < self.warmup, rise, fall)
 
     def get_config(self):
         names = ("peak", "first", "floor", "warmup", "decay", "unit", "warmup_unit")
-        names += ("starts_with_run",)
+        names += ("starts_with_run", "power")
         return {name: getattr(self, name) for name in names}
 
 
@@ -64,9 +76,9 @@ def _by(unit, step):
 
 
 def learning_rate_schedule(
-    recipe: Recipe, steps_per_epoch: int
+    recipe: CommonRecipe, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine to the final learning rate, by optimiser step or by epoch.
+    """Linear warm-up, then the decay to the final learning rate, by optimiser step or by epoch.
 
     All learning rates are multiplied by the recipe's `learning_rate_scale`.
 
@@ -92,6 +104,7 @@ def learning_rate_schedule(
         unit=unit,
         warmup_unit=1 if recipe.warmup_steps else unit,
         starts_with_run=recipe.cosine_from == "run",
+        power=POLY_POWER if recipe.decay == "poly" else None,
     )
 
 
@@ -139,11 +152,12 @@ def is_decayed(variable: keras.Variable, kinds: tuple[str, ...] = ("kernels",)) 
 
 
 def make_optimizer(
-    recipe: Recipe, model: keras.Model, steps_per_epoch: int
+    recipe: CommonRecipe, model: keras.Model, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
     """The recipe's AdamW, built for the model's trainable variables.
 
-    With `layer_decay` their learning rates fall with the distance from the head.
+    With `layer_decay` their learning rates fall with the distance from the head, whose own are
+    `head_rate` times as high.
 
     Args:
         recipe: its numbers.
@@ -153,9 +167,12 @@ def make_optimizer(
     """
     accumulation = recipe.accumulation_steps
     schedule = learning_rate_schedule(recipe, steps_per_epoch // accumulation)
-    multipliers = None
+    multipliers = {}
     if recipe.layer_decay is not None:
         multipliers = learning_rate_multipliers(model, recipe.layer_decay)
+    if recipe.head_rate != 1:
+        for path, rate in head_multipliers(model, recipe.head_rate).items():
+            multipliers[path] = multipliers.get(path, 1.0) * rate
     optimizer = ScaledAdamW(
         PerUpdate(schedule, accumulation) if accumulation > 1 else schedule,
         multipliers,

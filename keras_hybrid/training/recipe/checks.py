@@ -16,8 +16,8 @@ _SET_BY_TRAINING = {
 }
 
 
-def check_recipe(recipe):
-    """Refuses numbers that make no sense, whatever the model and the data are.
+def check_common(recipe):
+    """Refuses numbers that make no sense for any task, whatever the model and the data are.
 
     Raises:
         ValueError: it names the field.
@@ -29,6 +29,17 @@ def check_recipe(recipe):
         recipe.batch_size % recipe.accumulation_steps == 0,
         f"a divisor of batch_size={recipe.batch_size}",
     )
+    fields = {field.name for field in dataclasses.fields(recipe)}
+    taken = sorted((fields | _SET_BY_TRAINING) & set(recipe.model_options))
+    _check(recipe, "model_options", not taken, f"without {taken}, which training sets itself")
+
+
+def check_recipe(recipe):
+    """Refuses numbers of a classifier's recipe that make no sense together.
+
+    Raises:
+        ValueError: it names the field.
+    """
     if recipe.scales and recipe.accumulation_steps > 1:
         raise ValueError(
             "Batches of several scales cannot be accumulated. Received: "
@@ -40,9 +51,6 @@ def check_recipe(recipe):
         holds &= not recipe.scales
         expected = f"a divisor of the {step} images of a step, which have one size"
         _check(recipe, "mixing_group", holds, expected)
-    fields = {field.name for field in dataclasses.fields(recipe)}
-    taken = sorted((fields | _SET_BY_TRAINING) & set(recipe.model_options))
-    _check(recipe, "model_options", not taken, f"without {taken}, which training sets itself")
     if recipe.new_classifier and recipe.initial_weights is None:
         raise ValueError(
             "`new_classifier` needs `initial_weights`; without them all is new. Received: "

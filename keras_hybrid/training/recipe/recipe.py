@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_hybrid.training.recipe.checks import check_recipe
+from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.recipe.fields import (
     AT_LEAST_1,
     NOT_NEGATIVE,
@@ -31,123 +32,28 @@ if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Numbers = typing.TypeVar("Numbers", bound="DataclassInstance")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 TEACHER_LOSSES = ("hard", "soft")
-DECAYED = ("kernels", "tokens", "layer_scales", "all")
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
 CROP, STRETCH = "crop", "stretch"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All numbers of one training run.
+class Recipe(CommonRecipe):
+    """All numbers of one training run of a classifier.
 
     Each field carries its help and its range: `describe_fields(Recipe)` lists them, checks and
     `--help` follow.
     """
 
-    model: str = number(
-        "a builder's name, of `keras_hybrid.list_models()`.",
-    )
-    epochs: int = number(
-        "passes over the training split.",
-        AT_LEAST_1,
-    )
-    batch_size: int = number(
-        "global batch, over all devices.",
-        AT_LEAST_1,
-    )
-    learning_rate: float = number(
-        "its peak, at a batch of `reference_batch_size`.",
-        POSITIVE,
-    )
-    resolution: int = number(
-        "height and width of the images, in pixels.",
-        AT_LEAST_1,
-        224,
-    )
-    reference_batch_size: int | None = number(
-        "the learning rates scale linearly from this global batch to `batch_size`; None "
-        "leaves them as they are.",
-        optional(POSITIVE),
-        None,
-    )
-    warmup_epochs: float = number(
-        "epochs over which the learning rate rises linearly.",
-        NOT_NEGATIVE,
-        0.0,
-    )
-    warmup_steps: int = number(
-        "the same in optimiser steps, where it is not 0.",
-        NOT_NEGATIVE,
-        0,
-    )
-    warmup_learning_rate: float = number(
-        "where the warm-up starts.",
-        NOT_NEGATIVE,
-        0.0,
-    )
-    final_learning_rate: float = number(
-        "where the cosine ends.",
-        NOT_NEGATIVE,
-        0.0,
-    )
-    cooldown_epochs: float = number(
-        "the last epochs, at the final learning rate.",
-        NOT_NEGATIVE,
-        0.0,
-    )
-    schedule_unit: str = number(
-        "after what the learning rate changes.",
-        one_of("step", "epoch"),
-        "step",
-    )
-    cosine_from: str = number(
-        "where the cosine starts: where the warm-up ends, or at the run's start, of which the "
-        "warm-up then hides the beginning.",
-        one_of("warmup", "run"),
-        "warmup",
-    )
-    weight_decay: float = number(
-        "of the weights that `decayed` names, by step and learning rate.",
-        NOT_NEGATIVE,
-        0.0,
-    )
-    decayed: tuple[str, ...] = number(
-        "what weight decay applies to: kernels, tokens, layer_scales, or all, with biases and "
-        "norms.",
-        Limit(lambda kinds: set(kinds) <= set(DECAYED), f"some of {DECAYED}"),
-        ("kernels",),
-    )
     label_smoothing: float = number(
         "share of a label's mass spread over all classes.",
         SHARE_BELOW_1,
         0.0,
     )
-    clip_norm: float | None = number(
-        "largest global norm of the gradient, None for any.",
-        optional(POSITIVE),
-        None,
-    )
-    ema_momentum: float | None = number(
-        "of the weights' moving average, which is then evaluated and saved; None for no average.",
-        optional(SHARE_BELOW_1),
-        None,
-    )
-    ema_warmup: bool = number(
-        "whether the average's momentum grows with the updates t, as min(ema_momentum, "
-        "(1 + t) / (10 + t)): without it, a short run's average stays near the first weights.",
-        default=True,
-    )
     dropout_rate: float | None = number(
         "before the classifier, None for the model's own.",
         optional(SHARE_BELOW_1),
         None,
-    )
-    drop_path_rate: float = number(
-        "of the deepest residual; it ramps up linearly with depth.",
-        SHARE_BELOW_1,
-        0.0,
     )
     crop_area: tuple[float, float] = number(
         "least and greatest share of the image that a random crop covers.",
@@ -158,11 +64,6 @@ class Recipe:
         "least and greatest width over height of a random crop.",
         RISING,
         (3 / 4, 4 / 3),
-    )
-    flip_probability: float = number(
-        "of a horizontal flip.",
-        SHARE,
-        0.5,
     )
     randaugment_magnitude: float | None = number(
         "m of RandAugment, from 0 to 10; None for none.",
@@ -241,55 +142,9 @@ class Recipe:
         Limit(lambda scales: all(scale >= 64 for scale in scales), "sizes of at least 64"),
         (),
     )
-    accumulation_steps: int = number(
-        "batches of `batch_size` / `accumulation_steps` images whose gradients are averaged "
-        "into one step of the optimiser.",
-        AT_LEAST_1,
-        1,
-    )
-    precision: str = number(
-        '"float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.',
-        one_of(*PRECISIONS),
-        "float32",
-    )
-    jit_compile: bool | None = number(
-        "whether XLA compiles the step; None leaves it to Keras.",
-        default=None,
-    )
-    batch_norm_per_device: bool = number(
-        "whether batch norms see the images of one device, on mirrored devices; else all of a "
-        "training step.",
-        default=False,
-    )
-    seed: int = number(
-        "of weights, data order and augmentation.",
-        default=0,
-    )
-    model_options: dict[str, object] = number(
-        'more arguments of the builder, such as {"former": False}.',
-        default={},
-    )
-    initial_weights: str | None = number(
-        'what training starts from: a tag of published weights such as "imagenet", a '
-        "checkpoint's file, or a run's folder; None for random weights. A classifier for "
-        "another number of classes is replaced by a new one.",
-        default=None,
-    )
     new_classifier: bool = number(
         "whether the classifier is new even where the number of classes fits.",
         default=False,
-    )
-    layer_decay: float | None = number(
-        "what the learning rate is multiplied by with each block away from the head; None for "
-        "one learning rate.",
-        optional(SHARE_ABOVE_0),
-        None,
-    )
-    frozen_stages: int | None = number(
-        "last stage that is not trained, nor those before it; 0 for the stem alone, None for "
-        "all trained. The statistics of its batch norms stay, too.",
-        optional(Limit(lambda stage: stage >= 0, "a stage, 0 for the stem")),
-        None,
     )
     teacher: str | None = number(
         "a classifier to distil: a name of `keras_hybrid.list_models()` or "
@@ -331,37 +186,19 @@ class Recipe:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         check_recipe(self)
 
     @property
-    def learning_rate_scale(self) -> float:
-        """What the global batch multiplies the learning rates by."""
-        return self.batch_size / (self.reference_batch_size or self.batch_size)
-
-    @property
-    def step_batch_size(self) -> int:
-        """Images of one training step: a share of the global batch where gradients accumulate."""
-        return self.batch_size // self.accumulation_steps
+    def any_size(self) -> bool:
+        """Whether the network that is trained must take images of any size."""
+        return bool(self.scales)
 
     @property
     def scale_batch_sizes(self) -> dict[int, int]:
         """Images of a batch of each of the `scales`."""
         pixels = self.batch_size * self.resolution**2
         return {scale: max(1, round(pixels / scale**2)) for scale in self.scales}
-
-    def describe(self) -> str:
-        """The fields, one a line."""
-        fields = dataclasses.asdict(self)
-        width = max(map(len, fields))
-        return "\n".join(f"{name:<{width}} = {value!r}" for name, value in fields.items())
-
-
-def as_plain(recipe) -> dict:
-    """A recipe's fields as plain types, with tuples as lists: what a JSON file holds."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(recipe).items()
-    }
 
 
 def override(recipe: Numbers, assignments: Sequence[str]) -> Numbers:

@@ -5,18 +5,19 @@ import math
 import keras
 
 from keras_hybrid.training.data.image_source import ImageSource
-from keras_hybrid.training.data.pipeline import steps_per_epoch, training_dataset
+from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
-from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.run.run import new_network, without_vain_average
+from keras_hybrid.training.tasks.of_recipe import task_of
 
 CURVE_POINTS = 11
 # Weight, gradient and AdamW's two moments, in float32.
 BYTES_PER_PARAMETER = 16
 
 
-def dry_run(recipe: Recipe, source: ImageSource) -> str:
+def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
     """Describes a run without training, and reads one batch of it.
 
     Args:
@@ -49,8 +50,12 @@ def dry_run(recipe: Recipe, source: ImageSource) -> str:
     # Every output of a layer is kept for the gradient.
     kept = sum(_size(layer.output) for layer in model.layers) * recipe.step_batch_size
     width = 4 if recipe.precision == "float32" else 2
-    images, labels = next(iter(training_dataset(source, recipe)))
-    scales = f"batches of several scales: {recipe.scale_batch_sizes}\n" if recipe.scales else ""
+    images, labels = next(iter(task_of(recipe).training_dataset(source, recipe)))
+    scales = (
+        f"batches of several scales: {recipe.scale_batch_sizes}\n"
+        if recipe.scale_batch_sizes
+        else ""
+    )
     return f"""{numbers}
 {without_average or ""}
 
@@ -63,8 +68,15 @@ model: {recipe.model}, {int(parameters):,} trainable parameters
 memory: {int(parameters) * copies / 2**20:,.0f} MiB of weights, gradients and moments, \
 at most {kept * width / 2**20:,.0f} MiB of activations
 one batch: images {tuple(images.shape)} from {float(keras.ops.min(images)):.2f} to \
-{float(keras.ops.max(images)):.2f}, labels {tuple(labels.shape)}
+{float(keras.ops.max(images)):.2f}, labels {_shapes(labels)}
 """
+
+
+def _shapes(labels):
+    """The shape of a batch's labels, of which there may be several by name."""
+    if isinstance(labels, dict):
+        return ", ".join(f"{name} {tuple(values.shape)}" for name, values in labels.items())
+    return tuple(labels.shape)
 
 
 def _size(outputs):

@@ -1,4 +1,4 @@
-"""Batch norms as one kernel of TensorFlow while training; the saved network keeps Keras' layers.
+"""Batch norms while training: fused, or with their statistics kept; saved ones are Keras' layers.
 
 Keras spells a training batch norm out in some twenty operations, forwards and backwards: a third of
 a training step of MobileViT-XXS on a CPU.
@@ -42,6 +42,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return ops.cast(x, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("keras_hybrid")
+class FrozenStatisticsNormalization(keras.layers.BatchNormalization):
+    """Batch norm that keeps its statistics in training, while its scale and offset train.
+
+    `trainable = False` of Keras' layer would freeze these, too. Same arguments and weights.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False, mask=mask)
+
+
 def _is_fusible(layer):
     return (
         type(layer) is keras.layers.BatchNormalization
@@ -52,9 +63,9 @@ def _is_fusible(layer):
     )
 
 
-def _fused(norm):
-    """A fused layer with the norm's own variables."""
-    layer = FusedBatchNormalization.from_config(norm.get_config())
+def _like(norm, kind):
+    """A layer of another class with the norm's own variables."""
+    layer = kind.from_config(norm.get_config())
     for name in ("gamma", "beta", "moving_mean", "moving_variance"):
         setattr(layer, name, getattr(norm, name))
     share_reduction_axes(norm, layer)
@@ -64,13 +75,30 @@ def _fused(norm):
     return layer
 
 
-def fuse_norms(model: keras.Model) -> keras.Model:
-    """The model with fused batch norms: other layers and all variables are the model's own.
+def training_norms(model: keras.Model, keeps_statistics=lambda layer: False) -> keras.Model:
+    """The model with the batch norms that training needs; all else and all variables are its own.
 
-    Returns: the model itself on other backends than TensorFlow.
+    Args:
+        model: functional.
+        keeps_statistics: from a batch norm to whether its statistics stay as they are.
+
+    Returns: the model itself where no norm becomes another, as on other backends than TensorFlow,
+        where they are not fused.
     """
-    if keras.backend.backend() != "tensorflow":
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+
+    def replaced(layer):
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer
+        if keeps_statistics(layer):
+            return _like(layer, FrozenStatisticsNormalization)
+        if is_tensorflow and _is_fusible(layer):
+            return _like(layer, FusedBatchNormalization)
+        return layer
+
+    if not is_tensorflow and not any(
+        isinstance(layer, keras.layers.BatchNormalization) and keeps_statistics(layer)
+        for layer in model.layers
+    ):
         return model
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: _fused(layer) if _is_fusible(layer) else layer
-    )
+    return keras.models.clone_model(model, clone_function=replaced)

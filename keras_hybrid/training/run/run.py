@@ -8,7 +8,6 @@ import sys
 from typing import TextIO
 
 import keras
-import numpy as np
 
 from keras_hybrid.files import (
     BEST_FILE,
@@ -18,14 +17,8 @@ from keras_hybrid.files import (
     locked_folder,
     whole_file,
 )
-from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.training.data.image_source import ImageSource
-from keras_hybrid.training.data.pipeline import (
-    evaluation_dataset,
-    steps_per_epoch,
-    training_dataset,
-)
-from keras_hybrid.training.data.sources import open_source
+from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.distillation.distilled_training import DistillationView, head_logits
 from keras_hybrid.training.distillation.teacher import Teacher, open_teacher
 from keras_hybrid.training.distillation.teacher_cache import cached_logits
@@ -35,19 +28,18 @@ from keras_hybrid.training.optimization.averaging import (
     average_statistics,
     first_weights_share,
 )
-from keras_hybrid.training.optimization.finetuning import load_initial_weights
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import make_optimizer
-from keras_hybrid.training.recipe.recipe import Recipe, as_plain
+from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
 from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
-from keras_hybrid.training.run.fused_norms import fuse_norms
+from keras_hybrid.training.run.fused_norms import training_norms
 from keras_hybrid.training.run.interruption import StopOnSignal
 from keras_hybrid.training.run.run_folder import (
     Run,
     check_folder,
     claim_folder,
-    data_facts,
     load_run,
+    run_facts,
 )
 from keras_hybrid.training.run.tensorboard import TensorBoardLog
 from keras_hybrid.training.run.training_state import (
@@ -56,58 +48,47 @@ from keras_hybrid.training.run.training_state import (
     load_state,
     save_state,
 )
+from keras_hybrid.training.tasks.of_recipe import task_of
+from keras_hybrid.training.tasks.task import Task
 
 
-def new_network(recipe: Recipe, num_classes: int, any_size: bool = False) -> keras.Model:
-    """The recipe's network with softmax, new.
+def new_network(recipe: CommonRecipe, num_classes: int, any_size: bool = False) -> keras.Model:
+    """The recipe's network as it is saved, new: a classifier with softmax, or a dense network.
 
     Args:
         recipe: model, resolution and rates.
         num_classes: of the data.
         any_size: whether it takes images of any size, as several scales need.
     """
-    size = None if any_size else recipe.resolution
-    options = {} if recipe.dropout_rate is None else {"dropout_rate": recipe.dropout_rate}
-    return build_model(
-        recipe.model,
-        weights=None,
-        input_shape=(size, size, 3),
-        classes=num_classes,
-        drop_path_rate=recipe.drop_path_rate,
-        **options,
-        **recipe.model_options,
-    )
+    return task_of(recipe).new_network(recipe, num_classes, any_size)
 
 
 def logits_view(model: keras.Model) -> keras.Model:
-    """The network up to its softmax, sharing all layers: what a loss on logits is trained with."""
+    """A classifier up to its softmax, sharing all layers: what a loss on logits is trained with."""
     return keras.Model(
         model.input, model.get_layer("predictions").input, name=f"{model.name}_logits"
     )
 
 
-def compile_for_training(model: keras.Model, recipe: Recipe, steps: int):
+def compile_for_training(view: keras.Model, recipe: CommonRecipe, steps: int):
     """Compiles a view that ends in logits: loss, metrics, optimiser."""
-    model.compile(
-        optimizer=make_optimizer(recipe, model, steps),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    task = task_of(recipe)
+    view.compile(
+        optimizer=make_optimizer(recipe, view, steps),
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
+        **task.losses(recipe, view),
     )
-    model.optimizer.build(model.trainable_variables)  # a loss scale may have been put around it
+    view.optimizer.build(view.trainable_variables)  # a loss scale may have been put around it
     # Metrics that have no variables before the first step would make TensorFlow trace it twice.
-    shape = (1, model.output_shape[-1])
-    model.compute_metrics(None, np.ones(shape, "float32"), np.ones(shape, "float32"))
-    model.reset_metrics()
+    view.compute_metrics(None, *task.example(view))
+    view.reset_metrics()
 
 
 # More of the first weights than this in a moving average make it worse than the weights.
 MOST_OF_FIRST_WEIGHTS = 0.05
 
 
-def without_vain_average(recipe: Recipe, updates: int) -> tuple[Recipe, str | None]:
+def without_vain_average(recipe: CommonRecipe, updates: int) -> tuple[CommonRecipe, str | None]:
     """The recipe without its moving average, where the run is too short for one.
 
     Args:
@@ -129,7 +110,7 @@ def without_vain_average(recipe: Recipe, updates: int) -> tuple[Recipe, str | No
 
 
 def train(
-    recipe: Recipe,
+    recipe: CommonRecipe,
     data: str | ImageSource,
     folder: str | os.PathLike,
     *,
@@ -148,7 +129,7 @@ def train(
 
     Args:
         recipe: its numbers.
-        data: a name for `open_source`, or an open source.
+        data: a name that the recipe's task opens, or an open source.
         folder: of the run, new or the same run's.
         data_dir: of TFDS.
         callbacks: more Keras callbacks.
@@ -169,18 +150,21 @@ def train(
     """
     distribution = distribution or Distribution()
     folder = local_path(folder)
-    source = data if isinstance(data, ImageSource) else open_source(data, data_dir)
+    task = task_of(recipe)
+    source = data if isinstance(data, ImageSource) else task.open_source(data, data_dir)
     with distribution.scope(), contextlib.ExitStack() as stack:
-        return _train(recipe, source, folder, callbacks, stream, distribution, tensorboard, stack)
+        return _train(
+            task, recipe, source, folder, callbacks, stream, distribution, tensorboard, stack
+        )
 
 
-def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard, stack):
+def _train(task, recipe, source, folder, callbacks, stream, distribution, tensorboard, stack):
     share, is_main = distribution.share, distribution.is_main
     distribution.check(recipe)
     steps = steps_per_epoch(source, recipe, share)
     distribution.agree("recipe and data", json.dumps([source.name, as_plain(recipe)]))
     if is_main:
-        check_folder(folder, recipe, data_facts(source), (STATE_FILE, MODEL_FILE))
+        check_folder(folder, recipe, run_facts(source, task), (STATE_FILE, MODEL_FILE))
     if distribution.decide((folder / MODEL_FILE).exists()):
         if not is_main:
             return None
@@ -200,7 +184,7 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard,
     keras.utils.set_random_seed(recipe.seed)
     model = new_network(recipe, len(source.class_names))
     if not resumed:
-        load_initial_weights(model, recipe)
+        task.load_initial_weights(model, recipe)
     network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
     distribution.join_layers(network, recipe)
@@ -213,20 +197,20 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard,
     history = load_state(state_path, view, state) if resumed else []
     first_step, metrics = load_metrics(state_path, state) if resumed else (0, [])
     distribution.part_draws(view)
-    training_data = training_dataset(source, recipe, len(history), share, cached, first_step)
-    validation_data = evaluation_dataset(source, recipe, share=share)
+    training_data = task.training_dataset(source, recipe, len(history), share, cached, first_step)
+    validation_data = task.evaluation_dataset(source, recipe, share)
     if is_main:
         if is_new:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked_folder(folder))
-        claim_folder(folder, given, data_facts(source))  # whatever can be refused has been
+        claim_folder(folder, given, run_facts(source, task))  # whatever can be refused has been
     if resumed and is_main:
         inside = f" and step {first_step} of the next" if first_step else ""
         print(f"resuming {folder} after epoch {len(history)}{inside}", file=stream)
 
     def save(name):
         if network is not model:
-            model.set_weights(network.get_weights())
+            copy_weights(network, model)
         if is_main:
             with whole_file(folder / name) as path:
                 model.save(path)
@@ -237,12 +221,13 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard,
         with average.in_place():
             save(BEST_FILE)
 
+    metric = task.metric(recipe)
     stop = StopOnSignal(lambda done: save_state(state_path, view, history, done), steps, first_step)
     standing = [
         StopOnNaN(state_path),
         *([average] if average else []),
         *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream, first_step)] * is_main),
-        Saver(folder, save_best, history, writes=is_main),
+        Saver(folder, save_best, history, f"val_{metric}", writes=is_main),
         *([TensorBoardLog(folder, history)] * (tensorboard and is_main)),
         *callbacks,
         *([stop] if share.processes == 1 else []),  # several would have to agree on the step
@@ -265,41 +250,44 @@ def _train(recipe, source, folder, callbacks, stream, distribution, tensorboard,
             rest = training_data.take(steps - first_step)
             epoch = len(history)
             fit(rest, epoch, epoch + 1, steps - first_step, ResumedMetrics(metrics))
-            training_data = training_dataset(source, recipe, epoch + 1, share, cached)
+            training_data = task.training_dataset(source, recipe, epoch + 1, share, cached)
         if len(history) < recipe.epochs and not (first_step and view.stop_training):
             fit(training_data, len(history), recipe.epochs, steps)
-    scores = {"weights": "last", "val_accuracy": history[-1]["val_accuracy"]}
+    score = f"val_{metric}"
+    scores = {"weights": "last", score: history[-1][score]}
     if average:
         last = view.evaluate(validation_data, verbose=0, return_dict=True)
-        scores |= {"weights": "average", "val_accuracy_of_last": float(last["accuracy"])}
+        scores |= {"weights": "average", f"{score}_of_last": float(last[metric])}
         average.set_model(view)
         average.finalize()
     save(MODEL_FILE)
     if not is_main:
         return None
-    claim_folder(folder, given, {**data_facts(source), "saved": scores})
-    print(describe_saved(scores), file=stream)
+    claim_folder(folder, given, {**run_facts(source, task), "saved": scores})
+    print(describe_saved(scores, task, score), file=stream)
     return Run(folder, given, source.name, source.class_names, history, model)
 
 
-def describe_saved(scores: dict) -> str:
+def describe_saved(scores: dict, task: Task, score: str) -> str:
     """Which weights a run has saved, and how they and the others score, in a line.
 
     Args:
-        scores: "weights" ("average" or "last"), "val_accuracy", and "val_accuracy_of_last" where
-            the average was saved.
+        scores: "weights" ("average" or "last"), the score, and the same with "_of_last" where the
+            average was saved.
+        task: whose score it is.
+        score: its name.
     """
-    accuracy = f"{scores['val_accuracy']:.2%} of the evaluation images right"
+    found = f"{task.title} {scores[score]:.2%} on the evaluation images"
     if scores["weights"] == "last":
-        return f"saved the last weights: {accuracy}"
+        return f"saved the last weights: {found}"
     return (
-        f"saved the moving average of the weights: {accuracy}, "
-        f"{scores['val_accuracy_of_last']:.2%} with the last weights themselves"
+        f"saved the moving average of the weights: {found}, "
+        f"{scores[f'{score}_of_last']:.2%} with the last weights themselves"
     )
 
 
 def training_view(
-    network: keras.Model, recipe: Recipe, teacher: Teacher | None = None
+    network: keras.Model, recipe: CommonRecipe, teacher: Teacher | None = None
 ) -> tuple[keras.Model, MovingAverage | None]:
     """What `fit` is called on, and the callback of its moving average where the recipe has one.
 
@@ -308,8 +296,11 @@ def training_view(
         recipe: with its average and its teacher.
         teacher: None where there is none, or its logits come with the labels.
     """
-    outputs = head_logits(network) if recipe.teacher else logits_view(network).output
-    fused = fuse_norms(keras.Model(network.input, outputs))
+    task = task_of(recipe)
+    outputs = head_logits(network) if recipe.teacher else task.outputs(network)
+    fused = training_norms(
+        keras.Model(network.input, outputs), lambda layer: task.keeps_statistics(recipe, layer)
+    )
     inputs, outputs = fused.input, fused.output
     average = None
     if recipe.ema_momentum is not None:
@@ -322,17 +313,29 @@ def training_view(
     return view, average
 
 
-def training_network(recipe: Recipe, model: keras.Model, apart: bool = False) -> keras.Model:
+def training_network(recipe: CommonRecipe, model: keras.Model, apart: bool = False) -> keras.Model:
     """What is trained: the model, or its like for images of any size, in mixed precision, with
-    frozen stages or otherwise `apart`: the model itself stays plain, as it is saved."""
-    plain = not recipe.scales and recipe.frozen_stages is None and not apart
+    frozen stages, with more in training or otherwise `apart`: the model itself stays plain, as it
+    is saved."""
+    task = task_of(recipe)
+    more = task.trains_more(recipe)
+    plain = not (recipe.any_size or more or apart) and recipe.frozen_stages is None
     if plain and recipe.precision == keras.config.dtype_policy().name:
         return model
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        network = new_network(recipe, model.output_shape[-1], any_size=bool(recipe.scales))
+        make = task.trained_network if more else new_network
+        network = make(recipe, model.output_shape[-1], any_size=recipe.any_size)
     finally:
         keras.config.set_dtype_policy(policy)
-    network.set_weights(model.get_weights())
+    copy_weights(model, network)
     return network
+
+
+def copy_weights(source: keras.Model, target: keras.Model):
+    """Gives a network the weights of another, layer by layer by their names; others stay."""
+    layers = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights and layer.name in layers:
+            layer.set_weights(layers[layer.name].get_weights())

@@ -10,7 +10,11 @@ import numpy as np
 
 from keras_hybrid.files import MODEL_FILE, RUN_FILE, STATE_FILE, write_text
 from keras_hybrid.training.data.image_source import ImageSource
-from keras_hybrid.training.recipe.recipe import Recipe, as_plain
+from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
+from keras_hybrid.training.tasks.of_recipe import task_named
+from keras_hybrid.training.tasks.task import Task
+
+DEFAULT_TASK = "classification"  # of runs that do not say
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,11 @@ class Run:
         data: name of its data set.
         class_names: a name for each label.
         history: a row of metrics for each epoch.
-        model: the trained network, with softmax.
+        model: the trained network; a classifier with softmax.
     """
 
     folder: Path
-    recipe: Recipe
+    recipe: CommonRecipe
     data: str
     class_names: tuple[str, ...]
     history: list[dict]
@@ -82,6 +86,12 @@ def data_facts(source: ImageSource) -> dict:
     return {"data": source.name, "class_names": list(source.class_names)}
 
 
+def run_facts(source: ImageSource, task: Task) -> dict:
+    """What a run's folder says of its data, and of its task where that is not classification."""
+    facts = data_facts(source)
+    return facts if task.name == DEFAULT_TASK else {**facts, "task": task.name}
+
+
 def load_run(folder) -> Run:
     """Reads a finished run.
 
@@ -95,7 +105,8 @@ def load_run(folder) -> Run:
             f"Received: folder={str(folder)!r}"
         )
     described = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    known = {field.name for field in dataclasses.fields(Recipe)}
+    recipe_class = task_named(described.get("task", DEFAULT_TASK)).recipe_class
+    known = {field.name for field in dataclasses.fields(recipe_class)}
     fields = {  # a run of an older version may have had others
         name: tuple(value) if isinstance(value, list) else value
         for name, value in described["recipe"].items()
@@ -105,7 +116,7 @@ def load_run(folder) -> Run:
         history = json.loads(str(arrays["history"]))
     return Run(
         folder,
-        Recipe(**fields),
+        recipe_class(**fields),
         described["data"],
         tuple(described["class_names"]),
         history,

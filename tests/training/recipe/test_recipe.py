@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.recipe.fields import between, describe_fields, number
-from keras_hybrid.training.recipe.recipe import Recipe, as_plain, load_recipe, override
+from keras_hybrid.training.recipe.recipe import Recipe, load_recipe, override
 from keras_hybrid.training.run.run import new_network
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_hybrid.training.run.fused_norms import FusedBatchNormalization, fuse_norms
+from keras_hybrid.training.run.fused_norms import FusedBatchNormalization, training_norms
 
 
 def network(**options):
@@ -37,7 +37,7 @@ def test_a_step_is_that_of_keras(options):
     images = tf.random.normal([7, 6, 5, 4]) * 3 + 1
     expected = [tensor.numpy() for tensor in step(model, images)]
     model.set_weights(initial)
-    fused = fuse_norms(model)
+    fused = training_norms(model)
     assert type(fused.get_layer("norm")) is FusedBatchNormalization
     assert type(fused.get_layer("flat_norm")) is keras.layers.BatchNormalization
     for found, wanted in zip(step(fused, images), expected, strict=True):
@@ -53,12 +53,12 @@ def test_frozen_norms_keep_their_statistics():
     model = network()
     model.get_layer("norm").trainable = False
     before = model.get_layer("norm").moving_mean.numpy()
-    fused = fuse_norms(model)
+    fused = training_norms(model)
     assert len(fused.trainable_variables) == len(model.trainable_variables) == 4
     fused(tf.random.normal([4, 6, 5, 4]) + 3, training=True)
     np.testing.assert_array_equal(model.get_layer("norm").moving_mean, before)
 
 
 def test_synchronised_norms_stay():
-    fused = fuse_norms(network(synchronized=True))
+    fused = training_norms(network(synchronized=True))
     assert type(fused.get_layer("norm")) is keras.layers.BatchNormalization

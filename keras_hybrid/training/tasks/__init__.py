@@ -1,0 +1,1 @@
+"""What training asks of a task: one file each, beside the numbers of its recipe."""
