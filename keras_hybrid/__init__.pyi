@@ -72,6 +72,7 @@ from keras_hybrid.tasks.segmentation.semantic_fpn import SemanticFPNIFormerM as 
 from keras_hybrid.tasks.segmentation.semantic_fpn import semantic_fpn as semantic_fpn
 from keras_hybrid.training.recipe.recipe import Recipe as Recipe
 from keras_hybrid.training.recipe.recipe import load_recipe as load_recipe
+from keras_hybrid.training.recipe.segmentation import SegmentationRecipe as SegmentationRecipe
 from keras_hybrid.training.run.run import train as train
 from keras_hybrid.weights.checkpoints.load import load_checkpoint as load_checkpoint
 from keras_hybrid.weights.evaluation import evaluation_image as evaluation_image

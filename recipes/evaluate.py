@@ -10,7 +10,8 @@ ImageNet-1k from TFDS or from a folder with one folder a synset, beside the publ
     python recipes/evaluate.py --model=MobileViTS --weights=imagenet --data=imagenet2012
     python recipes/evaluate.py --model=IFormerM --weights=imagenet_distill --data=imagenet/val
 
-Prints top-1 and top-5 accuracy and the number of images.
+Prints top-1 and top-5 accuracy and the number of images; of a network for segmentation mIoU, from
+one confusion matrix over the split at the images' own sizes.
 """
 
 import os
@@ -62,6 +63,17 @@ def evaluate_weights():
     )
 
 
+def print_segmentation(run, data, split, result):
+    """mIoU of a run, and the IoU of each class where that is asked for."""
+    print(
+        f"{run.recipe.model} with {run.recipe.head} on {data} {split}, {len(result.images)} "
+        f"images: mIoU {result.mean_iou:.2%}, {result.pixel_accuracy:.2%} of the pixels right"
+    )
+    if FLAGS.per_class:
+        for name, iou in zip(run.class_names, result.class_iou(), strict=True):
+            print(f"  {name}: {iou:.2%}")
+
+
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
@@ -77,15 +89,17 @@ def main(argv):
     import keras
 
     from keras_hybrid.training.data.pipeline import evaluation_dataset
-    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.training.evaluation import evaluate
     from keras_hybrid.training.run.run import BEST_FILE, load_run
     from keras_hybrid.training.run.startup import prepare_process
+    from keras_hybrid.training.segmentation_evaluation import evaluate_segmentation
+    from keras_hybrid.training.tasks.of_recipe import task_of
 
     prepare_process()
     try:
         run = load_run(FLAGS.run)
-        source = open_source(FLAGS.data or run.data, FLAGS.data_dir)
+        task = task_of(run.recipe)
+        source = task.open_source(FLAGS.data or run.data, FLAGS.data_dir)
         if source.class_names != run.class_names:
             raise ValueError(
                 "The data must have the classes that the run was trained on. Received: "
@@ -95,6 +109,10 @@ def main(argv):
             )
         model = keras.models.load_model(Path(FLAGS.run) / BEST_FILE) if FLAGS.best else run.model
         split = FLAGS.split or source.evaluation_split
+        if task.name == "segmentation":
+            return print_segmentation(
+                run, source.name, split, evaluate_segmentation(model, source, run.recipe, split)
+            )
         result = evaluate(model, evaluation_dataset(source, run.recipe, split), verbose=1)
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")

@@ -6,6 +6,10 @@ Arguments after the flags replace numbers of the recipe, by name and type:
 
     python recipes/train.py --recipe=digits --data=digits --out=runs/b epochs=3 learning_rate=1e-3
 
+Segmentation likewise; a page with the classes' IoU, masks and the worst images joins the run:
+
+    python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
+
 The numbers, steps, learning rates and memory of a published recipe, and one batch, untrained:
 
     python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
@@ -35,14 +39,21 @@ from absl import app, flags
 
 from keras_hybrid.training.recipe.fields import describe_fields
 from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 
-__doc__ += f"\nNumbers of a recipe, each as name=value:\n\n{describe_fields(Recipe)}\n"
+__doc__ += (
+    f"\nNumbers of a classifier's recipe, each as name=value:\n\n{describe_fields(Recipe)}\n"
+    f"\nNumbers of a recipe for segmentation:\n\n{describe_fields(SegmentationRecipe)}\n"
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", None, "A recipe beside this program, such as digits, or a .py file.")
 flags.DEFINE_string("variant", None, "Which model of the recipe; the recipe's default if not set.")
 flags.DEFINE_string(
-    "data", None, "digits, folder:/path of class folders, or a TFDS set such as imagenet2012."
+    "data",
+    None,
+    "digits, folder:/path of class folders, or a TFDS set such as imagenet2012. For segmentation "
+    "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic.",
 )
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a.")
@@ -77,19 +88,21 @@ INCOMPLETE = 3  # status of a run that was told to end
 def main(argv):
     if not FLAGS.out and not FLAGS.dry_run:
         raise app.UsageError("--out names the folder of the run")
-    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.training.distribution.cluster import (
         ProcessLostError,
         cluster_from_flags,
         end_process,
     )
     from keras_hybrid.training.distribution.opening import open_distribution
+    from keras_hybrid.training.recipe.common import CommonRecipe
     from keras_hybrid.training.recipe.recipe import load_recipe, override
     from keras_hybrid.training.run.callbacks import TrainingDivergedError
     from keras_hybrid.training.run.dry_run import dry_run
     from keras_hybrid.training.run.interruption import TrainingStoppedError
     from keras_hybrid.training.run.run import train
     from keras_hybrid.training.run.startup import prepare_process
+    from keras_hybrid.training.tasks.of_recipe import task_of
+    from keras_hybrid.workflows.segmentation_report import write_segmentation_report
 
     prepare_process()
     path = Path(FLAGS.recipe)
@@ -98,9 +111,10 @@ def main(argv):
     expected = (ValueError, TrainingDivergedError, ProcessLostError, OSError, ImportError)
     distribution = None
     try:
-        recipe = override(load_recipe(path, FLAGS.variant), argv[1:])
+        recipe = override(load_recipe(path, FLAGS.variant, CommonRecipe), argv[1:])
+        task = task_of(recipe)
         if FLAGS.dry_run:
-            print(dry_run(recipe, open_source(FLAGS.data, FLAGS.data_dir)))
+            print(dry_run(recipe, task.open_source(FLAGS.data, FLAGS.data_dir)))
             return
         cluster = cluster_from_flags(
             FLAGS.coordinator,
@@ -132,7 +146,11 @@ def main(argv):
         raise
     if run is None:  # another process writes and prints
         return
-    print(f"{run.folder}: accuracy {run.history[-1]['val_accuracy']:.2%} after {recipe.epochs}")
+    found = run.history[-1][f"val_{task.metric(recipe)}"]
+    print(f"{run.folder}: {task.title} {found:.2%} after {recipe.epochs}")
+    if task.name == "segmentation":
+        source = task.open_source(FLAGS.data, FLAGS.data_dir)
+        print(write_segmentation_report(run, source).path)
 
 
 if __name__ == "__main__":

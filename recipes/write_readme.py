@@ -36,6 +36,7 @@ NAMES = (
     *(f"imagenet/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
     "distill/iformer",
     *(f"finetune/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
+    *(f"segment/{name}" for name in ("digits", "mobilevit", "iformer")),
 )
 IMAGENET_IMAGES = 1_281_167
 
@@ -52,6 +53,7 @@ python recipes/train.py --recipe=digits --variant=MobileViTXXS --data=digits --o
 python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
 python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/my/pictures \\
     --out=runs/pictures
+python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
 python recipes/evaluate.py --run=runs/a
 python comparisons/compare_finetuning.py --out=runs/comparison
 python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
@@ -59,7 +61,11 @@ python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
 ```
 
 Data: `digits`, any classification set of TFDS by its name, or `folder:/path` with a folder of
-images for each class, or with `train` and `validation` folders of such folders. The same command
+images for each class, or with `train` and `validation` folders of such folders. For segmentation
+`digit_scenes`, which needs no download, `coco/2017_panoptic`, or `folder:/path` with pictures in
+`images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for none;
+or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or `ADEChallengeData2016`. The
+same command
 resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
 data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
 process goes on from its last finished epoch.
@@ -83,6 +89,11 @@ the warm-up |
 | `imagenet/iformer` | epochs, batch, rates, augmentation with bicubic moves, drop path (L 0.1, \
 H 0.6), decay of H's layer scales | the batch of H's rate of 8e-3, which is not stated: 4,096 \
 here, 8,192 would be linear |
+| `segment/mobilevit` | epochs, batch, rates with the head's ten times as high, sizes, moving \
+average; of S_stride8 augmentation, second head, accumulation | where the cosine starts; VOC's own \
+training list in place of 10,582 images with COCO's |
+| `segment/iformer` | all of the authors' configuration: rates, poly schedule, decay, sizes, frozen \
+statistics, divisor of the loss | 63 epochs in place of 40,000 steps (39,753) |
 | `distill/iformer` | as `imagenet/iformer`, the hard loss and its share | the teacher: \
 ConvNeXt-S in place of RegNetY-16GF |
 
@@ -96,7 +107,7 @@ ImageNet has not: the published recipes have been checked against the papers' nu
 run on digits with fewer epochs and smaller images, as below. Seconds are those of all epochs, with
 evaluation, other work on the machine included; a start adds 10 to 20.
 
-| recipe | what | accuracy | seconds | machine |
+| recipe | what | accuracy or mIoU | seconds | machine |
 | --- | --- | --- | --- | --- |
 {results}
 
@@ -172,11 +183,12 @@ def described_run(folder, name, variant):
     """
     from keras_hybrid.training.recipe.recipe import load_recipe, override
     from keras_hybrid.training.run.run_folder import load_run
+    from keras_hybrid.training.tasks.of_recipe import task_of
 
     if name is None:
         raise ValueError("--add of a run needs --recipe, and --variant where it has one")
     run = load_run(folder)
-    base = load_recipe(HERE / f"{name}.py", variant)
+    base = load_recipe(HERE / f"{name}.py", variant, type(run.recipe))
     changes = assignments(run.recipe, base)
     if override(base, changes) != run.recipe or run.recipe.model != base.model:
         raise ValueError(
@@ -191,7 +203,7 @@ def described_run(folder, name, variant):
         "recipe": name,
         "what": f"{run.recipe.model} on {run.data}, {epochs} epochs at {run.recipe.resolution} px",
         "command": " ".join(words),
-        "accuracy": run.history[-1]["val_accuracy"],
+        "accuracy": run.history[-1][f"val_{task_of(run.recipe).metric(run.recipe)}"],
         "seconds": sum(row["seconds"] for row in run.history),
     }
 

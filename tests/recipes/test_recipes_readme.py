@@ -8,6 +8,7 @@ import runpy
 
 import pytest
 
+from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.recipe.recipe import load_recipe, override
 
 
@@ -32,14 +33,14 @@ def test_commands_on_the_page_are_those_of_its_rows(root):
             given = dict(word[2:].split("=", 1) for word in words if word.startswith("--"))
             path = root / "recipes" / f"{given['recipe']}.py"
             changes = [word for word in words[2:] if not word.startswith("--")]
-            recipe = override(load_recipe(path, given.get("variant")), changes)
+            recipe = override(load_recipe(path, given.get("variant"), CommonRecipe), changes)
             assert f"{recipe.epochs} epochs at {recipe.resolution} px" in row["what"]
 
 
 def test_every_recipe_gives_command_cost_and_result(root, program):
     found = {
         str(path.relative_to(root / "recipes").with_suffix(""))
-        for folder in ("imagenet", "distill", "finetune")
+        for folder in ("imagenet", "distill", "finetune", "segment")
         for path in (root / "recipes" / folder).glob("*.py")
     }
     assert found | {"digits"} == set(program["NAMES"])

@@ -86,7 +86,7 @@ def random_crop_both(image, mask, resolution, one_class_share, seed):
     if one_class_share < 1:
         attempt = tf.while_loop(
             lambda attempt: (attempt < CROP_ATTEMPTS) & is_refused(attempt),
-            lambda attempt: attempt + 1,
+            lambda attempt: [attempt + 1],
             [tf.constant(0)],
         )[0]
         place = places[attempt]

@@ -78,7 +78,8 @@ def as_classes(
     if values.ndim == 3:
         return _from_colors(values, num_classes, colors)
     if offset:
-        values = np.where(values < offset, IGNORED_LABEL, values - offset)
+        is_class = (values >= offset) & (values != IGNORED_LABEL)
+        values = np.where(is_class, values - offset, IGNORED_LABEL)
     if num_classes is not None:
         wrong = np.unique(
             values[(values != IGNORED_LABEL) & ~((values >= 0) & (values < num_classes))]
