@@ -63,9 +63,9 @@ python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
 Data: `digits`, any classification set of TFDS by its name, or `folder:/path` with a folder of
 images for each class, or with `train` and `validation` folders of such folders. For segmentation
 `digit_scenes`, which needs no download, `coco/2017_panoptic`, or `folder:/path` with pictures in
-`images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for none;
-or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or `ADEChallengeData2016`. The
-same command
+`images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for
+none; or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or
+`ADEChallengeData2016`. The same command
 resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
 data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
 process goes on from its last finished epoch.
@@ -92,8 +92,8 @@ here, 8,192 would be linear |
 | `segment/mobilevit` | epochs, batch, rates with the head's ten times as high, sizes, moving \
 average; of S_stride8 augmentation, second head, accumulation | where the cosine starts; VOC's own \
 training list in place of 10,582 images with COCO's |
-| `segment/iformer` | all of the authors' configuration: rates, poly schedule, decay, sizes, frozen \
-statistics, divisor of the loss | 63 epochs in place of 40,000 steps (39,753) |
+| `segment/iformer` | all of the authors' configuration: rates, poly schedule, decay, sizes, \
+frozen statistics, divisor of the loss | 63 epochs in place of 40,000 steps (39,753) |
 | `distill/iformer` | as `imagenet/iformer`, the hard loss and its share | the teacher: \
 ConvNeXt-S in place of RegNetY-16GF |
 

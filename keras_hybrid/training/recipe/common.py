@@ -29,10 +29,6 @@ class CommonRecipe:
     Each task has a subclass with its data, augmentation and loss.
     """
 
-    # Only classifiers are distilled.
-    teacher = None
-    teacher_cache = None
-
     model: str = number(
         "a builder's name, of `keras_hybrid.list_models()`.",
     )

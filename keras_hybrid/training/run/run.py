@@ -31,6 +31,7 @@ from keras_hybrid.training.optimization.averaging import (
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import make_optimizer
 from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
+from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.run.fused_norms import training_norms
 from keras_hybrid.training.run.interruption import StopOnSignal
@@ -188,10 +189,11 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, tensor
     network = training_network(recipe, model, apart=distribution.changes_layers)
     freeze_stages(network, recipe.frozen_stages)
     distribution.join_layers(network, recipe)
-    teacher = open_teacher(recipe, len(source.class_names)) if recipe.teacher else None
-    cached = None
-    if recipe.teacher_cache is not None:
-        cached = cached_logits(teacher, source, recipe, share, stream)
+    distilled, teacher, cached = distilled_recipe(recipe), None, None
+    if distilled is not None:
+        teacher = open_teacher(distilled, len(source.class_names))
+        if distilled.teacher_cache is not None:
+            cached = cached_logits(teacher, source, distilled, share, stream)
     view, average = training_view(network, recipe, None if cached else teacher)
     compile_for_training(view, recipe, steps)
     history = load_state(state_path, view, state) if resumed else []
@@ -286,6 +288,11 @@ def describe_saved(scores: dict, task: Task, score: str) -> str:
     )
 
 
+def distilled_recipe(recipe: CommonRecipe) -> Recipe | None:
+    """The recipe where it has a teacher; None where there is none, as of all but classifiers."""
+    return recipe if isinstance(recipe, Recipe) and recipe.teacher is not None else None
+
+
 def training_view(
     network: keras.Model, recipe: CommonRecipe, teacher: Teacher | None = None
 ) -> tuple[keras.Model, MovingAverage | None]:
@@ -296,8 +303,8 @@ def training_view(
         recipe: with its average and its teacher.
         teacher: None where there is none, or its logits come with the labels.
     """
-    task = task_of(recipe)
-    outputs = head_logits(network) if recipe.teacher else task.outputs(network)
+    task, distilled = task_of(recipe), distilled_recipe(recipe)
+    outputs = head_logits(network) if distilled else task.outputs(network)
     fused = training_norms(
         keras.Model(network.input, outputs), lambda layer: task.keeps_statistics(recipe, layer)
     )
@@ -307,9 +314,9 @@ def training_view(
         outputs, statistics = average_statistics(outputs, network, recipe)
         average = MovingAverage(statistics)
     name = f"{network.name}_logits"
-    if recipe.teacher is None:
+    if distilled is None:
         return keras.Model(inputs, outputs, name=name), average
-    view = DistillationView(inputs, outputs, recipe=recipe, teacher=teacher, name=name)
+    view = DistillationView(inputs, outputs, recipe=distilled, teacher=teacher, name=name)
     return view, average
 
 

@@ -308,3 +308,21 @@ def test_recipes_carry_the_published_numbers(root, name, variant, numbers):
     assert changed.head_options == {"neck_channels": 64} and changed.long_side is None
     with pytest.raises(ValueError, match=f"one of .*Received: variant='{variant}x'"):
         load_recipe(root / "recipes/segment" / f"{name}.py", f"{variant}x", SegmentationRecipe)
+
+
+@pytest.mark.large
+def test_the_recipe_of_the_scenes_learns(root, tmp_path, require, monkeypatch):
+    """A tenth of it: no minutes, a real network, all through files."""
+    require(module="tensorflow_datasets")
+    require(module="sklearn")
+    from keras_hybrid.training.data.digit_scenes import digit_scenes_dataset_builder as module
+
+    monkeypatch.setattr(module, "COUNTS", {"train": 96, "test": 16})
+    recipe = load_recipe(root / "recipes/segment/digits.py", "MobileViTXXS", SegmentationRecipe)
+    changes = ["resolution=64", "epochs=4", "warmup_epochs=0.5", "resize_scale=1,1.2"]
+    recipe = override(recipe, [*changes, "head_options=neck_channels=16,head_channels=16"])
+    stream = io.StringIO()
+    run = train(recipe, "digit_scenes", tmp_path / "run", data_dir=str(tmp_path), stream=stream)
+    losses = [row["loss"] for row in run.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert run.class_names[0] == "background" and run.model.output_shape == (None, 16, 16, 11)
