@@ -25,7 +25,8 @@ def finished_run(photos):
     import numpy as np
 
     import keras_hybrid
-    from keras_hybrid.training.recipe.recipe import Recipe, as_plain
+    from keras_hybrid.training.recipe.common import as_plain
+    from keras_hybrid.training.recipe.recipe import Recipe
 
     folder = photos.parent / "runs" / "fruit"
     folder.mkdir(parents=True)

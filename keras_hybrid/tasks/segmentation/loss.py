@@ -40,8 +40,9 @@ class SegmentationLoss(keras.losses.Loss):
         name: str = "segmentation_loss",
         **kwargs,
     ):
-        # The mean is taken in `call`: over pixels, not over images.
-        super().__init__(name=name, reduction="sum", **kwargs)
+        # The mean is taken in `call`, over pixels, not over images; that of its one number is
+        # Keras' to take, which scales it where several devices share a batch.
+        super().__init__(name=name, reduction="sum_over_batch_size", **kwargs)
         for key, value, choices in (
             ("divisor", divisor, DIVISORS),
             ("interpolation", interpolation, INTERPOLATIONS),
@@ -71,8 +72,10 @@ class SegmentationLoss(keras.losses.Loss):
             losses = losses * ops.take(weights, ops.clip(labels, 0, classes - 1))
         total = ops.sum(losses * counted)
         if self.divisor == "all":
-            return total / ops.cast(ops.size(labels), losses.dtype)
-        return total / ops.maximum(ops.sum(counted), 1)  # no labelled pixel: 0
+            count = ops.cast(ops.size(labels), losses.dtype)
+        else:
+            count = ops.maximum(ops.sum(counted), 1)  # no labelled pixel: 0
+        return ops.reshape(total / count, (1,))
 
     def get_config(self):
         return {

@@ -279,7 +279,7 @@ def describe_saved(scores: dict, task: Task, score: str) -> str:
         task: whose score it is.
         score: its name.
     """
-    found = f"{task.title} {scores[score]:.2%} on the evaluation images"
+    found = f"{scores[score]:.2%} {task.title} on the evaluation images"
     if scores["weights"] == "last":
         return f"saved the last weights: {found}"
     return (

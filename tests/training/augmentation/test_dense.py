@@ -38,7 +38,7 @@ def test_sizes_keep_the_aspect_and_span_the_published_range():
     assert 256 <= short.min() < 280 and 1000 < short.max() <= 1024
     for height, width in drawn:
         assert abs(width - height * 1.5) <= 1.25  # both are rounded
-    assert np.quantile(short, 0.5) == pytest.approx(640, abs=60)  # uniform
+    assert np.quantile(short, 0.5) == pytest.approx(640, abs=100)  # uniform
 
 
 def test_long_images_are_limited_by_their_long_side():

@@ -91,6 +91,11 @@ def read_mask_folder(path: str | os.PathLike, cache: str | os.PathLike) -> Segme
     held = sorted({label for look in looks.values() for label in look.classes})
     if names is None:
         names = tuple(str(label) for label in range(max(held, default=0) + 1))
+    if len(names) > IGNORED_LABEL:
+        raise ValueError(
+            f"At most {IGNORED_LABEL} classes are expected, as {IGNORED_LABEL} stands for none. "
+            f"Received: folder:{root} with {len(names)}"
+        )
     if len(held) < 2:
         only = names[held[0]] if held else "none"
         raise ValueError(
