@@ -102,7 +102,7 @@ def main(argv):
     from keras_hybrid.training.run.run import train
     from keras_hybrid.training.run.startup import prepare_process
     from keras_hybrid.training.tasks.of_recipe import task_of
-    from keras_hybrid.workflows.segmentation_report import write_segmentation_report
+    from keras_hybrid.workflows.reports.segmentation_report import write_segmentation_report
 
     prepare_process()
     path = Path(FLAGS.recipe)

@@ -21,7 +21,7 @@ from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 from keras_hybrid.training.run.run import load_run, train, training_network, training_view
 from keras_hybrid.training.segmentation_evaluation import evaluate_segmentation
 from keras_hybrid.training.tasks.of_recipe import task_of
-from keras_hybrid.workflows.segmentation_report import write_segmentation_report
+from keras_hybrid.workflows.reports.segmentation_report import write_segmentation_report
 
 
 @pytest.fixture
