@@ -5,12 +5,17 @@ import os
 import re
 import sys
 import tempfile
+import threading
 
 # TensorFlow's lines of information (I0000 ...), the announcement of where they go, and LiteRT's.
 _COMMENTARY = re.compile(
     rb"I0000 00:00|INFO: Created TensorFlow|"
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
 )
+
+# The descriptor is the process's: of two threads that turn it away, the one that is done first
+# would give it back while the other's file still takes what is written.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -21,6 +26,11 @@ def without_commentary():
     both from C++, so that only the descriptor itself can be turned away. Everything appears where
     the block raises.
     """
+    with _ONE_AT_A_TIME:
+        yield from _turned_away()
+
+
+def _turned_away():
     sys.stderr.flush()
     try:
         kept = os.dup(2)

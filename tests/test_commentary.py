@@ -1,6 +1,8 @@
 """Standard error: commentary goes, what matters stays."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,6 +23,19 @@ def test_all_appears_where_the_block_raises(capfd):
         os.write(2, SAID)
         raise RuntimeError
     assert capfd.readouterr().err.encode() == SAID
+
+
+def test_threads_give_standard_error_back(capfd):
+    def speak(number):
+        with without_commentary():
+            time.sleep(0.01 * (number % 3))
+            os.write(2, b"%d\n" % number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(speak, range(8)))
+    os.write(2, b"later\n")
+    said = capfd.readouterr().err.splitlines()
+    assert sorted(said[:-1]) == list("01234567") and said[-1] == "later"
 
 
 def test_a_file_is_opened_without_a_word(tmp_path, capfd):
