@@ -14,7 +14,10 @@ interrupted runs go on. At the end it prints which of these do not hold:
 - learned: 95 % with 130 photos of each digit;
 - transferred: with 40 photos of each, 40 % (20 points over chance) and above random weights.
 
-Takes about an hour for each network on two cores.
+Takes about an hour for each network on two cores. Measured so far, from random weights: 99.6 % of
+251 photos held back by MobileViTXXS with 130 photos of each digit, 98.0 % by MobileFormer26M with
+40 and 91.6 % with 8 (central squares in place of whole photos: about five points less, whatever
+learns from them, for they cut into the digits of long photos).
 """
 
 import json
