@@ -164,7 +164,7 @@ def test_photos_become_a_labelled_file_in_two_commands(installed, monkeypatch, c
     away = installed.away
     write_digit_photos(away / "photos", range(CLASSES), TRAINED)
     write_digit_photos(away / "held", range(CLASSES), HELD, first=TRAINED)
-    train = ("train", "photos", "--out=runs/p", "--resolution=64", "--epochs=8")
+    train = ("train", "photos", "--out=runs/p", "--resolution=64", "--epochs=16")
     done = installed(*train)
     assert "published weights cannot be had" in done.stderr
     assert "I0000" not in done.stderr and "oneDNN" not in done.stderr
