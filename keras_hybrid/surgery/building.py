@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_hybrid.keras_private import float32_by_default, renamed
 from keras_hybrid.surgery.float32 import float32_config, is_half
-from keras_hybrid.surgery.steps import Step, Value
+from keras_hybrid.surgery.steps import Step, Value, config_of
 
 # Layers of these modules can be made again from their configuration; others may not.
 OURS = ("keras.", "keras_hybrid.")
@@ -153,7 +153,7 @@ def _new_operation(step, name):
     if untouched and not operation.weights and not type(operation).__module__.startswith(OURS):
         return renamed(operation, name)  # the user's own is called in the user's model alone
     try:
-        config = step.config or operation.get_config()
+        config = step.config or config_of(operation)
         return step.layer_class.from_config({**float32_config(config), "name": name})
     except Exception as error:
         if untouched:  # a function that Keras cannot write down, a configuration that lacks some

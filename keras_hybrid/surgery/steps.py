@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_hybrid.surgery.float32 import as_float32
 
+# Keras' layers without a `get_config` of their own, and their arguments.
+UNWRITTEN = {keras.layers.ELU: ("alpha",)}
+
 
 class Value:
     """A tensor of the edited model: what one step returns and others take.
@@ -111,7 +114,7 @@ class Step:
         """Makes configuration and weights the step's own, to be changed; returns the step."""
         if self.config is None:
             name = self.name
-            self.config = {**self.operation.get_config(), "name": name}
+            self.config = {**config_of(self.operation), "name": name}
             self.weights = weights_of(self.operation)
             if getattr(self.operation, "lora_enabled", False):
                 self.config["lora_rank"] = None
@@ -123,7 +126,7 @@ class Step:
             return self.config.get(key)
         if self._original is None:
             try:
-                self._original = self.operation.get_config()
+                self._original = config_of(self.operation)
             except Exception:  # functions that Keras cannot write down, in layers that stay
                 self._original = dict(vars(self.operation))
         return self._original.get(key)
@@ -133,6 +136,22 @@ class Step:
         if self.config is not None:
             return self.weights.get(name)
         return weights_of(self.operation).get(name)
+
+
+def config_of(layer: keras.layers.Layer) -> dict:
+    """A layer's configuration, also where Keras' own lacks what the layer computes with.
+
+    Of layers without a `get_config` of their own Keras notes the constructor's arguments: not what
+    has been changed since, and none at all where one is a NumPy number.
+    """
+    if type(layer) not in UNWRITTEN:
+        return layer.get_config()
+    return {
+        "name": layer.name,
+        "trainable": layer.trainable,
+        "dtype": keras.dtype_policies.serialize(layer.dtype_policy),
+        **{name: np.asarray(getattr(layer, name)).tolist() for name in UNWRITTEN[type(layer)]},
+    }
 
 
 def weights_of(layer: keras.layers.Layer) -> dict[str, np.ndarray]:
@@ -166,7 +185,7 @@ def new_step(layer: keras.layers.Layer, args, shape, weights=None, origin=()) ->
         kwargs={},
         outputs=[Value(shape)],
         layer_class=type(layer),
-        config=layer.get_config(),
+        config=config_of(layer),
         weights=dict(weights or {}),
         origin=tuple(origin),
     )

@@ -50,8 +50,7 @@ def edit_joined_activations(model: EditableModel):
         ):
             continue
         for number, value in enumerate(joint.inputs):
-            config = {**(step.config or step.operation.get_config())}
-            config["name"] = f"{step.name}_of{number}"
-            layer = step.layer_class.from_config(config)
+            config = step.config or step.operation.get_config()
+            layer = step.layer_class.from_config({**config, "name": f"{step.name}_of{number}"})
             model.interpose(value, new_step(layer, [value], value.shape, origin=step.origin))
         model.bypass(step)

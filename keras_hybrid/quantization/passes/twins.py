@@ -1,10 +1,13 @@
 """Quantised twins in the place of the layers that int8 operators compute."""
 
+import collections
+
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.composites import Composite
 from keras_hybrid.quantization.twins.frozen_norm import unfold_batch_norm
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
 
 def edit_twins(
@@ -32,3 +35,16 @@ def edit_twins(
                 unfold_batch_norm(step)
         elif issubclass(rule.twin, Composite) and activation_quantizer is not None:
             step.config["activation_quantizer"] = tfmot.serialize(activation_quantizer)
+    _name_shared_layers(placement)
+
+
+def _name_shared_layers(placement):
+    """Tells twins with weights which layer they stand for, where it is called several times."""
+    calls = collections.defaultdict(set)
+    for step in placement.model.steps:
+        if step.weights or getattr(step.operation, "weights", ()):
+            calls[step.origin].add(step.call)
+    for step, _ in placement.int8_rules():
+        is_twin = issubclass(step.layer_class, TwinOfOneCall)
+        if is_twin and step.weights and len(calls[step.origin]) > 1:
+            step.config["shared_layer"] = step.origin[0]

@@ -107,5 +107,6 @@ class QuantizedPReLU(Composite, keras.layers.PReLU):
     def call(self, inputs, training=None):
         positive = self.positive(ops.relu(inputs), training=training)
         negative = self.negative(inputs - positive, training=training)
+        self.check_training(training)
         slopes = self.slopes(self.alpha, training=training)
         return positive + self.line(negative * slopes, training=training)

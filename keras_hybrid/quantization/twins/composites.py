@@ -6,12 +6,13 @@ from keras import ops
 from keras_hybrid.layers import LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
 
 
-class Composite:
+class Composite(TwinOfOneCall):
     """What the twins share: named quantisers for what is computed inside.
 
     Args:
@@ -80,6 +81,7 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
             self.scaled = self._learned("scaled")
 
     def call(self, inputs, training=None):
+        self.check_training(training)
         x = inputs
         learning = training or self.squares.observer is not None
         if not self.zero_mean:

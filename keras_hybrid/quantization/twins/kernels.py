@@ -7,9 +7,10 @@ from keras import ops
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.biases import rounded_bias
 from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
+from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
 
-class QuantizedKernel:
+class QuantizedKernel(TwinOfOneCall):
     """What the twins share: a kernel that is rounded to int8's grid before it is used.
 
     Args:
@@ -55,6 +56,7 @@ class QuantizedKernel:
 
     def quantized_kernel(self, training=False):
         """The kernel as it is computed with, in the kernel's shape."""
+        self.check_training(training)
         if self.exact:  # set for comparisons, in eager calls only
             return self._back(self._folded_kernel())
         return self._back(self._rounded(update=bool(training) and not self.frozen))

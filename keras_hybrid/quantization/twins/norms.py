@@ -48,6 +48,7 @@ class QuantizedGroupNormalization(ReciprocalRoot, keras.layers.GroupNormalizatio
         self.offsets = self._learned("offsets")
 
     def call(self, inputs, training=None):
+        self.check_training(training)
         groups = inputs.shape[-1] if self.groups == -1 else self.groups
         axes = tuple(ops.shape(inputs)[1:-1])
         length = 1

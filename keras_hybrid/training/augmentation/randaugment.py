@@ -90,9 +90,17 @@ def _taps(start, share, size):
     """Places and weights of the four pixels around a point, along one axis."""
     start = tf.cast(start, tf.int32)
     places = [tf.clip_by_value(start + offset, 0, size - 1) for offset in (-1, 0, 1, 2)]
-    near = lambda t: (1.5 * t - 2.5) * t * t + 1  # noqa: E731
-    far = lambda t: ((-0.5 * t + 2.5) * t - 4) * t + 2  # noqa: E731
-    return places, [far(1 + share), near(share), near(1 - share), far(2 - share)]
+    return places, [_far(1 + share), _near(share), _near(1 - share), _far(2 - share)]
+
+
+def _near(distance):
+    """Weight of a pixel up to 1 away, by Keys' kernel with a = -0.5."""
+    return (1.5 * distance - 2.5) * distance * distance + 1
+
+
+def _far(distance):
+    """Weight of a pixel 1 to 2 away."""
+    return ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
 
 
 def rotate(image, degrees, move=affine):
