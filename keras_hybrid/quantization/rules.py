@@ -206,6 +206,9 @@ ACTIVATIONS = {
     "hard_silu": Rule(activations.HardSwish, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
 }
 
+# Activations that are written with those of the table and layers.
+MADE_OF_OTHERS = ("elu", "mish", "selu")
+
 # Of `keras.ops`, by the operation's name.
 OPERATIONS = {
     "Add": SUM,
@@ -335,7 +338,7 @@ def _kind(step):
 def _remedy(step):
     name = step.layer_class.__name__
     if step.layer_class is layers.Activation:
-        return "take one of " + ", ".join(sorted(ACTIVATIONS))
+        return "take one of " + ", ".join(sorted((*ACTIVATIONS, *MADE_OF_OTHERS)))
     if name in REMEDIES:
         return REMEDIES[name]
     if not issubclass(step.layer_class, keras.layers.Layer):

@@ -18,7 +18,7 @@ from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate
-from keras_hybrid.weights.preprocessing import preprocess_input
+from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 from keras_hybrid.workflows.memory import peak_memory
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
@@ -219,7 +219,7 @@ def calibration_images(
             "The model takes images of any size: say which, with `input_size`. "
             f"Received: input_shape={model.input_shape}"
         )
-    images = load_images(data, (*size, model.input_shape[-1]), limit)
+    images = load_images(data, (*size, model.input_shape[-1]), limit, _known(model))
     return images if raw else preprocess_input(images, model)
 
 
@@ -252,8 +252,16 @@ def verify(
     if data is None:
         images = np.random.default_rng(0).uniform(0, 255, (NOISE_IMAGES, *shape)).astype("float32")
     else:
-        images = load_images(data, shape, limit)
+        images = load_images(data, shape, limit, _known(model))
     inside = read_record(path).get("preprocessing", False)
     if not inside and not raw:
         images = preprocess_input(images, model)
     return verify_tflite(path, model, images, preprocessing=inside)
+
+
+def _known(model):
+    """The model's preprocessing; None for a network of others."""
+    try:
+        return preprocessing_of(model)
+    except ValueError:
+        return None

@@ -238,3 +238,22 @@ def test_a_folder_of_images_is_sampled_across_its_folders_and_broken_files_are_n
         assert len(load_images(tmp_path, (16, 16, 3))) == 10
     with pytest.raises(ValueError, match="5 image files"), pytest.warns(UserWarning):
         load_images(tmp_path / "bee", (16, 16, 3))
+
+
+def test_images_of_files_are_those_of_evaluation(tmp_path):
+    from PIL import Image
+
+    from keras_hybrid.export.images import load_images
+    from keras_hybrid.weights.preprocessing import preprocessing_of
+
+    fine = np.random.default_rng(0).integers(0, 256, (48, 96, 3)).astype("uint8")
+    fine[:, :16] = 255  # the edge, that evaluation cuts off
+    Image.fromarray(fine).save(tmp_path / "a.png")
+    known = preprocessing_of("mobilevit")
+    (image,) = load_images(tmp_path, (24, 24, 3), preprocessing=known)
+    wanted = keras_hybrid.evaluation_image(fine, "mobilevit", 24)
+    np.testing.assert_array_equal(image, wanted)
+    for shape, edge_is_seen in (((24, 24, 3), False), ((24, 24, 1), False), ((12, 24, 3), True)):
+        (image,) = load_images(tmp_path, shape)
+        assert image.shape == shape
+        assert (image[:, 1].mean() > 250) == edge_is_seen

@@ -91,6 +91,11 @@ LAYERS = {
         functools.partial(keras.activations.gelu, approximate=True)
     ),
     "kernel_with_a_function": L.Conv2D(8, 3, activation=lambda x: ops.tanh(x) * 0.5),
+    "kernel_with_selu": L.Conv2D(8, 3, activation="selu"),
+    "kernel_with_mish": L.Dense(8, activation="mish"),
+    "kernels_in_place_of_others": lambda x: L.Conv1D(8, 3, activation=lambda t: ops.tanh(t) * 0.5)(
+        tokens(L.SeparableConv2D(8, 3, activation="elu")(x))
+    ),
     "Resizing": L.Resizing(16, 12),
     "Resizing_nearest": L.Resizing(16, 16, interpolation="nearest"),
     "CenterCrop": L.CenterCrop(5, 4),

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_hybrid.quantization.rules import activation_name
+from keras_hybrid.quantization.rules import MADE_OF_OTHERS, activation_name
 from keras_hybrid.quantization.standard_layers.steps import argument, step_of
 from keras_hybrid.quantization.twins.plain import ExponentialLinear
 from keras_hybrid.surgery.editable_model import EditableModel, Step
@@ -89,14 +89,21 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def edit_activation_functions(model: EditableModel) -> None:
-    """Puts functions that are activations of kernels, and none of Keras', after the kernels."""
+    """Puts activations of kernels after these, where they are made of several operations."""
     for step in list(model.steps):
         function = getattr(step.operation, "activation", None)
         if step.layer_class not in HAS_ACTIVATION or not model.editable(step) or function is None:
             continue
-        if function is getattr(keras.activations, activation_name(function), None):
+        if step.setting("activation") == "linear":  # done
             continue
-        steps = _traced(step.output, function, f"{step.name}_activation")
+        name = activation_name(function)
+        if function is not getattr(keras.activations, name, None):
+            steps = _traced(step.output, function, f"{step.name}_activation")
+        elif name in MADE_OF_OTHERS:
+            layer = layers.Activation(name, name=f"{step.name}_{name}")
+            steps = _expanded(layer, step.output)
+        else:
+            continue
         if steps:
             step.edit().config["activation"] = "linear"
             model.interpose(step.output, *steps)

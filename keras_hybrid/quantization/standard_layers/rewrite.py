@@ -78,3 +78,4 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> None:
         if len(new) > 1 or type(new[-1].operation) is not step.layer_class:
             pending = [*new, *pending]  # what it is made of may be one of these, too
         model.replace(step, *new)
+    activations.edit_activation_functions(model)  # of kernels that came in place of others
