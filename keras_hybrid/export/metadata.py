@@ -5,7 +5,10 @@ Label files lie after the model as a zip archive, as TFLite's metadata schema as
 
 import json
 import os
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
+
+import numpy as np
 
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.metadata import TensorTable, pack_metadata, unpack_metadata
@@ -140,31 +143,67 @@ def label_names(labels) -> list[str] | None:
     """Names of classes, from what users keep them in.
 
     Args:
-        labels: a sequence or array of names or numbers; the path of a text file with a name a line
-            (UTF-8, with or without a byte-order mark); or None.
+        labels: a sequence or array of names or numbers; a dictionary of names by class number, or
+            of class numbers by name; the path of a text file with a name a line (UTF-8 or UTF-16,
+            with or without a byte-order mark); or None.
 
     Raises:
-        ValueError: for a file that is not there, or what is no sequence of names.
+        ValueError: for a file that is not there or of another encoding, or what is no sequence of
+            names: a set has no order.
     """
     if labels is None:
         return None
     if isinstance(labels, str | bytes | os.PathLike):
-        path = os.fsdecode(labels)
-        if not os.path.isfile(path):
-            raise ValueError(f"`labels` names a file that is not there. Received: labels={path!r}")
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read().splitlines()
-    try:
-        names = list(labels.tolist() if hasattr(labels, "tolist") else labels)
-    except TypeError:
-        names = None
-    if names is None or not all(isinstance(name, str | bytes | int) for name in names):
+        return _label_lines(os.fsdecode(labels))
+    names = _in_order(labels)
+    if names is None or not all(isinstance(x, str | bytes | int | np.integer) for x in names):
         raise ValueError(
-            "`labels` must be names or numbers of classes, in order, or the path of a text file. "
-            f"Received: labels={labels!r}"
+            "`labels` must be names or numbers of classes, in order, a dictionary of all classes' "
+            f"numbers, or the path of a text file. Received: labels={labels!r}"
         )
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
     return [name.removeprefix("\ufeff").rstrip("\r\n") for name in names]
+
+
+def _label_lines(path):
+    """A text file's lines; empty ones at its end do not count."""
+    if not os.path.isfile(path):
+        raise ValueError(f"`labels` names a file that is not there. Received: labels={path!r}")
+    with open(path, "rb") as file:
+        content = file.read()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            "`labels` must be a text file in UTF-8: save it anew in this encoding. "
+            f"Received: labels={path!r} ({error})"
+        ) from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _in_order(labels) -> list | None:
+    """The labels as a list; None for what has no order."""
+    if isinstance(labels, Mapping):
+        names, numbers = list(labels.values()), list(labels)
+        if not all(isinstance(x, int) for x in numbers):
+            names, numbers = numbers, names
+        if not all(isinstance(x, int) for x in numbers):
+            return None
+        by_number = dict(zip(numbers, names, strict=True))
+        wanted = range(len(labels))
+        return [by_number[n] for n in wanted] if sorted(by_number) == list(wanted) else None
+    if isinstance(labels, Set):
+        return None
+    if hasattr(labels, "numpy"):  # a tensor
+        labels = labels.numpy()
+    try:
+        return list(labels.tolist() if hasattr(labels, "tolist") else labels)
+    except TypeError:
+        return None
 
 
 def read_metadata(path: str | os.PathLike) -> Metadata:
@@ -184,7 +223,7 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
     labels = ()
     for output in outputs:
         if output.label_file is not None:
-            labels = tuple(file.attached[output.label_file].decode().splitlines())
+            labels = tuple(file.attached[output.label_file].decode().removesuffix("\n").split("\n"))
     record = _record(file)
     about = About(
         **{name: texts[name] for name in ("name", "description", "version", "author")},

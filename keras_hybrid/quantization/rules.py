@@ -157,6 +157,7 @@ LAYERS = {
     plain.MatrixProduct: PRODUCT_OF_MATRICES,
     plain.Resize: REARRANGES_ONLY,
     plain.Reverse: REARRANGES_ONLY,
+    plain.Slice: REARRANGES_ONLY,
     hybrid.DepthToSpace: REARRANGES_ONLY,
     layers.GlobalMaxPooling1D: REARRANGES_ONLY,
     layers.Cropping1D: REARRANGES_ONLY,
@@ -257,11 +258,16 @@ def find_rule(step: Step, rules: dict) -> Rule | None:
         return OPERATIONS.get(step.layer_class.__name__)
     if step.layer_class is layers.Activation:
         return ACTIVATIONS.get(activation_name(step.setting("activation")))
-    if step.layer_class is layers.UpSampling2D and step.setting("interpolation") not in (
-        *("nearest", "bilinear"),
-    ):
-        return None
-    return LAYERS.get(step.layer_class)
+    return None if _has_no_twin_so(step) else LAYERS.get(step.layer_class)
+
+
+def _has_no_twin_so(step):
+    """Whether a layer is set up as the twin of its class is not."""
+    if step.layer_class is layers.UpSampling2D:
+        return step.setting("interpolation") not in ("nearest", "bilinear")
+    if step.layer_class is layers.GroupNormalization:
+        return step.setting("axis") not in (-1, len(step.output.shape) - 1)
+    return False
 
 
 def users_rule(step: Step, rules: dict) -> Rule | None:
@@ -357,6 +363,7 @@ REMEDIES = {
     "Add": "add tensors of the same shape, a number, or one number a channel",
     "Multiply": "multiply by tensors, a number, or one number a channel",
     "ReLU": "without `threshold` it has one",
+    "GroupNormalization": "over the last axis it has one",
 }
 
 

@@ -100,18 +100,29 @@ def test_mediapipe_is_told_of_and_never_given_a_normalization_by_channel(tmp_pat
         ("cat", "dog"),
         [b"cat", np.str_("dog")],
         ["\ufeffcat", "dog\r"],
+        {0: "cat", 1: "dog"},
+        {"dog": 1, "cat": 0},
         "labels.txt",
         b"labels.txt",
+        "of_notepad.txt",
     ],
 )
 def test_labels_are_taken_as_users_keep_them(labels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").write_bytes("\ufeffcat\r\ndog\r\n".encode())
+    (tmp_path / "of_notepad.txt").write_text("cat\r\ndog\r\n\r\n", encoding="utf-16")
+    (tmp_path / "latin.txt").write_bytes("Käse\n".encode("latin-1"))
     assert label_names(labels) == ["cat", "dog"]
-    assert label_names(np.arange(3)) == ["0", "1", "2"]
-    for wrong in (3, [None], "missing.txt"):
+    assert label_names(np.arange(3)) == label_names(list(np.arange(3))) == ["0", "1", "2"]
+    for wrong in (3, [None], "missing.txt", "latin.txt", {"cat", "dog"}, {0: "cat", 2: "dog"}):
         with pytest.raises(ValueError, match="labels"):
             label_names(wrong)
+
+
+def test_labels_of_any_letters_are_read_back(tmp_path):
+    labels = ["Käse", "a\u2028b", "", "page\x0cbreak"]
+    path = keras_hybrid.export_tflite(network(), tmp_path / "a.tflite", labels=labels)
+    assert read_metadata(path).labels == tuple(labels)
 
 
 def test_outputs_have_the_models_names_in_every_precision(tmp_path):

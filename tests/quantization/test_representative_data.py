@@ -127,6 +127,9 @@ def test_two_inputs(pair):
         ("nowhere", "no image file is there. Received: 'nowhere'"),
         ([{"pixels": IMAGES}], r"keys \['photo'\], or one of .*Received: keys \['pixels'\]"),
         ([()], "must hold images"),
+        ([[b"no image"]], "must be numbers.*a batch of type bytes"),
+        (np.array([IMAGES[0], IMAGES[0][:8]], dtype=object), "must be numbers"),
+        (IMAGES.astype("complex64"), "must be numbers"),
     ],
 )
 def test_what_cannot_be_taken(model, data, message):
@@ -180,13 +183,14 @@ def test_one_image_and_plain_ones_are_warned_of(model):
         keras_hybrid.calibrate(quantized, np.full((4, 16, 16, 3), 3.0), stream=None)
 
 
-def test_raw_pixels_for_a_network_of_this_package_are_warned_of(recwarn):
-    quantized = keras_hybrid.quantize(
-        keras_hybrid.MobileViTXXS(weights=None, classes=3, input_shape=(64, 64, 3))
-    )
+def test_pixels_that_a_networks_preprocessing_does_not_give_are_warned_of(recwarn):
+    model = keras_hybrid.IFormerT(weights=None, classes=3, input_shape=(64, 64, 3))
+    quantized = keras_hybrid.quantize(model)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3))
-    with pytest.warns(UserWarning, match="from 0 to 255; .* from 0 to 1: these seem to be raw"):
+    with pytest.warns(UserWarning, match="from 0 to 255; .* from -2.1.* these seem to be raw"):
         keras_hybrid.calibrate(quantized, pixels, stream=None)
+    with pytest.warns(UserWarning, match="from 0 to 1; .* none is dark"):
+        keras_hybrid.calibrate(quantized, pixels / 255, stream=None)
     recwarn.clear()
-    keras_hybrid.calibrate(quantized, pixels / 255, stream=None)
+    keras_hybrid.calibrate(quantized, keras_hybrid.preprocess_input(pixels, model), stream=None)
     assert not [w for w in recwarn if "pixels" in str(w.message)]

@@ -57,6 +57,8 @@ OPERATIONS = {
     "clip": lambda x: ops.clip(x, -0.5, 1.0),
     "clip_twice_used": lambda x: ops.clip(x, -0.5, 1.0) + x,
     "relu_by_maximum": lambda x: ops.maximum(x, 0.0),
+    "part_of_a_split": lambda x: ops.split(x, [2, 5], axis=-1)[1] * 2.0,
+    "part_of_an_unstack": lambda x: ops.unstack(x, axis=1)[2] * 2.0,
     "maximum": lambda x: ops.maximum(*two(x)),
     "minimum": lambda x: ops.minimum(*two(x)),
     "resize": lambda x: ops.image.resize(x, (5, 12)),
@@ -96,6 +98,8 @@ LAYERS = {
     "kernels_in_place_of_others": lambda x: L.Conv1D(8, 3, activation=lambda t: ops.tanh(t) * 0.5)(
         tokens(L.SeparableConv2D(8, 3, activation="elu")(x))
     ),
+    "norm_of_a_vector": lambda x: L.ReLU()(L.BatchNormalization()(L.GlobalMaxPooling2D()(x))),
+    "norm_of_a_sequence": lambda x: L.ReLU()(L.BatchNormalization()(tokens(x))),
     "Resizing": L.Resizing(16, 12),
     "Resizing_nearest": L.Resizing(16, 16, interpolation="nearest"),
     "CenterCrop": L.CenterCrop(5, 4),

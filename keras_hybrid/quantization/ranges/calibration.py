@@ -174,9 +174,12 @@ def _check_shapes(arrays, model):
         if len(batch.shape) != len(wanted) + 1 or any(
             size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)
         ):
+            hint = ""
+            if batch.ndim == len(wanted):
+                hint = "One image is no batch: give `images[None]`, or `dataset.batch(32)`. "
             raise ValueError(
                 f"Representative images must have the model's input shape {(None, *wanted)}. "
-                f"Received: a batch of shape {batch.shape}"
+                f"{hint}Received: a batch of shape {batch.shape}"
             )
 
 
@@ -209,11 +212,18 @@ def _warn_of_images(model, count, extremes):
             if low >= 0 and high > 16
             else ". Preprocess them as the network's training images were"
         )
-        warnings.warn(
-            f"The input's values reach from {low:.4g} to {high:.4g}; pixels of 0 to 255 after the "
-            f"model's preprocessing reach from {least:.4g} to {greatest:.4g}{hint}.",
-            stacklevel=3,
+    elif low >= 0 > least + slack and high <= 1:
+        hint = (
+            ": none is dark. These seem to be pixels / 255: let pixels of 0 to 255 go through "
+            "`keras_hybrid.preprocess_input`"
         )
+    else:
+        return
+    warnings.warn(
+        f"The input's values reach from {low:.4g} to {high:.4g}; pixels of 0 to 255 after the "
+        f"model's preprocessing reach from {least:.4g} to {greatest:.4g}{hint}.",
+        stacklevel=3,
+    )
 
 
 def check_calibrated(model: keras.Model):

@@ -15,6 +15,7 @@ from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_o
 FILES = 512  # images taken of a folder, unless `steps` says how many
 ENDLESS = 20_000  # images after which data of unknown length are taken for endless
 IMAGE_KEYS = ("image", "images", "pixel_values", "x", "input", "inputs")
+PATHS = (str, bytes, os.PathLike)
 KINDS = (
     "an array (n, H, W, channels), batches of such in a list, dataset, generator or function that "
     "returns one (with labels or not), a folder of images or a list of image files"
@@ -50,12 +51,12 @@ def representative_batches(
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise ValueError(f"`steps` must be a positive integer or None. Received: steps={steps!r}")
     count = None if steps is None else steps * batch_size
-    if isinstance(data, str | os.PathLike):
-        data = _files_of(data, FILES if count is None else count, seed)
+    if isinstance(data, PATHS):
+        data = _files_of(os.fsdecode(data), FILES if count is None else count, seed)
     elif callable(data) and not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
         data = data()
-    if isinstance(data, list | tuple) and data and isinstance(data[0], str | os.PathLike):
-        files = [Path(path) for path in data][:count]
+    if isinstance(data, list | tuple) and data and isinstance(data[0], PATHS):
+        files = [Path(os.fsdecode(path)) for path in data][:count]
         yield from _decoded(files, model, batch_size, preprocessing)
         return
     images = 0
@@ -144,13 +145,13 @@ def _arrays(batch, model) -> list[np.ndarray]:
                 "as dictionaries by these names, or one list of arrays a batch. "
                 f"Received: a batch of {len(batch)} arrays"
             )
-        return [np.asarray(x, "float32") for x in batch]
+        return [_numbers(x) for x in batch]
     return _arrays([batch], model)
 
 
 def _of_mapping(batch, names):
     if set(names) <= set(batch):
-        return [np.asarray(batch[name], "float32") for name in names]
+        return [_numbers(batch[name]) for name in names]
     keys = [key for key in IMAGE_KEYS if key in batch]
     if len(names) > 1 or not keys:
         raise ValueError(
@@ -158,7 +159,21 @@ def _of_mapping(batch, names):
             + (f", or one of {IMAGE_KEYS}" if len(names) == 1 else "")
             + f". Received: keys {sorted(map(str, batch))}"
         )
-    return [np.asarray(batch[keys[0]], "float32")]
+    return [_numbers(batch[keys[0]])]
+
+
+def _numbers(images):
+    """Images as an array."""
+    try:
+        array = np.asarray(images)
+        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            raise TypeError(f"values of type {array.dtype}")
+        return array.astype("float32", copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Representative images must be numbers, those of a batch of one size ({error}). "
+            f"Received: a batch of type {type(images).__name__}"
+        ) from error
 
 
 def _files_of(path, count, seed):
@@ -166,6 +181,9 @@ def _files_of(path, count, seed):
     path = Path(path)
     if path.is_file() and path.suffix == ".npy":
         return np.load(path, mmap_mode="r")
+    if path.is_file() and path.suffix == ".npz":
+        arrays = np.load(path)
+        return arrays[arrays.files[0]]
     if path.is_file():
         return [path]
     files = sample_image_files(path, count, seed) if path.is_dir() else []

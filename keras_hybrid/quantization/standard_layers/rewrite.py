@@ -12,6 +12,7 @@ from keras_hybrid.quantization.standard_layers import (
     resizing,
 )
 from keras_hybrid.quantization.standard_layers.applications import rewrite_of
+from keras_hybrid.quantization.standard_layers.parts import edit_unused_parts
 from keras_hybrid.surgery.editable_model import EditableModel
 
 LAYERS = {
@@ -63,6 +64,7 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> None:
         rules: the user's own, whose layers stay as they are.
     """
     activations.edit_activation_functions(model)
+    edit_unused_parts(model, lambda step: users_rule(step, rules) is not None)
     pending = list(model.steps)
     while pending:
         step = pending.pop(0)

@@ -145,3 +145,32 @@ class Resize(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "size": self.size, "interpolation": self.interpolation}
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class Slice(keras.layers.Layer):
+    """A part of an axis.
+
+    Args:
+        axis: other than the batch's.
+        start: first index of the part.
+        stop: the index after its last.
+
+    Input: any shape. Output: the same but for the axis, of length stop - start.
+    """
+
+    def __init__(self, axis: int, start: int, stop: int, **kwargs):
+        super().__init__(**kwargs)
+        self.axis, self.start, self.stop = axis, start, stop
+
+    def call(self, inputs):
+        return inputs[(slice(None),) * self.axis + (slice(self.start, self.stop),)]
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        shape[self.axis] = self.stop - self.start
+        return tuple(shape)
+
+    def get_config(self):
+        own = {"axis": self.axis, "start": self.start, "stop": self.stop}
+        return {**super().get_config(), **own}
