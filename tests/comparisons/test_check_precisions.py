@@ -37,6 +37,6 @@ def test_rows_are_made_once_kept_and_judged(check, tmp_path):
 
 def test_what_there_is_not_is_refused(check, tmp_path):
     done = check(f"--out={tmp_path}", "--models=MobileFormer27M")
-    assert done.returncode == 1 and "Received: --models=MobileFormer27M" in done.stderr
+    assert done.returncode == 1 and "Received: MobileFormer27M" in done.stderr
     done = check(f"--out={tmp_path}", "--precisions=int4")
     assert done.returncode == 1 and "Received: ['int4']" in done.stderr
