@@ -63,8 +63,13 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> None:
         model: to be edited.
         rules: the user's own, whose layers stay as they are.
     """
-    activations.edit_activation_functions(model)
     edit_unused_parts(model, lambda step: users_rule(step, rules) is not None)
+    for _ in range(2):  # kernels that come in place of others have activations, too
+        activations.edit_activation_functions(model)
+        _rewrite_steps(model, rules)
+
+
+def _rewrite_steps(model, rules):
     pending = list(model.steps)
     while pending:
         step = pending.pop(0)
@@ -80,4 +85,3 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> None:
         if len(new) > 1 or type(new[-1].operation) is not step.layer_class:
             pending = [*new, *pending]  # what it is made of may be one of these, too
         model.replace(step, *new)
-    activations.edit_activation_functions(model)  # of kernels that came in place of others
