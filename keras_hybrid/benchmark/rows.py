@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+from keras_hybrid.benchmark.figures import Figures
+
 LATENCY, PROFILE, SUSTAINED = "latency", "profile", "sustained"  # kinds of rows
 SCHEMA = 2  # 1: what the interpreter on the host called its peak was growth
 
@@ -22,8 +24,8 @@ STATUSES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """The result of one run. Times are milliseconds, memory is MB (2**20 bytes).
+class Row(Figures):
+    """The result of one run: its figures, and all that it takes to judge them later.
 
     A number that the tool did not report is None: old builds of `benchmark_model` print no
     percentiles, and none prints the 90th.
@@ -33,12 +35,7 @@ class Row:
         target: "host" or "android".
         delegate: what was asked for; `status` is "fell_back" where something else ran.
         status: one of `STATUSES`.
-        runs: timed inferences; `warmup_runs` came before them and are not among them.
-        first_ms: the first inference of the process, part of the warm-up.
-        init_memory_mb, overall_memory_mb: growth of the process since its start, after the model
-            was loaded and at the end.
-        peak_memory_mb: the most that the whole process held. None on the host's interpreter,
-            whose process holds Python, too.
+        p90_ms: of the timed inferences, from targets that take the times themselves.
         delegated_nodes: operators that the delegate took, of `total_nodes`.
         partitions: pieces of the graph, delegated and not; `delegate_kernels` of them delegated.
         log: name of the file with the program's whole output, beside the results.
@@ -52,22 +49,7 @@ class Row:
     kind: str = "latency"
     status: str = "ok"
     notes: tuple[str, ...] = ()
-    median_ms: float | None = None
-    mean_ms: float | None = None
-    p5_ms: float | None = None
     p90_ms: float | None = None
-    p95_ms: float | None = None
-    std_ms: float | None = None
-    min_ms: float | None = None
-    max_ms: float | None = None
-    runs: int | None = None
-    init_ms: float | None = None
-    first_ms: float | None = None
-    warmup_ms: float | None = None
-    warmup_runs: int | None = None
-    init_memory_mb: float | None = None
-    overall_memory_mb: float | None = None
-    peak_memory_mb: float | None = None
     delegated_nodes: int | None = None
     total_nodes: int | None = None
     partitions: int | None = None

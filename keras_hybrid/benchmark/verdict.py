@@ -2,26 +2,9 @@
 
 import re
 
+from keras_hybrid.benchmark.figures import FIGURES
 from keras_hybrid.benchmark.logs.parser import Report, parse_log
-from keras_hybrid.benchmark.targets.tool_flags import Delegate
-
-_FIGURES = (
-    "median_ms",
-    "mean_ms",
-    "p5_ms",
-    "p95_ms",
-    "std_ms",
-    "min_ms",
-    "max_ms",
-    "runs",
-    "init_ms",
-    "first_ms",
-    "warmup_ms",
-    "warmup_runs",
-    "init_memory_mb",
-    "overall_memory_mb",
-    "peak_memory_mb",
-)
+from keras_hybrid.benchmark.targets.delegates import Delegate
 
 
 def judge(
@@ -64,7 +47,7 @@ def judge(
     notes += _other_subgraphs(report, delegate)
     notes += [f"left to the CPU: {operator}" for operator in report.unsupported]
     if fields["status"] in ("ok", "fell_back"):
-        fields |= {name: getattr(report, name) for name in _FIGURES}
+        fields |= {name: getattr(report, name) for name in FIGURES}
     if report.profile:
         fields["profile"] = tuple(
             {

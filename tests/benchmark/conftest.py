@@ -10,11 +10,11 @@ import pytest
 from fake_phone import Phone as FakePhone
 from fake_phone import write_benchmark_model
 
+from keras_hybrid.benchmark.health.device_state import Rules
 from keras_hybrid.benchmark.plan import Cell, Repetitions
 from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session, find_models
 from keras_hybrid.benchmark.targets.adb import Adb, run_adb
-from keras_hybrid.benchmark.targets.device_state import Rules
 from keras_hybrid.benchmark.targets.options import Options
 from keras_hybrid.benchmark.targets.phone import Phone
 from keras_hybrid.benchmark.targets.tool_flags import Protocol

@@ -13,7 +13,7 @@ from fake_phone import write_benchmark_model
 
 from keras_hybrid.benchmark.plan import latest
 from keras_hybrid.benchmark.rows import read_rows
-from keras_hybrid.benchmark.targets.tool_flags import DELEGATES
+from keras_hybrid.benchmark.targets.delegates import DELEGATES
 
 SHORT = ["--warmup_runs=2", "--warmup_seconds=0.01", "--min_runs=10", "--min_seconds=0.02",
          "--max_seconds=5", "--cooldown_seconds=0", "--max_load_per_core=1000"]  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 from benchmark_logs import make_log
 
-from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, custom_delegate
+from keras_hybrid.benchmark.targets.delegates import DELEGATES, custom_delegate
 from keras_hybrid.benchmark.verdict import judge
 
 TIMES = (

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.logs.parser import parse_log
 from keras_hybrid.benchmark.rows import Row
-from keras_hybrid.benchmark.targets.tool_flags import Delegate
+from keras_hybrid.benchmark.targets.delegates import Delegate
 from keras_hybrid.benchmark.verdict import judge
 
 

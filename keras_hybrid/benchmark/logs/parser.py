@@ -7,6 +7,7 @@ twice must agree, and what was cut or contradicts itself is an error, never a nu
 import dataclasses
 import re
 
+from keras_hybrid.benchmark.figures import Figures
 from keras_hybrid.benchmark.logs.counts import NUMBER, Counts, looks_like_counts, read_counts
 from keras_hybrid.benchmark.logs.failures import Applied, Delegation, find_failures
 from keras_hybrid.benchmark.logs.lines import Line, read_lines
@@ -51,8 +52,8 @@ _ONE_RUN = ("STARTING!", "Log parameter values verbosely", "Graph", "Loaded mode
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a log says. Times are milliseconds of the timed runs, None where not printed.
+class Report(Figures):
+    """What a log says: the figures, and what they are worth.
 
     Args:
         valid: whether the numbers may be used: measured to the end, no error, no contradiction.
@@ -69,21 +70,6 @@ class Report:
     errors: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     flavour: str | None = None
-    median_ms: float | None = None
-    mean_ms: float | None = None
-    p5_ms: float | None = None
-    p95_ms: float | None = None
-    std_ms: float | None = None
-    min_ms: float | None = None
-    max_ms: float | None = None
-    runs: int | None = None
-    init_ms: float | None = None
-    first_ms: float | None = None
-    warmup_ms: float | None = None
-    warmup_runs: int | None = None
-    init_memory_mb: float | None = None
-    overall_memory_mb: float | None = None
-    peak_memory_mb: float | None = None
     delegations: tuple[Delegation, ...] = ()
     applied: tuple[Applied, ...] = ()
     fallbacks: tuple[str, ...] = ()

@@ -4,7 +4,9 @@ import dataclasses
 import re
 from pathlib import Path
 
-from keras_hybrid.benchmark.targets import device_state, tool_flags
+from keras_hybrid.benchmark.health import device_state
+from keras_hybrid.benchmark.targets import tool_flags
+from keras_hybrid.benchmark.targets.delegates import DELEGATES, Delegate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,7 @@ class Options:
     binaries: tuple[str, ...]
     protocol: tool_flags.Protocol
     rules: device_state.Rules = device_state.Rules()
-    delegates: dict[str, tool_flags.Delegate] = dataclasses.field(
-        default_factory=lambda: dict(tool_flags.DELEGATES)
-    )
+    delegates: dict[str, Delegate] = dataclasses.field(default_factory=lambda: dict(DELEGATES))
     cores: str = "big"
     extra_flags: tuple[str, ...] = ()
     start_seconds: float = 120.0

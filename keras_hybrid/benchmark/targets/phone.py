@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.health import device_state
 from keras_hybrid.benchmark.plan import Cell, Model
 from keras_hybrid.benchmark.rows import SUSTAINED, Row
-from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
+from keras_hybrid.benchmark.targets import binaries, tool_flags
 from keras_hybrid.benchmark.targets.adb import Adb, AdbError
 from keras_hybrid.benchmark.targets.options import Options
 from keras_hybrid.benchmark.targets.phone_lock import PhoneLock

@@ -2,106 +2,11 @@
 
 import dataclasses
 import re
-import shlex
 
-CLASSIC = "classic"  # TensorFlow Lite's, now LiteRT's //tflite/tools/benchmark
-LITERT = "litert"  # LiteRT 2.x's //litert/tools
+from keras_hybrid.benchmark.targets.delegates import CLASSIC, LITERT, Delegate
 
 _LISTED_FLAG = re.compile(r"^\s*(?:ERROR: )?--([\w-]+)=", re.MULTILINE)
 _TELLTALE = {CLASSIC: ("use_xnnpack", "enable_op_profiling"), LITERT: ("use_profiler", "use_cpu")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Delegate:
-    """What to run on, in the words of each program.
-
-    Args:
-        name: the user's word for it.
-        flags: by flavour; a flavour that is missing cannot do it.
-        expected: a regular expression for the delegate's name in the log; None if the log need
-            not name one.
-        libraries: names of the vendor's libraries that it needs beside the program, given with
-            --library; `{folder}` in a flag stands for where they lie on the phone.
-        required: whether a log that does not name the delegate means that it did not run.
-    """
-
-    name: str
-    flags: dict[str, tuple[str, ...]]
-    expected: str | None = None
-    required: bool = True
-    libraries: tuple[str, ...] = ()
-
-
-DELEGATES = {
-    "cpu": Delegate(
-        "cpu",
-        {CLASSIC: ("--use_xnnpack=true",), LITERT: ("--use_cpu=true",)},
-        "XNNPACK",
-        required=False,  # Linux builds do not log it
-    ),
-    "builtin": Delegate("builtin", {CLASSIC: ("--use_xnnpack=false",)}),
-    "gpu": Delegate(
-        "gpu", {CLASSIC: ("--use_gpu=true",), LITERT: ("--use_gpu=true",)}, "GPU|LITERT_CL|DRIFT"
-    ),
-    "nnapi": Delegate("nnapi", {CLASSIC: ("--use_nnapi=true",)}, "NNAPI"),
-    "npu": Delegate("npu", {LITERT: ("--use_npu=true",)}, "NPU|Dispatch"),
-    # Vendors' own, from their documentation; none could be tried on a device here.
-    "dispatch": Delegate(
-        "dispatch",
-        {LITERT: ("--use_npu=true", "--dispatch_library_path={folder}")},
-        "NPU|Dispatch",
-        libraries=("libLiteRtDispatch",),
-    ),
-    "qnn": Delegate(
-        "qnn",
-        {
-            CLASSIC: (
-                "--external_delegate_path={folder}/libQnnTFLiteDelegate.so",
-                "--external_delegate_options=backend_type:htp",
-            )
-        },
-        "QNN|EXTERNAL",
-        libraries=("libQnnTFLiteDelegate.so", "libQnnHtp"),
-    ),
-    "neuron": Delegate(
-        "neuron",
-        {CLASSIC: ("--external_delegate_path={folder}/libneuron_stable_delegate.so",)},
-        "Neuron|EXTERNAL",
-        libraries=("libneuron_stable_delegate.so",),
-    ),
-    "ethosu": Delegate(
-        "ethosu",
-        {CLASSIC: ("--external_delegate_path={folder}/libethosu_delegate.so",)},
-        "Ethos|EXTERNAL",
-        libraries=("libethosu_delegate.so",),
-    ),
-}
-
-
-def custom_delegate(definition: str) -> Delegate:
-    """A delegate from `NAME[:EXPECTED] --flag=value ...`, quoted as for a shell.
-
-    Args:
-        definition: e.g. `dsp:Hexagon --use_hexagon=true "--hexagon_lib_path=/a b"`. EXPECTED is
-            (a part of) the delegate's name in the log; without it the log is not asked.
-
-    Raises:
-        ValueError: if it is not of this form, or takes a built-in delegate's name.
-    """
-    try:
-        name, *flags = shlex.split(definition)
-        name, _, expected = name.partition(":")
-    except ValueError:
-        name, flags = "", []
-    valid = re.fullmatch(r"[\w.+-]+", name) and flags and all(f.startswith("--") for f in flags)
-    if not valid or name in DELEGATES:
-        raise ValueError(
-            "A delegate is defined as 'NAME[:EXPECTED] --flag=value ...' with a NAME other than "
-            f"{sorted(DELEGATES)}. Received: {definition!r}"
-        )
-    flags = tuple(flags)
-    pattern = re.escape(expected) if expected else None
-    return Delegate(name, {CLASSIC: flags, LITERT: flags}, pattern)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,15 +6,15 @@ import socket
 import pytest
 from fake_phone import write_apk, write_benchmark_model, write_elf
 
+from keras_hybrid.benchmark.health.device_state import Rules
 from keras_hybrid.benchmark.plan import Cell, Repetitions
 from keras_hybrid.benchmark.results.tables import device_label
 from keras_hybrid.benchmark.rows import read_rows
 from keras_hybrid.benchmark.session import Session
 from keras_hybrid.benchmark.targets.adb import Adb, list_devices, run_adb
 from keras_hybrid.benchmark.targets.app import AppPhone
-from keras_hybrid.benchmark.targets.device_state import Rules
+from keras_hybrid.benchmark.targets.delegates import DELEGATES, custom_delegate
 from keras_hybrid.benchmark.targets.phone import Phone
-from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, custom_delegate
 
 
 def test_a_run_is_measured_pinned_described_and_cleaned_up(make_phone, run_on, tmp_path):

@@ -3,8 +3,10 @@
 import pytest
 from fake_phone import write_benchmark_model, write_elf
 
-from keras_hybrid.benchmark.targets import binaries, device_state, tool_flags
-from keras_hybrid.benchmark.targets.tool_flags import DELEGATES, Flavour, Protocol
+from keras_hybrid.benchmark.health import device_state
+from keras_hybrid.benchmark.targets import binaries, tool_flags
+from keras_hybrid.benchmark.targets.delegates import DELEGATES, custom_delegate
+from keras_hybrid.benchmark.targets.tool_flags import Flavour, Protocol
 from keras_hybrid.benchmark.verdict import judge
 
 
@@ -118,7 +120,7 @@ def test_flags_of_another_form_are_refused(flag):
 )
 def test_broken_custom_delegates_are_refused(definition):
     with pytest.raises(ValueError, match="A delegate is defined as"):
-        tool_flags.custom_delegate(definition)
+        custom_delegate(definition)
 
 
 @pytest.mark.parametrize("changes", [(0, 1, 1, 1, 1), (1, 1, 0, 1, 1), (1, 1, 1, 5, 1)])
