@@ -14,11 +14,12 @@ next one starts), logs/, report.md, rows.csv and pictures. An interrupted matrix
 same command and --resume. docs/phone.md, "Benchmark", tells where benchmark_model comes from.
 
 With --ab, two files are run in turns in one session and compared pair by pair: the way to find
-small differences. With --compare, more processes are run until the comparison is decided or
---max_repetitions is reached.
+small differences; with one file, two programs (--b_binary) or sets of flags (--b_flag) are. With
+--verify=images/, what a delegate computes is held against this machine first. With --compare, more
+processes are run until the comparison is decided or --max_repetitions is reached.
 
 Exit status: 0 all measured; 1 slower than --compare; 2 wrong usage; 3 incomplete, or a
-combination without a measurement; 4 the comparison is undecided.
+combination without a measurement; 4 the comparison is undecided; 5 an output is wrong.
 """
 
 import os
@@ -33,6 +34,9 @@ from keras_hybrid import benchmark
 from keras_hybrid.benchmark.results.terminal_table import rows_as_text
 
 FLAGS = flags.FLAGS
+# MLCommons' rules of MLPerf Mobile, single stream: its figure is the 90th percentile.
+WRONG_OUTPUT = 5  # the exit status where a delegate computes something else
+PRESETS = {"mlperf_mobile": {"min_runs": 1024, "min_seconds": 60.0, "max_seconds": 600.0}}
 flags.DEFINE_multi_enum("target", ["host"], ["host", "android"], "Where to run; may be repeated.")
 flags.DEFINE_multi_string("serial", [], "Device of `adb devices`; default: all that are ready.")
 flags.DEFINE_multi_string(
@@ -45,8 +49,8 @@ flags.DEFINE_list("threads", ["1"], "Numbers of threads, e.g. 1,4.")
 flags.DEFINE_list(
     "delegates",
     ["cpu"],
-    "Of cpu (XNNPACK), builtin, gpu, nnapi, npu; with --library dispatch, qnn, neuron, ethosu; "
-    "custom ones.",
+    "Of cpu (XNNPACK), builtin, gpu, nnapi, npu; with --library dispatch, compiled, qnn, neuron, "
+    "ethosu; custom ones.",
 )
 flags.DEFINE_multi_string("library", [], "A vendor's library that a delegate needs on the phone.")
 flags.DEFINE_multi_string(
@@ -64,6 +68,19 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("device", "imported", "What to call the device of logs that are imported.")
 flags.DEFINE_bool("ab", False, "Run two files in turns and compare them pair by pair.")
+flags.DEFINE_multi_string("b_binary", [], "With --ab: B's program; A's is the one given as ever.")
+flags.DEFINE_multi_string("b_flag", [], "With --ab: a flag that B has beside or instead of A's.")
+flags.DEFINE_string("verify", None, "Images (or a .npy of inputs) whose outputs must be right.")
+flags.DEFINE_integer("verify_images", 16, "Images of --verify at most.")
+flags.DEFINE_float("verify_decibels", 20.0, "Least distance of the errors below the outputs.")
+flags.DEFINE_float("verify_top1", 0.9, "Least share of images of the same class.")
+flags.DEFINE_multi_string(
+    "run_model", [], "LiteRT's run_model, which shows outputs, for --verify with LiteRT 2.x."
+)
+flags.DEFINE_bool("cold_start", False, "Also time starts with an empty page cache, each once.")
+flags.DEFINE_enum(
+    "preset", None, list(PRESETS), "mlperf_mobile: 60 seconds and 1,024 inferences at least."
+)
 flags.DEFINE_integer("warmup_runs", 5, "Inferences before measuring, at least.")
 flags.DEFINE_float("warmup_seconds", 0.5, "Seconds before measuring, at least.")
 flags.DEFINE_integer("min_runs", 50, "Measured inferences of a process, at least.")
@@ -72,8 +89,10 @@ flags.DEFINE_float("max_seconds", 60.0, "... and at most.")
 flags.DEFINE_string("cores", "big", "Pin to the 'big' cores, 'all', or a hexadecimal mask.")
 flags.DEFINE_integer("max_thermal_status", 0, "Android's thermal status above which to wait.")
 flags.DEFINE_float("max_battery_c", 40.0, "Battery temperature above which to wait.")
-flags.DEFINE_float("max_warming_c", 3.0, "Degrees above the session's first one, likewise.")
+flags.DEFINE_float("max_warming_c", 1.0, "Degrees above the session's first one, likewise.")
 flags.DEFINE_bool("fixed_performance", False, "Ask phones for Android's fixed performance mode.")
+flags.DEFINE_float("lock_clocks", None, "Rooted phones: lock clocks to this share of the highest.")
+flags.DEFINE_float("watch_seconds", 0.5, "Between samples of clocks during runs; 0 for none.")
 flags.DEFINE_float("max_load_per_core", 1.5, "Load average for each core, likewise.")
 flags.DEFINE_float("cooldown_seconds", 300.0, "How long to wait before a row is marked instead.")
 flags.DEFINE_float("poll_seconds", 10.0, "Time between two looks while waiting.")
@@ -90,7 +109,7 @@ flags.DEFINE_string("adb", "adb", "The adb program.")
 flags.DEFINE_float("adb_timeout", 30.0, "Limit of every adb call that does not run a model.")
 flags.DEFINE_bool("keep_files", False, "Leave binary, models and app on the device.")
 flags.DEFINE_string("metrics", None, "JSON: model file -> label, family, accuracy, multiply_adds.")
-flags.DEFINE_string("compare", None, "Earlier rows.jsonl to compare with.")
+flags.DEFINE_multi_string("compare", [], "Earlier rows.jsonl to compare with; several sessions.")
 flags.DEFINE_float(
     "tolerance", None, "Slower by more than this, for certain, is slower; 0.05, or 0.02 with --ab."
 )
@@ -99,7 +118,9 @@ flags.DEFINE_integer("seed", 0, "Of the order of runs.")
 
 
 def cells_of_matrix(models, delegates):
-    kinds = ["latency"]
+    kinds = ["verification"] if FLAGS.verify else []
+    kinds += ["latency"]
+    kinds += ["cold_start"] if FLAGS.cold_start else []
     kinds += ["profile"] if FLAGS.profile else []
     kinds += ["sustained"] if FLAGS.minutes else []
     counts = [int(count) for count in FLAGS.threads]
@@ -109,15 +130,34 @@ def cells_of_matrix(models, delegates):
     if unknown:
         raise ValueError(f"delegates must be of {sorted(delegates)}. Received: {unknown}")
     return [
-        benchmark.Cell(model, count, delegate, kind)
+        benchmark.Cell(model, count, delegate, kind, variant)
         for model in models
+        for variant in (("A", "B") if has_variants() else ("",))
         for count in counts
         for delegate in FLAGS.delegates
         for kind in kinds
     ]
 
 
-def options_of_flags(binaries, delegates, session_id):
+def has_variants():
+    """Whether A and B are programs or flags of one model."""
+    return FLAGS.ab and bool(FLAGS.b_binary or FLAGS.b_flag)
+
+
+def variants_of_flags(binaries, extra):
+    """What A and B run with; B's flags take the place of A's of the same name."""
+    if not has_variants():
+        return {}
+    names = {flag.partition("=")[0] for flag in FLAGS.b_flag}
+    kept = [flag for flag in extra if flag.partition("=")[0] not in names]
+    return {
+        "A": benchmark.Variant(tuple(binaries), tuple(extra)),
+        "B": benchmark.Variant(tuple(FLAGS.b_binary or binaries), (*kept, *FLAGS.b_flag)),
+    }
+
+
+def options_of_flags(binaries, delegates, session_id, verification):
+    extra = (*FLAGS.extra_flag, *([f"--run_frequency={FLAGS.fps:g}"] if FLAGS.fps else []))
     return benchmark.Options(
         binaries=tuple(binaries),
         protocol=benchmark.Protocol(
@@ -138,10 +178,12 @@ def options_of_flags(binaries, delegates, session_id):
         ),
         delegates=delegates,
         cores=FLAGS.cores,
-        extra_flags=(
-            *FLAGS.extra_flag,
-            *([f"--run_frequency={FLAGS.fps:g}"] if FLAGS.fps else []),
-        ),
+        extra_flags=extra,
+        variants=variants_of_flags(binaries, extra),
+        verification=verification,
+        run_model=tuple(FLAGS.run_model),
+        lock_clocks=FLAGS.lock_clocks,
+        watch_seconds=FLAGS.watch_seconds,
         fixed_performance=FLAGS.fixed_performance,
         libraries=tuple(FLAGS.library),
         keep_files=FLAGS.keep_files,
@@ -150,13 +192,15 @@ def options_of_flags(binaries, delegates, session_id):
     )
 
 
-def targets_of_flags(delegates, session_id, stop):
+def targets_of_flags(delegates, session_id, stop, verification):
     targets = []
     if "host" in FLAGS.target:
         binaries = [FLAGS.host_binary] if FLAGS.host_binary else []
-        targets.append(benchmark.Host(options_of_flags(binaries, delegates, session_id)))
+        targets.append(
+            benchmark.Host(options_of_flags(binaries, delegates, session_id, verification))
+        )
     if "android" in FLAGS.target:
-        options = options_of_flags(FLAGS.benchmark_binary, delegates, session_id)
+        options = options_of_flags(FLAGS.benchmark_binary, delegates, session_id, verification)
         for serial in find_serials():
             device = benchmark.Adb(serial, program=FLAGS.adb, timeout=FLAGS.adb_timeout)
             if FLAGS.apk or FLAGS.app:
@@ -175,8 +219,15 @@ def is_address(serial):
 def check_local_files():
     """Finds mistakes on this machine before a phone is looked for."""
     if "android" in FLAGS.target:
-        for path in FLAGS.benchmark_binary:
+        for path in (*FLAGS.benchmark_binary, *FLAGS.b_binary, *FLAGS.run_model):
             benchmark.read_executable(path)
+        if FLAGS.apk or FLAGS.app:
+            for name in ("verify", "b_binary"):
+                if FLAGS[name].value:
+                    raise ValueError(
+                        f"--{name} needs a program, which the app is not: leave out --apk and "
+                        f"--app. Received: {name}={FLAGS[name].value!r}"
+                    )
         if FLAGS.apk:
             benchmark.check_apk(FLAGS.apk)
         elif not FLAGS.app and not FLAGS.benchmark_binary:
@@ -225,15 +276,69 @@ def open_question(earlier):
     return is_open
 
 
+def pairs_of(rows, paths):
+    """The comparison of --ab."""
+    if has_variants():
+        return benchmark.compare_variants(rows, tolerance=tolerance(0.02))
+    pair = [pathlib.Path(path).name for path in paths]
+    return benchmark.compare_pairs(rows, *pair, tolerance=tolerance(0.02))
+
+
+def open_pairs(paths):
+    """Whether more pairs are wanted, for --ab."""
+
+    def is_open(rows):
+        try:
+            found = pairs_of(rows, paths)
+        except ValueError:  # no pair yet
+            return False
+        return any(one.verdict == "undecided" for one in found)
+
+    return is_open if FLAGS.ab else None
+
+
+def verification_of(models):
+    """What --verify holds the targets against: computed here, once for each model."""
+    if not FLAGS.verify:
+        return None
+    limits = benchmark.Limits(FLAGS.verify_decibels, FLAGS.verify_top1)
+    if not pathlib.Path(FLAGS.verify).exists():
+        raise ValueError(
+            f"--verify must be a folder of images or a .npy. Received: {FLAGS.verify!r}"
+        )
+    folder = pathlib.Path(FLAGS.output, "verification")
+    return benchmark.Verification(
+        {
+            model.sha256: benchmark.prepare_cases(
+                model.path, FLAGS.verify, folder / model.sha256[:16], FLAGS.verify_images
+            )
+            for model in models
+        },
+        limits,
+    )
+
+
+def use_preset():
+    """Sets the preset's flags, where the user did not."""
+    for name, value in PRESETS.get(FLAGS.preset, {}).items():
+        if not FLAGS[name].present:
+            FLAGS[name].value = value
+
+
 def measure(paths, earlier):
     """Runs the matrix; whether it is complete, and the paths of the models."""
-    if FLAGS.ab and len(paths) != 2:
-        raise ValueError(f"--ab compares two files. Received: {len(paths)}: {paths}")
+    wanted = 1 if has_variants() else 2
+    if (FLAGS.ab and len(paths) != wanted) or ((FLAGS.b_binary or FLAGS.b_flag) and not FLAGS.ab):
+        raise ValueError(
+            "--ab compares two files, or one with --b_binary or --b_flag. Received: "
+            f"ab={FLAGS.ab}, {len(paths)} files: {paths}"
+        )
     least = FLAGS.repetitions or (10 if earlier or FLAGS.ab else 5)
     models = benchmark.find_models(paths)
     check_local_files()
     custom = [benchmark.custom_delegate(text) for text in FLAGS.custom_delegate]
     delegates = {**benchmark.DELEGATES, **{delegate.name: delegate for delegate in custom}}
+    verification = verification_of(models)
     stop = threading.Event()
     running = benchmark.Session(
         FLAGS.output,
@@ -244,6 +349,7 @@ def measure(paths, earlier):
             FLAGS.max_spread,
             FLAGS.minutes or 0.0,
             open_question(earlier),
+            open_pairs(paths),
         ),
         resume=FLAGS.resume,
         seed=FLAGS.seed,
@@ -251,7 +357,9 @@ def measure(paths, earlier):
         reconnect_seconds=FLAGS.reconnect_seconds,
         stop=stop,
     )
-    outcomes = running.run(targets_of_flags(delegates, benchmark.new_session_id(), stop))
+    outcomes = running.run(
+        targets_of_flags(delegates, benchmark.new_session_id(), stop, verification)
+    )
     return all(outcome.complete for outcome in outcomes), {m.name: m.path for m in models}
 
 
@@ -288,7 +396,8 @@ def main(argv):
     if len(argv) < 2 and not FLAGS.compare:
         raise app.UsageError("Name at least one .tflite file, or --compare two sets of rows.")
     try:
-        earlier = benchmark.read_rows(FLAGS.compare) if FLAGS.compare else []
+        use_preset()
+        earlier = [row for path in FLAGS.compare for row in benchmark.read_rows(path)]
         metrics = benchmark.read_metrics(FLAGS.metrics) if FLAGS.metrics else None
         if len(argv) > 1:
             importing = argv[1] == "import"
@@ -303,18 +412,18 @@ def main(argv):
             )
             print(rows_as_text(rows), *written, sep="\n")
             complete = complete and all(cell.rows for cell in benchmark.summarize(rows))
+            statuses = {(row.kind, row.status) for row in benchmark.latest(rows)}
+            undone = {("verification", "failed"), ("verification", "invalid")}
+            complete = complete and not undone & statuses
+            if any(status == "wrong_output" for _, status in statuses):
+                sys.exit(WRONG_OUTPUT)
         if FLAGS.compare:
             result = benchmark.compare(earlier, rows, tolerance=tolerance())
-            table = benchmark.comparison_table(result)
-            pathlib.Path(FLAGS.output, "comparison.md").write_text(table, encoding="utf-8")
-            print(table)
+            tell(result, "comparison.md")
             status = benchmark.comparison_status(result)
         if FLAGS.ab and rows:
-            pair = [pathlib.Path(path).name for path in argv[1:]]
-            result = benchmark.compare_pairs(rows, *pair, tolerance=tolerance(0.02))
-            table = benchmark.comparison_table(result)
-            pathlib.Path(FLAGS.output, "ab.md").write_text(table, encoding="utf-8")
-            print(table)
+            result = pairs_of(rows, argv[1:])
+            tell(result, "ab.md")
             if any(c.verdict == "undecided" for c in result):
                 status = status or benchmark.UNDECIDED
     except (ValueError, OSError) as error:
@@ -324,6 +433,13 @@ def main(argv):
         print(f"{command()}: {error}", file=sys.stderr)
         sys.exit(3)
     sys.exit(status if status == 1 or complete else 3)
+
+
+def tell(comparisons, name):
+    """Prints a comparison and keeps it beside the rows."""
+    table = benchmark.comparison_table(comparisons)
+    pathlib.Path(FLAGS.output, name).write_text(table, encoding="utf-8")
+    print(table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from keras_hybrid.benchmark.results import statistics
-from keras_hybrid.benchmark.rows import SUSTAINED, Row
+from keras_hybrid.benchmark.rows import SUSTAINED, VERIFICATION, Row
 
 MAKE_UP_RUNS = 2  # flawed runs of a cell that are made up for, whatever they are
 
@@ -24,20 +24,24 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One entry of the matrix: what is repeated."""
+    """One entry of the matrix: what is repeated.
+
+    `variant` is "A" or "B" where one model is run with two binaries or sets of flags.
+    """
 
     model: Model
     num_threads: int
     delegate: str
     kind: str = "latency"
+    variant: str = ""
 
     def matches(self, row: Row) -> bool:
-        return (row.model_sha256, row.model, row.num_threads, row.delegate, row.kind) == (
-            self.model.sha256,
-            self.model.name,
-            self.num_threads,
-            self.delegate,
-            self.kind,
+        mine = (self.num_threads, self.delegate, self.kind, self.variant)
+        return (row.model_sha256, row.model) == (self.model.sha256, self.model.name) and mine == (
+            row.num_threads,
+            row.delegate,
+            row.kind,
+            row.variant,
         )
 
 
@@ -53,6 +57,10 @@ class Repetitions:
         minutes: how long a sustained cell is run without a pause.
         open_question: given the "ok" rows of a cell, whether more of them are wanted for a reason
             of its own, e.g. a comparison that is undecided; `most` is the limit of that, too.
+            It is asked at `least` and answered for good at `most`: a comparison that is looked at
+            after every process finds differences that are none.
+        open_pairs: likewise, given the "ok" rows of cells that are run in pairs. It takes the place
+            of `max_spread`: what pairs have in common does not matter.
     """
 
     least: int = 5
@@ -60,6 +68,7 @@ class Repetitions:
     max_spread: float = 0.05
     minutes: float = 10.0
     open_question: Callable[[list[Row]], bool] | None = None
+    open_pairs: Callable[[list[Row]], bool] | None = None
 
     def __post_init__(self):
         if not 1 <= self.least <= self.most or self.max_spread <= 0:
@@ -67,17 +76,31 @@ class Repetitions:
                 f"1 <= least <= most and max_spread > 0 are expected. Received: {self}"
             )
 
-    def wanted(self, rows: Iterable[Row]) -> int:
-        """Repetitions that the cell of these rows needs in all."""
-        rows = list(rows)
+    def wanted(self, rows: Iterable[Row], partners: Iterable[Row] = ()) -> int:
+        """Repetitions that the cell of these rows needs in all.
+
+        Args:
+            partners: rows of the cells that it is run in pairs with.
+        """
+        rows, partners = list(rows), list(partners)
         good = [row for row in rows if row.status == "ok" and row.central_ms]
         done = {row.repetition for row in rows}
         if len(done) < self.least:
             return self.least
+        if self.open_pairs and partners:
+            others = {row.repetition for row in partners}
+            if self.least <= len(others) < len(done):
+                return len(done)  # the partner has its turn
+            if len(others) > len(done):
+                return min(self.most, max(others) + 1)
+            paired = good + [row for row in partners if row.status == "ok" and row.central_ms]
+            return self.most if self.open_pairs(paired) else len(done)
         wide = len(good) >= 2 and (
             statistics.relative_reach([row.central_ms for row in good]) > self.max_spread
         )
-        if wide or (self.open_question and self.open_question(good)):
+        if self.open_question and self.open_question(good):
+            return self.most
+        if wide:
             return min(self.most, max(done) + 2)
         return len(done)
 
@@ -85,30 +108,58 @@ class Repetitions:
 def finished(row: Row) -> bool:
     """Whether a row needs no repetition with `--resume`.
 
-    A delegate that fell back falls back again; a run that failed, was disturbed or is not
-    understood may come out better.
+    A delegate that fell back falls back again, and one that computes something else does so again;
+    a run that failed, was disturbed or is not understood may come out better.
     """
-    return row.status in ("ok", "fell_back")
+    return row.status in ("ok", "fell_back", "wrong_output")
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """Of several rows for the same repetition (after `--resume`), the last."""
-    newest = {}
+    """Of several rows for the same repetition (after `--resume`), the last.
+
+    Rows of several sessions that count as measured are kept side by side. What a later verification
+    found wrong is no "ok" row any more, whenever it was measured.
+    """
+    kept: dict[tuple, list[Row]] = {}
     for row in rows:
-        newest[(row.measurement, row.repetition)] = row
-    return list(newest.values())
+        same = kept.setdefault((row.measurement, row.repetition), [])
+        same[:] = [other for other in same if finished(other) and other.session != row.session]
+        same.append(row)
+    return marked([row for same in kept.values() for row in same])
+
+
+def marked(rows: list[Row]) -> list[Row]:
+    """All rows; "ok" ones are `wrong_output` where a verification among them found them so."""
+    wrong = wrong_computations(rows)
+    return [
+        with_wrong_output(row) if row.status == "ok" and row.computation in wrong else row
+        for row in rows
+    ]
+
+
+def wrong_computations(rows: Iterable[Row]) -> set[tuple]:
+    """What the last verification of each among these rows found to compute something else."""
+    verdicts = {row.computation: row.status for row in rows if row.kind == VERIFICATION}
+    return {key for key, status in verdicts.items() if status == "wrong_output"}
+
+
+def with_wrong_output(row: Row) -> Row:
+    """A row of what a verification found to compute something else."""
+    note = "what runs here computes something else: see its verification"
+    return dataclasses.replace(row, status="wrong_output", notes=(note, *row.notes))
 
 
 class Plan:
     """Hands out the runs of one device in interleaved order.
 
-    Every round holds each cell at most once, in an order of its own: a drift of the device
-    falls on all cells alike instead of on the last. A run that was throttled or failed is made up
-    for in a later round, while there is hope: not where nothing but failures came of a cell.
+    Verifications come first, each once. Then every round holds each cell at most once, in an order
+    of its own: a drift of the device falls on all cells alike instead of on the last. A run that
+    was throttled or failed is made up for in a later round, while there is hope: not where nothing
+    but failures came of a cell.
 
     Args:
         rows: of an earlier session, which count if they are finished.
-        paired: whether cells that differ in the model alone follow each other directly.
+        paired: whether cells that differ in model or variant alone follow each other directly.
     """
 
     def __init__(
@@ -192,6 +243,8 @@ class Plan:
         while True:
             if not self._round:
                 self._round = [cell for cell in self._rows if self._missing(cell) is not None]
+                first = [cell for cell in self._round if cell.kind == VERIFICATION]
+                self._round = first or self._round
                 self._shuffle()
                 if not self._round:
                     return None
@@ -203,7 +256,7 @@ class Plan:
     def remaining(self) -> int:
         """Runs that are still needed, as far as is known now."""
         return sum(
-            max(0, self.repetitions.wanted(rows.values()) - len(rows))
+            max(0, self._wanted(cell) - len(rows))
             for cell, rows in self._rows.items()
             if not self._hopeless(cell)
         ) + len(self._sustained)
@@ -214,7 +267,7 @@ class Plan:
             return
         groups: dict[tuple, list[Cell]] = {}
         for cell in self._round:
-            groups.setdefault((cell.num_threads, cell.delegate, cell.kind), []).append(cell)
+            groups.setdefault(self._group(cell), []).append(cell)
         order = list(groups.values())
         self._random.shuffle(order)
         for group in order:
@@ -225,5 +278,20 @@ class Plan:
         rows = self._rows[cell]
         if self._hopeless(cell) and rows:
             return None
-        wanted = self.repetitions.wanted(rows.values())
-        return next((number for number in range(wanted) if number not in rows), None)
+        return next((number for number in range(self._wanted(cell)) if number not in rows), None)
+
+    @staticmethod
+    def _group(cell):
+        """What cells have in common that are run in pairs."""
+        return (cell.num_threads, cell.delegate, cell.kind)
+
+    def _wanted(self, cell):
+        if cell.kind == VERIFICATION:
+            return 1
+        partners = [
+            row
+            for other, rows in self._rows.items()
+            if self.paired and other != cell and self._group(other) == self._group(cell)
+            for row in rows.values()
+        ]
+        return self.repetitions.wanted(self._rows[cell].values(), partners)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from keras_hybrid.benchmark.figures import Figures
 
-LATENCY, PROFILE, SUSTAINED = "latency", "profile", "sustained"  # kinds of rows
-SCHEMA = 2  # 1: what the interpreter on the host called its peak was growth
+# Kinds of rows.
+LATENCY, PROFILE, SUSTAINED = "latency", "profile", "sustained"
+VERIFICATION, COLD_START = "verification", "cold_start"
+SCHEMA = 3  # 1: what the interpreter on the host called its peak was growth; 2: without variants
 
 # What a row is worth. Only "ok" rows enter tables, plots and comparisons as numbers; every other
 # row stays in the results, with the reason in its notes.
@@ -17,6 +19,7 @@ STATUSES = (
     "ok",
     "throttled",  # measured, but the device was hot, capped, asleep or busy
     "fell_back",  # measured, but not on the delegate that was asked for
+    "wrong_output",  # measured, but what ran there computes something else than the file says
     "invalid",  # the output holds errors, contradicts itself or is not understood
     "failed",  # the program did not finish: exit status, time limit
     "interrupted",  # the device went away; to be repeated with --resume
@@ -38,6 +41,12 @@ class Row(Figures):
         p90_ms: of the timed inferences, from targets that take the times themselves.
         delegated_nodes: operators that the delegate took, of `total_nodes`.
         partitions: pieces of the graph, delegated and not; `delegate_kernels` of them delegated.
+        variant: "A" or "B" where two binaries or sets of flags of one model are compared.
+        agreement: of a verification: how far the outputs are from this machine's.
+        during: what was sampled while the program ran: clocks, temperature, power.
+        energy_mj: of one inference of the whole device; None where it does not tell.
+        caches: the state of the page cache and of delegates' caches before the run.
+        initialization: parts of `init_ms` in ms, where the program prints them.
         log: name of the file with the program's whole output, beside the results.
     """
 
@@ -55,6 +64,12 @@ class Row(Figures):
     partitions: int | None = None
     delegate_kernels: int | None = None
     profile: tuple[dict, ...] = ()
+    variant: str = ""
+    agreement: dict = dataclasses.field(default_factory=dict)
+    during: dict = dataclasses.field(default_factory=dict)
+    energy_mj: float | None = None
+    caches: dict = dataclasses.field(default_factory=dict)
+    initialization: dict = dataclasses.field(default_factory=dict)
     device: dict = dataclasses.field(default_factory=dict)
     state_before: dict = dataclasses.field(default_factory=dict)
     state_after: dict = dataclasses.field(default_factory=dict)
@@ -99,7 +114,8 @@ class Row(Figures):
             str(self.binary.get("sha256") or ""),
             str(self.binary.get("version") or ""),
             str(self.device.get("fingerprint") or self.device.get("system") or "")
-            + (" in fixed performance mode" if self.device.get("fixed_performance") else ""),
+            + (" in fixed performance mode" if self.device.get("fixed_performance") else "")
+            + (" with locked clocks" if self.device.get("locked_khz") else ""),
             tuple(flag for flag in self.command if not flag.startswith("--graph=")),
             self.cpu_mask or "",
         )
@@ -107,7 +123,7 @@ class Row(Figures):
     @property
     def measurement(self) -> tuple:
         """Rows with equal ones are repetitions of one measurement of one file."""
-        return (*self.configuration, self.model_sha256, self.conditions)
+        return (*self.configuration, self.model_sha256, self.variant, self.conditions)
 
     @property
     def configuration(self) -> tuple:
@@ -121,6 +137,19 @@ class Row(Figures):
             self.kind,
         )
 
+    @property
+    def computation(self) -> tuple:
+        """What computes an output: rows with equal ones share the verdict of a verification."""
+        return (
+            self.device_id,
+            self.program,
+            str(self.binary.get("sha256") or self.binary.get("version") or ""),
+            self.model_sha256,
+            self.num_threads,
+            self.delegate,
+            self.variant,
+        )
+
     def as_dict(self) -> dict:
         """The row as plain JSON types, `from_dict`'s inverse."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -132,7 +161,7 @@ class Row(Figures):
         Raises:
             ValueError: for another schema, an unknown field or a missing one.
         """
-        if values.get("schema") not in (1, SCHEMA):
+        if values.get("schema") not in range(1, SCHEMA + 1):
             raise ValueError(
                 f"A row of schema {SCHEMA} is expected. Received: schema={values.get('schema')!r}"
             )

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
-from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
+from keras_hybrid.benchmark.plan import (
+    Cell,
+    Model,
+    Plan,
+    Repetitions,
+    with_wrong_output,
+    wrong_computations,
+)
 from keras_hybrid.benchmark.results.tables import plural
 from keras_hybrid.benchmark.rows import RowFile, read_rows
 from keras_hybrid.benchmark.targets.target import Target, TargetError
@@ -166,6 +173,7 @@ class Session:
             self.cells, self.repetitions, self._earlier_rows(target), self.seed, self.paired
         )
         lost = {}
+        wrong = wrong_computations(self._earlier)
         while not self.stop.is_set():
             following = plan.next()
             if following is None:
@@ -196,6 +204,9 @@ class Session:
                 row = dataclasses.replace(
                     row, status="interrupted", notes=(*row.notes, "stopped by the user")
                 )
+            wrong |= wrong_computations([row])
+            if row.status == "ok" and row.computation in wrong:
+                row = with_wrong_output(row)
             if log:
                 row = dataclasses.replace(row, log=self._keep_log(target, row, log))
             self._rows.append(row)
@@ -257,7 +268,9 @@ class Session:
 
     def _keep_log(self, target, row, log):
         """Writes the program's output and returns its path relative to the folder."""
-        safe = re.sub(r"[^\w.-]", "_", f"{target.name}-{row.model}-{row.delegate}")[:100]
+        safe = re.sub(r"[^\w.-]", "_", f"{target.name}-{row.model}-{row.delegate}{row.variant}")[
+            :100
+        ]
         stem = f"{row.session}-{safe}-t{row.num_threads}-{row.kind}-{row.repetition}"
         numbers = itertools.chain([""], (f"-again{n}" for n in itertools.count(1)))
         name = next(
@@ -272,8 +285,11 @@ class Session:
 
     def _tell(self, target, row, plan):
         time = "" if row.central_ms is None else f"  {row.central_ms:.3f} ms"
+        if row.agreement.get("decibels") is not None:
+            time = f"  {row.agreement['decibels']:.1f} dB"
+        model = f"{row.model} {row.variant}".rstrip()
         self.say(
-            f"[{target.name}] {row.model}  {row.delegate}  {plural(row.num_threads, 'thread')}  "
+            f"[{target.name}] {model}  {row.delegate}  {plural(row.num_threads, 'thread')}  "
             f"#{row.repetition}  {row.status}{time}  ({plan.remaining()} to go)"
             + "".join(f"\n    {note}" for note in row.notes)
         )

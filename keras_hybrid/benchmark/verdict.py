@@ -8,7 +8,12 @@ from keras_hybrid.benchmark.targets.delegates import Delegate
 
 
 def judge(
-    log: str, *, exit_status: int | None, delegate: Delegate, num_threads: int | None
+    log: str,
+    *,
+    exit_status: int | None,
+    delegate: Delegate,
+    num_threads: int | None,
+    timed: bool = True,
 ) -> dict:
     """Fields of a `Row` for the output of one run.
 
@@ -18,12 +23,13 @@ def judge(
         delegate: what was asked for.
         num_threads: what was asked for; a log that names another number is refused. None if it is
             not known.
+        timed: whether the log is one of a benchmark; no figures are expected of others.
 
     Returns:
         `status`, `notes`, the delegation, the profile, and figures if they are worth something.
     """
     report = parse_log(log)
-    notes = list(report.errors)
+    notes = list(report.errors if timed else report.failures)
     if report.unconsumed_flags:
         notes.append(f"flags that the tool ignored: {' '.join(report.unconsumed_flags)}")
     told = report.parameters.get("Num threads")
@@ -34,7 +40,7 @@ def judge(
     if exit_status:
         fields["status"] = "failed"
         notes.insert(0, f"the program ended with status {exit_status}")
-    elif notes and not _only_fallback(report, notes):
+    elif notes and not _only_fallback(report, notes, timed):
         fields["status"] = "invalid"
         notes += [fell_back] if fell_back else []
     elif fell_back:
@@ -48,6 +54,8 @@ def judge(
     notes += [f"left to the CPU: {operator}" for operator in report.unsupported]
     if fields["status"] in ("ok", "fell_back"):
         fields |= {name: getattr(report, name) for name in FIGURES}
+    if report.initialization:
+        fields["initialization"] = report.initialization
     if report.profile:
         fields["profile"] = tuple(
             {
@@ -64,10 +72,10 @@ def judge(
     return fields
 
 
-def _only_fallback(report: Report, notes):
+def _only_fallback(report: Report, notes, timed):
     """Whether a whole measurement's only errors are those of a delegate that gave up."""
     fallback_errors = set(report.fallbacks)
-    return report.mean_ms is not None and set(notes) <= fallback_errors
+    return (report.mean_ms is not None or not timed) and set(notes) <= fallback_errors
 
 
 LEAST_SHARE = 0.5  # of the operators: a delegate that took fewer is not what was timed

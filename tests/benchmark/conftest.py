@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 from fake_phone import Phone as FakePhone
 from fake_phone import write_benchmark_model
@@ -18,6 +20,7 @@ from keras_hybrid.benchmark.targets.adb import Adb, run_adb
 from keras_hybrid.benchmark.targets.options import Options
 from keras_hybrid.benchmark.targets.phone import Phone
 from keras_hybrid.benchmark.targets.tool_flags import Protocol
+from keras_hybrid.benchmark.verification.cases import prepare_cases
 
 
 def free_port():
@@ -184,3 +187,67 @@ def small_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "model.tflite"
     path.write_bytes(converter.convert())
     return path
+
+
+@pytest.fixture(scope="session")
+def image_model(tmp_path_factory, require):
+    """A real classifier of images of 12 x 16 pixels into five classes."""
+    require(module="ai_edge_litert")
+    import tensorflow as tf
+
+    weights = tf.random.stateless_normal((3, 3, 3, 5), (0, 1)) * 0.01
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 12, 16, 3), tf.float32, name="image")])
+    def network(image):
+        found = tf.nn.relu(tf.nn.conv2d(image, weights, 2, "SAME"))
+        return {"scores": tf.reduce_mean(found, (1, 2))}
+
+    module = tf.Module()
+    module.network = network
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [network.get_concrete_function()], module
+    )
+    path = tmp_path_factory.mktemp("image_model") / "image.tflite"
+    path.write_bytes(converter.convert())
+    return path
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Three pictures of other sizes than the file takes, one on its side, and a broken one."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 30, 3), "uint8")
+        pixels[:, :, number] = 250
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 1 else 1
+        Image.fromarray(pixels).save(folder / f"{number}.jpg", exif=exif)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cases(image_model, photos, tmp_path_factory):
+    return prepare_cases(image_model, photos, tmp_path_factory.mktemp("cases"))
+
+
+@pytest.fixture
+def command(root):
+    def start(*arguments, wait=True, environment=None):
+        line = [sys.executable, str(root / "tflite" / "benchmark.py"), *map(str, arguments)]
+        started = subprocess.Popen(
+            line,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+        if not wait:
+            return started
+        output = started.communicate(timeout=300)[0]
+        return started.returncode, output
+
+    return start

@@ -1,8 +1,8 @@
 """Prints what the two programs called `benchmark_model` print, written from their format strings.
 
-Run as `standin.py classic|litert --graph=...`. No time passes: the latencies are drawn from the
-model's contents, threads and delegate. What goes wrong is read from faults.json in the folder
-that the environment variable STANDIN_FAULTS names: {"name": how often still (or true)}.
+Run as `standin.py classic|litert|run_model --graph=...`. No time passes: the latencies are drawn
+from the model's contents, threads and delegate. What goes wrong is read from faults.json in the
+folder that the environment variable STANDIN_FAULTS names: {"name": how often still (or true)}.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import random
+import struct
 import sys
 import time
 
@@ -33,6 +34,13 @@ FLAGS = {
         "use_nnapi": "false",
         "use_hexagon": "false",
         "hexagon_lib_path": "",
+        "external_delegate_path": "",
+        "stable_delegate_settings_file": "",
+        "input_layer": "",
+        "input_layer_shape": "",
+        "input_layer_value_files": "",
+        "output_filepath": "",
+        "delegate_serialize_dir": "",
         "enable_op_profiling": "false",
         "max_profiling_buffer_entries": "1024",
     },
@@ -43,6 +51,14 @@ FLAGS = {
         "use_npu": "false",
         "use_profiler": "false",
         "gpu_backend": "",
+    },
+    "run_model": {
+        "graph": "",
+        "accelerator": "cpu",
+        "input_dir": "",
+        "print_tensors": "false",
+        "compare_numerical": "false",
+        "sample_size": "5",
     },
 }
 LAYERS = (
@@ -127,7 +143,12 @@ def draw(generator, centre, least, seconds):
 def profile(flavour, mean_us, delegated):
     """The operator table: names of layers, or of the delegate's kernels."""
     say("Profiling Info for Benchmark Initialization:")
-    table([("AllocateTensors", "AllocateTensors/0", 0.1)])
+    table(
+        [
+            ("ModifyGraphWithDelegate", "ModifyGraphWithDelegate/0", 2.5),
+            ("AllocateTensors", "AllocateTensors/0", 0.25),
+        ]
+    )
     sys.stdout.write("\n\n")
     if flavour == "classic":
         say("Operator-wise Profiling Info for Regular Benchmark Runs:")
@@ -164,9 +185,64 @@ def table(rows):
     sys.stdout.write(f"Memory (bytes): count=0\n{len(rows)} nodes observed\n\n")
 
 
+def answer_for(content):
+    """What the model computes: what the test has stored for this input; a fault changes it."""
+    name = hashlib.sha256(content).hexdigest()
+    with open(os.path.join(os.environ["STANDIN_FAULTS"], "answers", name), "rb") as file:
+        values = list(memoryview(file.read()).cast("f"))
+    if fault("wrong_output"):
+        values = values[1:] + values[:1]
+    if fault("not_finite"):
+        values[0] = float("nan")
+    scale = fault("half_precision")
+    return [value * (1 + 0.001 * (-1) ** n) for n, value in enumerate(values)] if scale else values
+
+
+def write_outputs(flags):
+    """Reads the input's file and writes the outputs, as the classic program does at its end."""
+    with open(flags["input_layer_value_files"].partition(":")[2], "rb") as file:
+        content = file.read()
+    if fault("no_output"):
+        return
+    with open(flags["output_filepath"], "wb") as file:
+        values = answer_for(content)
+        file.write(struct.pack(f"{len(values)}f", *values))
+
+
+def run_model(arguments):
+    """LiteRT's run_model: prints values of inputs and outputs through Abseil's log."""
+
+    def log(text, place="run_model.cc:301"):
+        sys.stderr.write(f"I0000 00:00:1766442000.123456    4242 {place}] {text}\n")
+
+    given = [argument.removeprefix("--").partition("=") for argument in arguments]
+    flags = {**FLAGS["run_model"], **{name: value for name, _, value in given}}
+    with open(os.path.join(flags["input_dir"], "image.raw"), "rb") as file:
+        content = file.read()
+    if flags["accelerator"] == "gpu":
+        sys.stderr.write("INFO: Created LITERT_CL delegate.\n")
+        replaced("LITERT_CL", 7, 7, 1)
+    pixels = list(memoryview(content).cast("f"))
+    for kind, values in (("Input", pixels), ("Output", answer_for(content))):
+        log(f"{kind} buffer 0:")
+        log(f"  Size: {4 * len(values)} bytes")
+        shown = min(len(values), int(flags["sample_size"]))
+        log(f"  Beginning {shown} elements:", "tensor_utils.h:201")
+        for index in range(shown):
+            log(f"    {index}: {number(values[index])}", "tensor_utils.h:193")
+        if len(values) > shown:
+            log(f"  Ending {shown} elements:", "tensor_utils.h:221")
+            for index in range(len(values) - shown, len(values)):
+                log(f"    {index}: {number(values[index])}", "tensor_utils.h:193")
+    log("Model run completed")
+    return 0
+
+
 def main(flavour, arguments):
     if arguments[:1] == ["--help"]:
         return usage(flavour)
+    if flavour == "run_model":
+        return run_model(arguments)
     if flavour == "classic":
         say("STARTING!")
     flags = dict(FLAGS[flavour])
@@ -234,6 +310,8 @@ def main(flavour, arguments):
     if "true" in (flags.get("enable_op_profiling"), flags.get("use_profiler")):
         delegated = flags.get("use_xnnpack") != "false"
         profile(flavour, sum(times) / len(times), delegated)
+    if flags.get("output_filepath"):
+        write_outputs(flags)
     if fault("exit_after_result"):
         return 3
     return 0

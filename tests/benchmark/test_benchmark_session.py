@@ -183,22 +183,45 @@ def test_pairs_follow_each_other_and_are_compared_pair_by_pair(tmp_path):
         comparison.compare_pairs(rows, "m0.tflite", "other.tflite")
 
 
-def test_more_processes_are_run_until_a_question_is_answered():
+def count_runs(plan, ms=lambda cell: 10.0):
+    count = 0
+    while (following := plan.next()) is not None:
+        cell, repetition = following
+        plan.record(
+            cell,
+            Row(model=cell.model.name, num_threads=1, target="t", repetition=repetition,
+                median_ms=ms(cell), session="s"),
+        )  # fmt: skip
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("answer, count", [(False, 3), (True, 20)])
+def test_an_open_question_is_asked_once_and_answered_with_all_processes(answer, count):
     asked = []
 
     def open_question(rows):
         asked.append(len(rows))
-        return len(rows) < 8
+        return answer
 
-    plan = Plan(CELLS[:1], Repetitions(3, 20, open_question=open_question))
-    count = 0
-    while (following := plan.next()) is not None:
-        cell, repetition = following
-        row = Row(model=cell.model.name, num_threads=1, target="t", repetition=repetition,
-                  median_ms=10.0)  # fmt: skip
-        plan.record(cell, row)
-        count += 1
-    assert 8 <= count <= 9 and asked
+    assert count_runs(Plan(CELLS[:1], Repetitions(3, 20, open_question=open_question))) == count
+    assert set(asked) <= {3, *range(4, 21)} and asked[0] == 3
+
+
+def test_pairs_go_on_together_until_their_question_is_answered():
+    seen = []
+
+    def open_pairs(rows):
+        seen.append(len(rows))
+        return True
+
+    rules = Repetitions(3, 6, max_spread=1e-9, open_pairs=open_pairs)
+    assert count_runs(Plan(CELLS, rules, paired=True)) == 12  # six of either
+    assert min(seen) == 6  # never asked before both had three
+    closed = Repetitions(3, 6, max_spread=1e-9, open_pairs=lambda rows: False)
+    generator = iter(range(1, 99))
+    plan = Plan(CELLS, closed, paired=True)
+    assert count_runs(plan, lambda cell: next(generator)) == 6  # spread alone asks for no more
 
 
 def test_sustained_runs_go_on_without_a_pause_until_the_minutes_are_over(tmp_path):

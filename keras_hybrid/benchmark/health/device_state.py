@@ -173,6 +173,31 @@ def big_cores(cores: tuple[Core, ...], num_threads: int) -> list[int]:
     return sorted(chosen)
 
 
+def weak_cores(cores: tuple[Core, ...]) -> list[int]:
+    """Online cores of the weakest cluster; none if there is one cluster alone."""
+    online = [core for core in cores if core.online]
+    strengths = sorted({core.strength for core in online})
+    if len(strengths) < 2:
+        return []
+    return sorted(core.number for core in online if core.strength == strengths[0])
+
+
+def warming_of(first: DeviceState | None, state: DeviceState) -> dict:
+    """Degrees above the session's first state, by what was measured, as a row writes them."""
+    if first is None:
+        return {}
+    pairs = {
+        "skin": (first.skin_c, state.skin_c),
+        "battery": (first.battery_c, state.battery_c),
+    }
+    known = {
+        name: round(now - before, 2)
+        for name, (before, now) in pairs.items()
+        if before is not None and now is not None
+    }
+    return {"warmer_by_c": known} if known else {}
+
+
 def cpu_mask(numbers: list[int]) -> str:
     """The hexadecimal mask that `taskset` takes, e.g. [4, 5, 6, 7] -> "f0"."""
     return f"{sum(1 << number for number in set(numbers)):x}"
@@ -210,22 +235,19 @@ class Rules:
     max_load_per_core: float = 1.5
     min_battery_level: int = 15
     least_clock: float = 0.9
-    max_warming_c: float = 3.0
+    max_warming_c: float = 1.0
     cooldown_seconds: float = 300.0
     poll_seconds: float = 10.0
     pause_seconds: float = 0.0
 
     def warming(self, first: DeviceState | None, state: DeviceState) -> list[str]:
         """How much warmer the phone is than at the start, if it is too much, in words."""
-        if first is None:
-            return []
-        for name, before, now in (
-            ("the skin", first.skin_c, state.skin_c),
-            ("the battery", first.battery_c, state.battery_c),
-        ):
-            if before is not None and now is not None and now - before > self.max_warming_c:
-                return [f"{name} is {now - before:.1f} C warmer than at the start"]
-        return []
+        known = warming_of(first, state).get("warmer_by_c", {})
+        return [
+            f"the {name} is {degrees:.1f} C warmer than at the start"
+            for name, degrees in known.items()
+            if degrees > self.max_warming_c
+        ][:1]
 
     def objections(self, state: DeviceState) -> list[str]:
         """Why the phone in this state is not fit, in words for the row's notes."""

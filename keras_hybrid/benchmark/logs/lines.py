@@ -28,6 +28,11 @@ _PYTHON_LOGGER = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<level>INFO|WARNING|ERROR|CRITICAL|DEBUG) "
     r"benchmark_litert_model: ?(?P<text>.*)"
 )
+# Abseil's log: I0726 12:34:56.789012 12345 run_model.cc:301] text
+_ABSEIL_LOGGER = re.compile(
+    r"(?P<level>[IWEF])\d{4} \d\d:\d\d:[\d.]{2,20} +\d{1,12} [\w./+-]{1,300}:\d{1,9}\] ?"
+    r"(?P<text>.*)"
+)
 _SOURCE_POSITION = re.compile(r"\[[\w./\\:+-]{1,300}\.(?:h|cc|c|cpp|mm):\d{1,9}\] ?")
 _LEVELS = {
     "V": "verbose",
@@ -121,7 +126,7 @@ def _read_line(text, complete):
             if not _TAGS.match(tag):
                 return None
             break
-    for pattern in (_PYTHON_LOGGER, _LOGGER):
+    for pattern in (_PYTHON_LOGGER, _ABSEIL_LOGGER, _LOGGER):
         match = pattern.fullmatch(text.lstrip(" "))
         if match:
             level, text = _LEVELS[match["level"]], match["text"]

@@ -11,7 +11,7 @@ from keras_hybrid.benchmark.figures import Figures
 from keras_hybrid.benchmark.logs.counts import NUMBER, Counts, looks_like_counts, read_counts
 from keras_hybrid.benchmark.logs.failures import Applied, Delegation, find_failures
 from keras_hybrid.benchmark.logs.lines import Line, read_lines
-from keras_hybrid.benchmark.logs.profile_tables import Profile, read_profile
+from keras_hybrid.benchmark.logs.profile_tables import Profile, read_initialization, read_profile
 from keras_hybrid.benchmark.logs.results_block import ResultsBlock
 
 _TIMINGS = re.compile(
@@ -58,16 +58,19 @@ class Report(Figures):
     Args:
         valid: whether the numbers may be used: measured to the end, no error, no contradiction.
         errors: why not, and every error line of the log.
+        failures: the error lines alone, whatever became of the figures.
         flavour: "classic", "litert" (LiteRT 2.x), "litert_python" or None if unknown.
         unconsumed_flags: flags that the tool did not know and ignored.
         fallbacks: lines that say that a delegate did not run.
         created: delegates that came to be, in the log's words.
         unsupported: operators that a delegate left to the CPU.
+        initialization: parts of the initialization in ms, where the log has a table of it.
         parameters: what the tool says it was told, e.g. {"Num threads": "4"}.
     """
 
     valid: bool
     errors: tuple[str, ...]
+    failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     flavour: str | None = None
     delegations: tuple[Delegation, ...] = ()
@@ -78,6 +81,7 @@ class Report(Figures):
     unconsumed_flags: tuple[str, ...] = ()
     parameters: dict[str, str] = dataclasses.field(default_factory=dict)
     profile: Profile | None = None
+    initialization: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def prints_as(value: float, printed: float) -> bool:
@@ -282,6 +286,7 @@ def parse_log(log: str) -> Report:
     return Report(
         valid=not problems and not failures.errors,
         errors=(*problems, *failures.errors),
+        failures=failures.errors,
         warnings=failures.warnings,
         flavour=_flavour(block, timings, lines),
         delegations=failures.delegations,
@@ -292,6 +297,7 @@ def parse_log(log: str) -> Report:
         unconsumed_flags=tuple(reader.unconsumed),
         parameters=reader.parameters,
         profile=read_profile(lines),
+        initialization=read_initialization(lines),
         **values,
         **({} if reader.problems else reader.memory),
     )

@@ -74,6 +74,29 @@ class Profile:
     complete: bool
 
 
+def read_initialization(lines: list[Line]) -> dict[str, float]:
+    """Parts of the initialization in ms, by kind, from its own table; empty where there is none.
+
+    The tables of a log are in run order and in order of time: the first one counts.
+    """
+    found: dict[str, float] = {}
+    inside, pattern = False, None
+    for line in lines:
+        stripped = line.text.strip()
+        if stripped == INITIALIZATION_TITLE:
+            inside = True
+        elif inside and "[" in stripped and _is_header(stripped):
+            pattern = _ROWS[r"\s{1,80}", "[start]" in stripped]
+        elif inside and _CSV_HEADER.fullmatch(stripped):
+            pattern = _ROWS[", ", " start," in stripped]
+        elif pattern and (match := pattern.fullmatch(line.text)):
+            kind = match["kind"].strip()
+            found[kind] = found.get(kind, 0.0) + float(match["average"])
+        elif pattern:
+            break
+    return found
+
+
 def read_profile(lines: list[Line]) -> Profile | None:
     """Reads the table of the timed runs (not the one of the initialisation), None if absent.
 

@@ -9,6 +9,8 @@ from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 
 LEAST_REPETITIONS = 3
+# Of each of two looks, at the least number of processes and at the most: together about 95%.
+CONFIDENCE = 0.97
 UNDECIDED = 4  # the exit status of a comparison that found no answer
 WITHIN_SESSIONS = (
     "Intervals within these sessions say how well each session's own figure is known, not how "
@@ -45,7 +47,7 @@ def compare(
     later: Iterable[Row],
     *,
     tolerance: float = 0.05,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> list[Comparison]:
     """Compares every configuration of the earlier rows with the later ones.
 
@@ -182,7 +184,7 @@ def compare_pairs(
     second: str,
     *,
     tolerance: float = 0.02,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> list[Comparison]:
     """Compares two models that were run in turns, pair by pair, in the same session.
 
@@ -196,37 +198,85 @@ def compare_pairs(
     Raises:
         ValueError: if no pair is complete.
     """
-    sides: dict[tuple, dict[tuple, float]] = {}
-    for row in latest(rows):
-        if row.model in (first, second) and row.kind == "latency" and row.status == "ok":
-            key = (row.device_id, row.program, row.num_threads, row.delegate, row.conditions)
-            pair = sides.setdefault(key, {})
-            pair[(row.model, row.session, row.repetition)] = row.central_ms
-    found = []
-    for key, times in sorted(sides.items()):
-        ratios = [
-            times[second, session, repetition] / ms
-            for (model, session, repetition), ms in sorted(times.items())
-            if model == first and ms and times.get((second, session, repetition))
-        ]
-        if not ratios:
-            continue
-        device, program, threads, delegate, _ = key
-        name = f"{second} over {first}"
-        configuration = (device, program, name, threads, delegate, "latency")
-        ratio, low, high, verdict = ratios[0], None, None, "undecided"
-        if len(ratios) >= LEAST_REPETITIONS:
-            ratio, low, high = statistics.typical_interval(ratios, confidence)
-            verdict = decide(low, high, tolerance)
-        found.append(
-            Comparison(
-                configuration, ratio, low, high, verdict, len(ratios), len(ratios), (), "over pairs"
-            )
-        )
+
+    def side_of(row):
+        return {first: "A", second: "B"}.get(row.model)
+
+    found = _compare_pairs(
+        rows,
+        side_of,
+        lambda row: (row.device_id, row.program, row.num_threads, row.delegate, row.conditions),
+        lambda row: f"{second} over {first}",
+        tolerance,
+        confidence,
+    )
     if not found:
         raise ValueError(
             "Both models must have been measured in one session. Received: no repetition with an "
             f'"ok" row of both {first!r} and {second!r}'
+        )
+    return found
+
+
+def compare_variants(
+    rows: Iterable[Row], *, tolerance: float = 0.02, confidence: float = CONFIDENCE
+) -> list[Comparison]:
+    """`compare_pairs` of one model with two binaries or sets of flags: the variants "A" and "B".
+
+    Raises:
+        ValueError: if no pair is complete.
+    """
+    found = _compare_pairs(
+        rows,
+        lambda row: row.variant if row.variant in ("A", "B") else None,
+        lambda row: (row.device_id, row.program, row.num_threads, row.delegate, row.model_sha256),
+        lambda row: f"{row.model}, B over A",
+        tolerance,
+        confidence,
+    )
+    if not found:
+        raise ValueError(
+            "Both variants must have been measured in one session. Received: no repetition with "
+            'an "ok" row of both'
+        )
+    return found
+
+
+def _compare_pairs(rows, side_of, key_of, name_of, tolerance, confidence):
+    """Ratios of B over A for each key, of the rows of one session and repetition."""
+    groups: dict[tuple, dict[str, dict[tuple, Row]]] = {}
+    for row in latest(rows):
+        side = side_of(row)
+        if side and row.kind == "latency" and row.status == "ok" and row.central_ms:
+            sides = groups.setdefault(key_of(row), {"A": {}, "B": {}})
+            sides[side][(row.session, row.repetition)] = row
+    found = []
+    for _, sides in sorted(groups.items()):
+        pairs = [
+            (sides["A"][key], sides["B"][key]) for key in sorted(sides["A"]) if key in sides["B"]
+        ]
+        ratios = [one.central_ms / other.central_ms for other, one in pairs]
+        if not ratios:
+            continue
+        row = pairs[0][0]
+        configuration = (
+            row.device_id,
+            row.program,
+            name_of(row),
+            row.num_threads,
+            row.delegate,
+            "latency",
+        )
+        ratio, low, high, verdict = ratios[0], None, None, "undecided"
+        if len(ratios) >= LEAST_REPETITIONS:
+            ratio, low, high = statistics.typical_interval(ratios, confidence)
+            verdict = decide(low, high, tolerance)
+        changed = _changed(*zip(*pairs, strict=True)) if row.variant else ()
+        count = len(ratios)
+        found.append(
+            Comparison(
+                configuration, ratio, low, high, verdict, count, count, changed, "over pairs"
+            )
         )
     return found
 

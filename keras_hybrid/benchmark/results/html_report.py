@@ -8,7 +8,8 @@ the page draws them. No network, no library.
 import json
 from collections.abc import Iterable
 
-from keras_hybrid.benchmark.results.tables import describe_conditions, device_label
+from keras_hybrid.benchmark.plan import marked
+from keras_hybrid.benchmark.results.tables import clock_ghz, describe_conditions, device_label
 from keras_hybrid.benchmark.rows import Row
 
 
@@ -19,7 +20,7 @@ def report_page(rows: Iterable[Row], metrics: dict[str, dict] | None = None) -> 
         rows: all of them; those without a figure are listed with their reason.
         metrics: see `plots.read_metrics`.
     """
-    rows = list(rows)
+    rows = marked(list(rows))
     conditions = describe_conditions(rows)
     records = [
         {
@@ -39,6 +40,14 @@ def report_page(rows: Iterable[Row], metrics: dict[str, dict] | None = None) -> 
             "total": row.total_nodes,
             "battery_c": row.state_after.get("battery_c"),
             "skin_c": row.state_after.get("skin_c"),
+            "hottest_c": row.during.get("hottest_c", [None])[-1],
+            "clock_ghz": clock_ghz(row),
+            "energy_mj": row.energy_mj,
+            "variant": row.variant,
+            "agreement": row.agreement or None,
+            "init_ms": row.init_ms,
+            "first_ms": row.first_ms,
+            "page_cache": row.caches.get("page_cache"),
             "notes": list(row.notes),
         }
         for row in rows
@@ -157,9 +166,10 @@ const configuration = r =>
   [r.device, r.program, r.delegate, `${r.threads} thread(s)`, r.conditions]
     .filter(text => text).join(", ");
 function table(parent, list) {
-  const names = ["device and program", "model", "processes", "median ms", "delegated", "others"];
+  const names = ["device and program", "model", "processes", "median ms", "mJ", "GHz",
+    "delegated", "others"];
   const made = add(parent, "table"), head = add(add(made, "thead"), "tr");
-  names.forEach((name, n) => add(head, "th", name, n === 2 || n === 3 ? {class: "n"} : {}));
+  names.forEach((name, n) => add(head, "th", name, n > 1 && n < 6 ? {class: "n"} : {}));
   const body = add(made, "tbody");
   for (const [, own] of groups(list, r => configuration(r) + "\u0000" + r.model)) {
     const good = own.filter(r => r.status === "ok" && r.ms !== null), line = add(body, "tr");
@@ -168,6 +178,10 @@ function table(parent, list) {
     add(line, "td", own[0].model);
     add(line, "td", good.length, {class: "n"});
     add(line, "td", good.length ? median(good.map(r => r.ms)).toFixed(3) : "", {class: "n"});
+    for (const [field, digits] of [["energy_mj", 2], ["clock_ghz", 2]]) {
+      const known = good.map(r => r[field]).filter(x => x !== null && x !== undefined);
+      add(line, "td", known.length ? median(known).toFixed(digits) : "", {class: "n"});
+    }
     const taken = good.find(r => r.delegated !== null);
     add(line, "td", taken ? `${taken.delegated} of ${taken.total ?? "?"}` : "");
     add(line, "td", bad.map(([status, some]) => `${some.length} ${status}`).join(", "),
@@ -215,17 +229,41 @@ function draw() {
       xText: x => new Date(x).toISOString().slice(0, 10)});
   }
   const sustained = list.filter(r => r.kind === "sustained" && r.ms !== null);
-  if (sustained.length) {
-    add(content, "h2", "Sustained");
+  if (sustained.length) add(content, "h2", "Sustained");
+  for (const [field, label, fromZero] of [["ms", "latency (ms)", true],
+      ["clock_ghz", "clock (GHz)", true], ["hottest_c", "hottest sensor (C)", false],
+      ["battery_c", "battery (C)", false]]) {
     const series = [];
-    for (const [name, own] of groups(sustained, r => r.model + ", " + configuration(r))) {
+    const known = sustained.filter(r => r[field] !== null && r[field] !== undefined);
+    for (const [name, own] of groups(known,
+        r => r.model + ", " + configuration(r) + "\u0000" + r.session)) {
       const begin = Math.min(...own.map(r => Date.parse(r.started)));
-      series.push({name, line: true, points: own.map(r =>
-        [(Date.parse(r.started) - begin) / 60000, r.ms,
-         r.battery_c === null ? "" : `battery ${r.battery_c} C`])
-        .sort((a, b) => a[0] - b[0])});
+      series.push({name: name.split("\u0000")[0], line: true, points: own.map(r =>
+        [(Date.parse(r.started) - begin) / 60000, r[field], ""]).sort((a, b) => a[0] - b[0])});
     }
-    plot(content, series, {x: "minutes", y: "latency (ms)", fromZero: true});
+    plot(content, series, {x: "minutes", y: label, fromZero});
+  }
+  lines(content, "Verification", list.filter(r => r.kind === "verification"),
+    ["images", "dB", "worst image, dB", "same class", "verdict"], r => {
+      const a = r.agreement || {}, fixed = x => x === null || x === undefined ? "" : x.toFixed(1);
+      return [a.images ?? 0, fixed(a.decibels), fixed(a.worst_decibels),
+        a.agreeing === null || a.agreeing === undefined ? "" : `${a.agreeing} of ${a.images}`,
+        r.status === "ok" ? "ok" : [r.status, ...r.notes.slice(0, 1)].join(": ")];
+    });
+  lines(content, "Cold start", list.filter(r => r.kind === "cold_start" && r.status === "ok"),
+    ["initialization, ms", "first inference, ms", "page cache"],
+    r => [r.init_ms, r.first_ms].map(x => x === null ? "" : x.toFixed(2)).concat(r.page_cache));
+}
+function lines(parent, title, list, names, values) {
+  if (!list.length) return;
+  add(parent, "h2", title);
+  const made = add(parent, "table"), head = add(add(made, "thead"), "tr");
+  ["device and program", "model", ...names].forEach(name => add(head, "th", name));
+  const body = add(made, "tbody");
+  for (const row of list) {
+    const line = add(body, "tr", null, row.status === "ok" ? {} : {class: "bad"});
+    [configuration(row), `${row.model} ${row.variant}`.trim(), ...values(row)]
+      .forEach(value => add(line, "td", String(value ?? "")));
   }
 }
 filters();

@@ -4,11 +4,13 @@ import importlib.util
 from pathlib import Path
 
 from keras_hybrid.benchmark.results import (
+    cold_start,
     html_report,
     plots,
     profile_report,
     sustained,
     tables,
+    verifications,
 )
 from keras_hybrid.benchmark.rows import Row
 
@@ -51,6 +53,11 @@ def write_reports(
             name = f"latency_{metric}.png"
             plots.plot_against(rows, metrics, metric, folder / name)
             pictures.append(name)
+    for title, table in (
+        ("Verification", verifications.verification_table(rows)),
+        ("Cold start", cold_start.cold_start_table(rows)),
+    ):
+        text += f"\n# {title}\n\n{table}" if table else ""
     curves = sustained.sustained_runs(rows)
     if curves:
         text += "\n# Sustained\n\n" + sustained.sustained_table(curves)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.results.comparison import escape
-from keras_hybrid.benchmark.results.tables import device_label, plural
+from keras_hybrid.benchmark.results.tables import clock_ghz, device_label, plural
 from keras_hybrid.benchmark.rows import SUSTAINED, Row
 
 
@@ -19,6 +19,8 @@ class SustainedRun:
         first_ms, last_ms: medians of the first and of the last minute.
         p90_ms: nine of ten processes were at most so slow.
         battery_c: temperature at the start and at the end, None where it is not known.
+        hottest_c: the hottest sensor while the first and the last process ran, likewise.
+        clock_ghz: of the core that was clocked highest, likewise.
         capped: whether cores were capped at the end.
     """
 
@@ -29,6 +31,8 @@ class SustainedRun:
     last_ms: float
     p90_ms: float
     battery_c: tuple[float | None, float | None]
+    hottest_c: tuple[float | None, float | None]
+    clock_ghz: tuple[float | None, float | None]
     capped: bool
 
 
@@ -58,6 +62,8 @@ def _run(rows):
         last_ms=statistics.median(last),
         p90_ms=statistics.quantile(times, 0.9),
         battery_c=(rows[0].state_before.get("battery_c"), rows[-1].state_after.get("battery_c")),
+        hottest_c=tuple(row.during.get("hottest_c", [None])[-1] for row in (rows[0], rows[-1])),
+        clock_ghz=(clock_ghz(rows[0]), clock_ghz(rows[-1])),
         capped=any("capped" in note for note in rows[-1].notes),
     )
 
@@ -65,14 +71,23 @@ def _run(rows):
 def sustained_table(runs: list[SustainedRun]) -> str:
     lines = [
         "| run | minutes | processes | first minute, ms | last minute, ms | ratio | p90, ms "
-        "| battery, C | capped at the end |",
-        "|" + " --- |" * 9,
+        "| battery, C | hottest, C | GHz | capped at the end |",
+        "|" + " --- |" * 11,
     ]
     for run in runs:
-        begin, end = ("?" if c is None else f"{c:g}" for c in run.battery_c)
+        battery, hottest, clock = map(_from_to, (run.battery_c, run.hottest_c, run.clock_ghz))
         lines.append(
             f"| {escape(run.title)} | {run.minutes[-1]:.1f} | {len(run.times_ms)} | "
             f"{run.first_ms:.3f} | {run.last_ms:.3f} | {run.last_ms / run.first_ms:.3f} | "
-            f"{run.p90_ms:.3f} | {begin} to {end} | {'yes' if run.capped else 'no'} |"
+            f"{run.p90_ms:.3f} | {battery} | {hottest} | {clock} | {_yes(run.capped)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _from_to(pair):
+    begin, end = ("?" if value is None else f"{value:.3g}" for value in pair)
+    return f"{begin} to {end}"
+
+
+def _yes(truth):
+    return "yes" if truth else "no"

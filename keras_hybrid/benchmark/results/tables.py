@@ -20,6 +20,8 @@ class CellSummary:
         spread: half the range of the rows' medians, relative to their median.
         memory_growth_mb: from the start of the program to its end.
         peak_memory_mb: the most that the whole process held.
+        energy_mj: of one inference of the whole device.
+        clock_ghz: of the core that was clocked highest during the runs.
         delegated: e.g. "642 of 685 ops, 19 partitions".
         others: rows that are no measurement, by status.
     """
@@ -42,6 +44,8 @@ class CellSummary:
     first_ms: float | None
     memory_growth_mb: float | None
     peak_memory_mb: float | None
+    energy_mj: float | None
+    clock_ghz: float | None
     delegated: str
     others: str
 
@@ -85,6 +89,7 @@ def _facts(row):
         f"binary {checksum[:8] or version}",
         f"system {system}",
         f"cores {mask or 'any'}",
+        *([f"variant {row.variant}"] if row.variant else []),
         *flags,
     ]
 
@@ -104,6 +109,7 @@ def _summarize(rows, conditions):
         return statistics.median(values) if values else None
 
     central = [row.central_ms for row in good if row.central_ms]
+    clocks = [ghz for ghz in map(clock_ghz, good) if ghz is not None]
     counts = {s: sum(row.status == s for row in rows) for s in STATUSES if s != "ok"}
     return CellSummary(
         device=device_label(rows[0]),
@@ -124,9 +130,17 @@ def _summarize(rows, conditions):
         first_ms=middle("first_ms"),
         memory_growth_mb=middle("overall_memory_mb"),
         peak_memory_mb=middle("peak_memory_mb"),
+        energy_mj=middle("energy_mj"),
+        clock_ghz=statistics.median(clocks) if clocks else None,
         delegated=next((text for text in map(_delegated, good) if text), ""),
         others=", ".join(f"{count} {status}" for status, count in counts.items() if count),
     )
+
+
+def clock_ghz(row: Row) -> float | None:
+    """The typical clock of the core that was clocked highest during a run, None if unknown."""
+    middles = [middle for _, middle, _ in row.during.get("clock_khz", {}).values()]
+    return max(middles) / 1e6 if middles else None
 
 
 def _delegated(row):
@@ -162,6 +176,8 @@ _COLUMNS = (
     ("first ms", "first_ms", "{:.3f}"),
     ("growth MB", "memory_growth_mb", "{:.1f}"),
     ("process' peak MB", "peak_memory_mb", "{:.1f}"),
+    ("mJ", "energy_mj", "{:.3f}"),
+    ("GHz", "clock_ghz", "{:.2f}"),
     ("delegated", "delegated", "{}"),
     ("other rows", "others", "{}"),
 )
@@ -185,7 +201,9 @@ def rows_as_markdown(rows: list[Row]) -> str:
         "",
         "Times: median over the rows, each a process; interval: where their typical time lies; "
         "spread: half the range of their medians. Growth: memory from the program's start to its "
-        "end; the process' peak holds the program, too.",
+        "end; the process' peak holds the program, too. mJ: of one inference, of the whole device "
+        "or the rails that its rows name; blank where it does not tell. GHz: the highest core's "
+        "typical clock while the program ran.",
         "",
     ]
     lines += ["## Devices and programs", ""]
@@ -224,7 +242,7 @@ def write_csv(rows: list[Row], path) -> None:
     for row in latest(rows):
         record = {}
         for name, value in row.as_dict().items():
-            if name in ("profile", "state_before", "state_after"):
+            if name in ("profile", "state_before", "state_after", "initialization"):
                 continue
             if isinstance(value, dict):
                 record |= {f"{name}.{key}": item for key, item in value.items()}

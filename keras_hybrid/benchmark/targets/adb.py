@@ -140,6 +140,14 @@ class Adb:
         if answer.status:
             raise AdbError(_kind(answer.output), f"cannot write {remote}: {answer.output}")
 
+    def pull(self, remote: str, local) -> None:
+        """Fetches a file.
+
+        Raises:
+            AdbError: if there is none, or the transfer fails.
+        """
+        self.call("pull", remote, str(local), timeout=max(self.timeout, 600.0))
+
     def _forget(self, remote):
         try:
             self.run(["rm", "-f", remote])

@@ -12,7 +12,8 @@ from keras_hybrid.benchmark.logs.lines import PACKAGE
 from keras_hybrid.benchmark.logs.parser import parse_log
 from keras_hybrid.benchmark.targets import tool_flags
 from keras_hybrid.benchmark.targets.adb import AdbError
-from keras_hybrid.benchmark.targets.phone import FOLDER, Phone
+from keras_hybrid.benchmark.targets.phone import Phone
+from keras_hybrid.benchmark.targets.phone_files import FOLDER
 
 ACTIVITY = f"{PACKAGE}/.BenchmarkModelActivity"
 _TAGS = ("tflite:V", "litert:V", "native:V", "tflite_BenchmarkModelActivity:V")
@@ -59,7 +60,7 @@ class AppPhone(Phone):
         self.poll_seconds = poll_seconds
         self._installed = False
 
-    def _prepare_program(self):
+    def _prepare_program(self, cells):
         self.flavour = tool_flags.Flavour(tool_flags.CLASSIC)
         present = self.adb.run(["pm", "path", PACKAGE])
         found = present.status == 0 and present.output.startswith("package:")
@@ -67,7 +68,7 @@ class AppPhone(Phone):
             check_apk(self.apk)
             checksum = provenance.sha256(self.apk)
             remote = f"{FOLDER}/{checksum[:32]}.apk"
-            self._bring(self.apk, checksum, remote)
+            self.files.bring(self.apk, checksum, remote)
             answer = self.adb.run(["pm", "install", "-r", "-d", "-g", remote], timeout=180.0)
             if answer.status or "Success" not in answer.output:
                 raise AdbError("failed", f"cannot install {self.apk}: {answer.output.strip()}")
@@ -93,7 +94,7 @@ class AppPhone(Phone):
         for cell in cells:
             if cell.kind == "profile":
                 raise ValueError("The app prints no table of operators: profile without --apk")
-            spaced = [flag for flag in self._flags(cell) if any(c in flag for c in " \t\n\"'\\")]
+            spaced = [flag for flag in self.flags(cell) if any(c in flag for c in " \t\n\"'\\")]
             if spaced:
                 raise ValueError(
                     "The app splits its flags at blanks: none may hold blanks or quotes. "
@@ -111,13 +112,13 @@ class AppPhone(Phone):
     def _mask(self, state, num_threads):
         return None, "not pinned: Android schedules the app"
 
-    def _execute(self, flags, mask):
+    def execute(self, flags, mask, program, watch=None):
         self.adb.run(["am", "force-stop", PACKAGE])
-        self._check(["logcat", "-c"])
+        self.files.check(["logcat", "-c"])
         command = ["am", "start", "-S", "-n", ACTIVITY, "--es", "args", " ".join(flags)]
         answer = self.adb.run(command)
         if answer.status or "Error" in answer.output:
-            return f"ERROR: {answer.output}", None, None
+            return f"ERROR: {answer.output}", None, None, []
         limit = self.options.run_seconds
         deadline = time.monotonic() + limit
         ended = False
@@ -126,13 +127,13 @@ class AppPhone(Phone):
                 ["logcat", "-d", "-v", "threadtime", "-s", *_TAGS, *_CRASH_TAGS]
             ).output
             if ended:
-                return log, None, None
+                return log, None, None, []
             report = parse_log(log + "\n")
             ended = report.mean_ms is not None and report.flavour is not None
             ended |= any(word in error for error in report.errors for word in _ENDS)
             if time.monotonic() > deadline:
                 self.adb.run(["am", "force-stop", PACKAGE])
-                return log, None, f"the app reported no result within {limit:g} s"
+                return log, None, f"the app reported no result within {limit:g} s", []
             time.sleep(self.poll_seconds)
 
     def _kill_leftover(self):

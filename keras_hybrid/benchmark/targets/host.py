@@ -2,9 +2,6 @@
 
 import datetime
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
 from keras_hybrid.benchmark.targets.host_worker import MARKER
+from keras_hybrid.benchmark.workers import run_worker
 
 INTERPRETER_KERNELS = ("cpu", "builtin")  # XNNPACK, and LiteRT's own kernels
 MAX_SPREAD = 0.02
@@ -96,34 +94,52 @@ def benchmark_host(
         **provenance.harness(),
     }
     start = time.monotonic()
-    result, error = _run_worker(request)
+    fields = _time(request)
     common["seconds"] = round(time.monotonic() - start, 3)
     common["state_after"] = provenance.host_state()
+    return Row(**fields, **common)
+
+
+def time_on_host(model_path, **request) -> dict:
+    """The fields of a `Row` that timing a model gives: the figures, "status" and "notes".
+
+    Args:
+        request: arguments of `benchmark_host`.
+    """
+    return _time(
+        {"model_path": str(Path(model_path).resolve()), "max_spread": MAX_SPREAD, **request}
+    )
+
+
+def _time(request):
+    result, error = _run_worker(request)
     if result is None:
-        return Row(status="failed", notes=(error,), **common)
+        return {"status": "failed", "notes": (error,)}
     times = result.pop("times")
     warmup = result.pop("warmup_times")
-    spread = result.pop("spread")
+    spread, bound = result.pop("spread"), request["max_spread"]
     notes = ()
-    if spread > max_spread:
-        notes = (f"spread {spread:.1%} after max_seconds={max_seconds:g} (bound {max_spread:.1%})",)
-    return Row(
-        median_ms=statistics.median(times),
-        mean_ms=statistics.mean(times),
-        p5_ms=statistics.quantile(times, 0.05),
-        p90_ms=statistics.quantile(times, 0.90),
-        p95_ms=statistics.quantile(times, 0.95),
-        std_ms=statistics.standard_deviation(times),
-        min_ms=min(times),
-        max_ms=max(times),
-        runs=len(times),
-        first_ms=warmup[0],
-        warmup_ms=statistics.mean(warmup),
-        warmup_runs=len(warmup),
-        notes=notes,
+    if spread > bound and request["min_runs"] > 1:
+        notes = (
+            f"spread {spread:.1%} after max_seconds={request['max_seconds']:g} (bound {bound:.1%})",
+        )
+    return {
+        "status": "ok",
+        "median_ms": statistics.median(times),
+        "mean_ms": statistics.mean(times),
+        "p5_ms": statistics.quantile(times, 0.05),
+        "p90_ms": statistics.quantile(times, 0.90),
+        "p95_ms": statistics.quantile(times, 0.95),
+        "std_ms": statistics.standard_deviation(times),
+        "min_ms": min(times),
+        "max_ms": max(times),
+        "runs": len(times),
+        "first_ms": warmup[0],
+        "warmup_ms": statistics.mean(warmup),
+        "warmup_runs": len(warmup),
+        "notes": notes,
         **result,
-        **common,
-    )
+    }
 
 
 def command_of_request(request: dict) -> tuple[str, ...]:
@@ -132,29 +148,7 @@ def command_of_request(request: dict) -> tuple[str, ...]:
 
 
 def _run_worker(request):
-    """The worker's result and None, or None and what went wrong."""
-    package_parent = str(Path(__file__).parents[3])
-    search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+    """The worker's result and "", or None and what went wrong."""
     limit = 120 + 20 * request["max_seconds"] + 10 * request["warmup_seconds"]
-    try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "keras_hybrid.benchmark.targets.host_worker",
-                json.dumps(request),
-            ],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            start_new_session=True,  # Ctrl-C is for the harness, which ends runs in order
-            env={**os.environ, "PYTHONPATH": search_path},
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"no result within {limit:.0f} s"
-    for line in done.stdout.splitlines():
-        if line.startswith(MARKER) and done.returncode == 0:
-            return json.loads(line[len(MARKER) :]), None
-    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return None, f"the process ended with status {done.returncode}: {message}"
+    module = "keras_hybrid.benchmark.targets.host_worker"
+    return run_worker(module, [json.dumps(request)], MARKER, limit)

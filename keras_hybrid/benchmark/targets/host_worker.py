@@ -94,9 +94,10 @@ def measure(request):
         elapsed = time.perf_counter() - start
         enough = len(times) >= request["min_runs"] and elapsed >= request["min_seconds"]
         limit_reached = elapsed >= request["max_seconds"]
-        if limit_reached or (
-            enough and len(times) % 10 == 0 and median_spread(times) <= request["max_spread"]
-        ):
+        settled = request["min_runs"] == 1 or (
+            len(times) % 10 == 0 and median_spread(times) <= request["max_spread"]
+        )
+        if limit_reached or (enough and settled):
             break
     found = delegation(interpreter)
     overall_mb = memory_mb("VmRSS")

@@ -9,37 +9,26 @@ from pathlib import Path
 
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.health import device_state
+from keras_hybrid.benchmark.health.clocks import Clocks
+from keras_hybrid.benchmark.health.identity import read_identity
+from keras_hybrid.benchmark.health.page_cache import drop_page_cache
+from keras_hybrid.benchmark.health.watch import (
+    Watch,
+    capped_meanwhile,
+    energy_of,
+    summarize_samples,
+)
 from keras_hybrid.benchmark.plan import Cell, Model
-from keras_hybrid.benchmark.rows import SUSTAINED, Row
+from keras_hybrid.benchmark.rows import COLD_START, SUSTAINED, VERIFICATION, Row
 from keras_hybrid.benchmark.targets import binaries, tool_flags
 from keras_hybrid.benchmark.targets.adb import Adb, AdbError
 from keras_hybrid.benchmark.targets.options import Options
+from keras_hybrid.benchmark.targets.phone_files import FOLDER, PhoneFiles
 from keras_hybrid.benchmark.targets.phone_lock import PhoneLock
 from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
+from keras_hybrid.benchmark.verification.on_phone import PhoneOutputs
 
-FOLDER = "/data/local/tmp/keras_hybrid_benchmark"
-_PROPERTIES = {
-    "model": "ro.product.model",
-    "manufacturer": "ro.product.manufacturer",
-    "soc": "ro.soc.model",
-    "soc_manufacturer": "ro.soc.manufacturer",
-    "platform": "ro.board.platform",
-    "hardware": "ro.hardware",
-    "android": "ro.build.version.release",
-    "sdk": "ro.build.version.sdk",
-    "fingerprint": "ro.build.fingerprint",
-    "abi": "ro.product.cpu.abi",
-    "abis": "ro.product.cpu.abilist",
-}
-_FIXED_PERFORMANCE = ("cmd", "power", "set-fixed-performance-mode-enabled")
-_SERIAL_PROPERTIES = ("ro.serialno", "ro.boot.serialno")
-_EMULATOR_PROPERTIES = ("ro.kernel.qemu", "ro.boot.qemu")
-_EMULATOR_HARDWARE = re.compile(r"ranchu|goldfish|cuttlefish|vsoc", re.IGNORECASE)
-
-_NOT_EXECUTED = re.compile(
-    r"[Pp]ermission denied|not executable|can't execute|avc: +denied|inaccessible or not found"
-)
 _SAY_AFFINITY = 'grep Cpus_allowed: /proc/self/status; exec "$@"'
 _AFFINITY = re.compile(r"^Cpus_allowed:\s*([0-9a-f,]+)\n", re.MULTILINE)
 
@@ -78,18 +67,23 @@ class Phone(Target):
         say: Callable[[str], None] = print,
     ):
         self.adb = adb
+        self.files = PhoneFiles(adb)
         self.say = say
         self.options = options
         self.session = options.session
         self.stop = stop or threading.Event()
         self.flavour: tool_flags.Flavour | None = None
+        self._flavours: dict[str, tool_flags.Flavour] = {}
+        self._outputs = PhoneOutputs(self)
         self.device: dict = {"serial": adb.serial, "transport": adb.serial}
         self.binary: dict = {}
         self._has_taskset = False
-        self._pushed: set[str] = set()
         self._first_state: device_state.DeviceState | None = None
         self._sustaining: Cell | None = None
         self._state: device_state.DeviceState | None = None
+        self._clocks = Clocks(adb, say)
+        self._programs: dict[str, str] = {}
+        self._binaries: dict[str, dict] = {}
         self._lock = PhoneLock(
             adb,
             options.session,
@@ -111,92 +105,65 @@ class Phone(Target):
             ValueError: if the binary or a flag is not for this device.
         """
         self._lock.take(self.options.lock_seconds)
-        self.device = self.describe()
+        identity = read_identity(self.adb)
+        self.device = identity
         self._state = self.state()
         self._first_state = self._first_state or self._state
-        self._fix_performance()
-        self._prepare_program()
+        self._prepare_clocks()
+        self.device = {**identity, **self._clocks.as_dict()}
+        self._prepare_program(cells)
         self.check_flags(cells)
         for model in {cell.model for cell in cells}:
-            self._bring(model.path, model.sha256, self.remote_path(model))
+            self.files.bring(model.path, model.sha256, self.remote_path(model))
+
+    def _prepare_clocks(self):
+        if self.options.fixed_performance:
+            self._clocks.fix_performance()
+        if self.options.lock_clocks:
+            self._clocks.lock(self.options.lock_clocks, self._state)
+            self._state = self.state()
 
     def check_flags(self, cells: list[Cell]) -> None:
         for cell in cells:
-            self._flags(cell)
-
-    def _fix_performance(self):
-        """Asks for fixed performance mode; the device's record says whether it has it."""
-        if not self.options.fixed_performance:
-            return
-        answer = self.adb.run([*_FIXED_PERFORMANCE, "true"])
-        self.device["fixed_performance"] = answer.status == 0 and "rror" not in answer.output
-        if not self.device["fixed_performance"]:
-            self.say(f"[{self.name}] has no fixed performance mode: {answer.output.strip()[-200:]}")
-
-    def describe(self) -> dict:
-        """The device's identity; values that it does not tell are None."""
-        asked = {
-            **_PROPERTIES,
-            **{f"serial{n}": name for n, name in enumerate(_SERIAL_PROPERTIES)},
-            **{f"emulator{n}": name for n, name in enumerate(_EMULATOR_PROPERTIES)},
-        }
-        script = "\n".join(f"echo '@{key}'; getprop {name}" for key, name in asked.items())
-        output = self.adb.script(script).output
-        device: dict = {"serial": self.adb.serial, "transport": self.adb.serial}
-        found = dict(re.findall(r"^@(\w+)\n(.*?)\n?(?=^@|\Z)", output, re.M | re.S))
-        for key in _PROPERTIES:
-            device[key] = found.get(key, "").strip() or None
-        for number in range(len(_SERIAL_PROPERTIES)):
-            own = found.get(f"serial{number}", "").strip()
-            if own and own.lower() != "unknown":
-                device["serial"] = own
-                break
-        device["emulator"] = bool(
-            any(found.get(f"emulator{n}", "").strip() == "1" for n in (0, 1))
-            or _EMULATOR_HARDWARE.search(device["hardware"] or "")
-        )
-        device["abis"] = (device["abis"] or device["abi"] or "").split(",")
-        device["soc"] = device["soc"] or device["platform"] or device["hardware"]
-        return device
+            self.flags(cell)
 
     def remote_path(self, model: Model) -> str:
         """Where a model lies on the device: named by its contents, never by the user."""
         return f"{FOLDER}/{model.sha256[:32]}.tflite"
 
-    def _prepare_program(self):
-        path, executable = self._choose_binary()
-        checksum = provenance.sha256(path)
-        self._remote_binary = f"{FOLDER}/benchmark_model_{checksum[:32]}"
+    def _prepare_program(self, cells):
         self._kill_leftover()
-        self._bring(path, checksum, self._remote_binary)
-        self._check(["chmod", "755", self._remote_binary])
         for library in self.options.libraries:
-            self._bring(library, provenance.sha256(library), f"{FOLDER}/{Path(library).name}")
+            self.files.bring(library, provenance.sha256(library), f"{FOLDER}/{Path(library).name}")
+        for delegate in {cell.delegate for cell in cells}:
+            for name, text in self.options.delegates[delegate].files.items():
+                self.files.write(f"{FOLDER}/{name}", text.replace("{folder}", FOLDER))
         self._has_taskset = self.adb.script("command -v taskset").status == 0
-        answer = self.adb.run([self._remote_binary, "--help"], timeout=self.adb.timeout)
-        if answer.status in (126, 127) or _NOT_EXECUTED.search(answer.output):
-            raise ValueError(
-                f"{self.name} refuses to execute what was pushed (a folder mounted noexec, or a "
-                "denial of SELinux): time with --apk instead, or on a phone that lets its shell "
-                f"run programs. Received: {answer.output.strip()[-200:]!r}"
-            )
-        self.flavour = tool_flags.detect_flavour(answer.output)
-        self.binary = {
-            "name": self.program,
-            "flavour": self.flavour.name,
-            "abi": executable.abi,
-            "sha256": checksum,
-            "version": self._version(path),
-        }
+        for variant in sorted({cell.variant for cell in cells}):
+            path, executable = self._choose_binary(self.options.variant(variant).binaries)
+            self._programs[variant] = remote = self.files.bring_program(path, "benchmark_model")
+            flavour = tool_flags.detect_flavour(self.files.ask_for_help(remote))
+            self._flavours[variant] = flavour
+            self._binaries[variant] = {
+                "name": self.program,
+                "flavour": flavour.name,
+                "abi": executable.abi,
+                "sha256": provenance.sha256(path),
+                "version": self._version(path),
+            }
+            self.flavour = self.flavour or flavour
+        self.binary = next(iter(self._binaries.values()))
+        if any(cell.kind == VERIFICATION for cell in cells):
+            self._outputs.prepare(self.device["abis"])
 
-    def _choose_binary(self):
-        if not self.options.binaries:
+    def _choose_binary(self, paths):
+        if not paths:
             raise ValueError(
                 "Android needs a benchmark_model: give --benchmark_binary (or --apk). "
                 "Received: none"
             )
         reasons = []
-        for path in self.options.binaries:
+        for path in paths:
             try:
                 return path, binaries.check_for_android(path, self.device["abis"])
             except ValueError as error:
@@ -210,29 +177,6 @@ class Phone(Target):
             rb"(?:tflite|litert|tensorflow)[-_ /]v?(\d+\.\d+\.\d+)", Path(path).read_bytes(), re.I
         )
         return match[1].decode() if match else None
-
-    def _bring(self, local, checksum, remote):
-        """Pushes a file unless it lies there already."""
-        self._check(["mkdir", "-p", FOLDER])
-        self._pushed.add(remote)
-        answer = self.adb.run(["sha256sum", remote], timeout=max(60.0, self.adb.timeout))
-        if answer.status == 0 and answer.output.split()[:1] == [checksum]:
-            return
-        self.adb.push(Path(local).resolve(), remote)
-        self._check(["chmod", "644", remote])
-        answer = self.adb.run(["sha256sum", remote], timeout=max(60.0, self.adb.timeout))
-        if answer.status == 0 and answer.output.split()[:1] != [checksum]:
-            self.adb.run(["rm", "-f", remote])
-            raise AdbError("failed", f"{remote} is not what was pushed: its checksum differs")
-
-    def _check(self, arguments):
-        answer = self.adb.run(arguments)
-        if answer.status:
-            full = "No space left" in answer.output
-            raise AdbError(
-                "full" if full else "failed", f"{shlex.join(arguments)}: {answer.output.strip()}"
-            )
-        return answer.output
 
     def state(self) -> device_state.DeviceState:
         try:
@@ -265,15 +209,19 @@ class Phone(Target):
 
     def _objections(self, state):
         """Why the phone is not fit to be measured now."""
-        return self.options.rules.objections(state)
+        return self.options.rules.objections(self._clocks.judged(state))
 
     def _objections_to_run(self, before, after):
         """Why a run between these two states was disturbed; `after` may be None."""
-        return self.options.rules.objections_to_run(before, after)
+        return self.options.rules.objections_to_run(
+            self._clocks.judged(before), after and self._clocks.judged(after)
+        )
 
     def describe_run(self, cell: Cell) -> dict:
         mask = self._mask(self._state, cell.num_threads)[0] if self._state else None
-        return {"command": self._flags(cell), "cpu_mask": mask}
+        found = {"command": self.flags(cell), "cpu_mask": mask}
+        binary = self._binaries.get(cell.variant)
+        return {**found, "binary": binary} if binary else found
 
     def _mask(self, state, num_threads):
         """The mask for `taskset` and a note if the cores could not be chosen."""
@@ -290,7 +238,12 @@ class Phone(Target):
         note = f"cores {off} are offline: the big ones may be among them" if off else None
         return device_state.cpu_mask(numbers), note
 
-    def _flags(self, cell):
+    def flags(self, cell: Cell) -> tuple[str, ...]:
+        """The program's flags for one run of a cell.
+
+        Raises:
+            ValueError: if the program cannot do it, or a vendor's library is missing.
+        """
         delegate = self.options.delegates[cell.delegate]
         have = [Path(path).name for path in self.options.libraries]
         lacking = [n for n in delegate.libraries if not any(name.startswith(n) for name in have)]
@@ -299,16 +252,27 @@ class Phone(Target):
                 f"The delegate {delegate.name!r} needs the vendor's {lacking}: give each with "
                 f"--library. Received: libraries={have}"
             )
-        flags = tool_flags.command_flags(
-            self.flavour,
-            self.options.protocol,
-            self.options.delegates[cell.delegate],
-            graph=self.remote_path(cell.model),
-            num_threads=cell.num_threads,
-            profile=cell.kind == "profile",
-            extra=self.options.extra_flags,
-        )
+        if cell.kind == VERIFICATION:
+            flags = self._outputs.flags(cell)
+        else:
+            flags = tool_flags.command_flags(
+                self.flavour_of(cell),
+                self.options.protocol_of(cell),
+                delegate,
+                graph=self.remote_path(cell.model),
+                num_threads=cell.num_threads,
+                profile=cell.kind == "profile",
+                extra=self.options.variant(cell.variant).extra_flags,
+            )
         return tuple(flag.replace("{folder}", FOLDER) for flag in flags)
+
+    def program_of(self, cell: Cell) -> str:
+        """Where the program of a cell lies on the phone."""
+        return self._programs[cell.variant]
+
+    def flavour_of(self, cell: Cell) -> tool_flags.Flavour:
+        """Which program runs a cell."""
+        return self._flavours.get(cell.variant, self.flavour)
 
     def run(self, cell: Cell, repetition: int) -> tuple[Row, str]:
         """One run of one cell: its row and the program's whole output.
@@ -316,13 +280,19 @@ class Phone(Target):
         Raises:
             AdbError: if the device goes away.
         """
+        if cell.kind == VERIFICATION:
+            self._sustaining = None
+            return self._outputs.verify(cell, repetition)
         goes_on = cell.kind == SUSTAINED and self._sustaining == cell
         before, waited = (self.state(), 0.0) if goes_on else self._cool_down()
         self._sustaining = cell if cell.kind == SUSTAINED else None
         mask, pin_note = self._mask(before, cell.num_threads)
-        flags = self._flags(cell)
+        flags = self.flags(cell)
+        caches = self._prepare_caches(cell, flags)
         watch = Stopwatch()
-        log, exit_status, late = self._execute(flags, mask)
+        log, exit_status, late, samples = self.execute(
+            flags, mask, self._programs.get(cell.variant, ""), self._watch(before)
+        )
         timing = watch.fields()
         log, affinity_note = _read_affinity(log, mask)
         after, lost = None, None
@@ -344,6 +314,9 @@ class Phone(Target):
         if after and before.boot_id and after.boot_id and before.boot_id != after.boot_id:
             raise AdbError("gone", f"{self.name} rebooted during the run")
         disturbed = self._objections_to_run(before, after)
+        capped = capped_meanwhile(samples, before)
+        if capped and not any("were capped" in reason for reason in disturbed):
+            disturbed.append(f"cores {capped} were capped during the run")
         if disturbed and fields["status"] == "ok" and cell.kind != SUSTAINED:
             fields["status"] = "throttled"
         notes += disturbed
@@ -355,42 +328,77 @@ class Phone(Target):
             notes.append("an emulator: its times are this machine's, not a phone's")
         if waited >= 1:
             notes.append(f"waited {waited:.0f} s for the device to be fit")
+        during = summarize_samples(samples, before)
+        warmer = {
+            "waited_seconds": round(waited, 1),
+            **device_state.warming_of(self._first_state, before),
+        }
         row = self.make_row(
             cell,
             repetition,
             notes=tuple(note for note in notes if note),
-            state_before=before.as_dict(),
+            state_before={**before.as_dict(), **warmer},
             state_after=after.as_dict() if after else {},
-            cpu_mask=mask,
-            command=flags,
+            caches=caches,
+            during=during,
+            energy_mj=energy_of(during, fields),
+            **{**self.describe_run(cell), "cpu_mask": mask, "command": flags},
             **timing,
             **fields,
         )
         return row, log
 
-    def _execute(self, flags, mask):
-        """Output, exit status (None if unknown) and a note if the program was too late."""
+    def _watch(self, state):
+        """What samples the phone during a run, on cores that the run does not use if it can."""
+        if not self.options.watch_seconds:
+            return None
+        numbers = device_state.weak_cores(state.cores) if self._has_taskset else []
+        return Watch(
+            FOLDER,
+            self.options.watch_seconds,
+            self.options.run_seconds,
+            device_state.cpu_mask(numbers) if numbers else None,
+        )
+
+    def _prepare_caches(self, cell, flags):
+        """Drops what a cold start must not find, and says what state the caches are in."""
+        found = {"page_cache": "as left by earlier runs", **tool_flags.cache_flags(flags)}
+        if cell.kind == COLD_START:
+            files = [self._programs.get(cell.variant), self.remote_path(cell.model)]
+            found["page_cache"] = drop_page_cache(self.adb, [file for file in files if file])
+        return found
+
+    def execute(self, flags, mask, program, watch=None):
+        """Runs a program on the phone.
+
+        Returns:
+            Output, exit status (None if unknown), a note if the program was too late, and samples.
+        """
         pin = ["taskset", mask] if mask else []
         command = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', f"{FOLDER}/run.pid", *pin]
         if mask:
             command += ["sh", "-c", _SAY_AFFINITY, "sh"]
-        command += [self._remote_binary, *flags]
+        command += [program, *flags]
         limit = self.options.run_seconds
+        before = self._lock.renewal() + self._environment()
+        script = f"{before}cd {FOLDER} && {shlex.join(command)}"
         try:
-            before = self._lock.renewal() + self._environment()
-            answer = self.adb.script(f"{before}cd {FOLDER} && {shlex.join(command)}", timeout=limit)
+            answer = self.adb.script(watch.around(script) if watch else script, timeout=limit)
         except AdbError as error:
             if error.kind != "timeout":
                 raise
             self._kill_leftover()  # raises if the device, not the program, is what hangs
-            return "", None, f"the program did not end within {limit:g} s and was stopped"
-        return answer.output, answer.status, None
+            return "", None, f"the program did not end within {limit:g} s and was stopped", []
+        output, samples = watch.split(answer.output) if watch else (answer.output, [])
+        return output, answer.status, None, samples
 
     def _environment(self):
         """A line of shell that makes loaders look for the vendor's libraries."""
         if not self.options.libraries:
             return ""
-        return f"export LD_LIBRARY_PATH={FOLDER} ADSP_LIBRARY_PATH='{FOLDER};/vendor/dsp/cdsp'; "
+        dsp = [f for d in self.options.delegates.values() for f in d.dsp_folders]
+        folders = ";".join(dict.fromkeys([FOLDER, *dsp]))
+        return f"export LD_LIBRARY_PATH={FOLDER} ADSP_LIBRARY_PATH={shlex.quote(folders)}; "
 
     def _kill_leftover(self):
         """Ends a benchmark of ours that still runs, e.g. after a lost connection."""
@@ -420,10 +428,7 @@ class Phone(Target):
         if not self._lock.is_ours:  # what runs there is another's
             return
         self._kill_leftover()
-        if self.device.get("fixed_performance"):
-            self.adb.run([*_FIXED_PERFORMANCE, "false"])
-        if not self.options.keep_files and self._pushed:
-            files = [path for name in sorted(self._pushed) for path in (name, f"{name}.part")]
-            self._check(["rm", "-f", *files])
-            self.adb.script(f"rmdir {FOLDER}")
+        self._clocks.restore()
+        if not self.options.keep_files:
+            self.files.remove()
         self._lock.give_back()

@@ -121,6 +121,7 @@ class Target(abc.ABC):
             delegate=cell.delegate,
             repetition=repetition,
             kind=cell.kind,
+            variant=cell.variant,
             model_sha256=cell.model.sha256,
             model_bytes=cell.model.size,
             session=self.session,

@@ -125,3 +125,61 @@ def command_flags(
     flags = [flag for flag in flags if _name(flag) not in replaced] + list(extra)
     flavour.check(tuple(flags))
     return tuple(flags)
+
+
+# Where a delegate keeps what it compiled; without these flags it keeps nothing that is known of.
+_CACHES = (
+    "delegate_serialize_dir",
+    "gpu_serialization_dir",
+    "compiler_cache_path",
+    "xnnpack_weight_cache_file_path",
+)
+
+
+def cache_flags(flags: tuple[str, ...]) -> dict[str, str]:
+    """The state of delegates' caches that the flags of a run stand for, as rows write it."""
+    given = [flag for flag in flags if _name(flag) in _CACHES and not flag.endswith("=")]
+    kept = f"kept between runs by {' '.join(given)}"
+    return {"delegate_cache": kept if given else "none asked for; a driver may keep its own"}
+
+
+def output_flags(
+    flavour: Flavour,
+    protocol: Protocol,
+    delegate: Delegate,
+    *,
+    graph: str,
+    num_threads: int,
+    shape: tuple[int, ...],
+    input_path: str,
+    output_path: str,
+    extra: tuple[str, ...] = (),
+) -> tuple[str, ...]:
+    """The flags of one run on an input from a file that writes the outputs to another.
+
+    Raises:
+        ValueError: if the program cannot do so, or for what `command_flags` refuses.
+    """
+    needed = {"input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"}
+    lacking = sorted(needed - flavour.known_flags)
+    if lacking:
+        raise ValueError(
+            f"This benchmark_model ({flavour.name}) writes no outputs: verify with a newer one of "
+            "TensorFlow Lite's, or give LiteRT's run_model with --run_model. Received: one without "
+            f"{lacking}"
+        )
+    replaced = ("num_runs", "min_secs", "warmup_runs", "warmup_min_secs", "run_frequency")
+    return (
+        *command_flags(
+            flavour,
+            protocol,
+            delegate,
+            graph=graph,
+            num_threads=num_threads,
+            extra=tuple(flag for flag in extra if _name(flag) not in replaced),
+        ),
+        "--input_layer=input",
+        f"--input_layer_shape={','.join(map(str, shape))}",
+        f"--input_layer_value_files=input:{input_path}",
+        f"--output_filepath={output_path}",
+    )

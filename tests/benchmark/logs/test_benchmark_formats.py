@@ -81,7 +81,8 @@ WORDS = [
     "1.000", "100.000%", "count=", "1", "word ", " ", "\t", "\n", ": ", ": [", "]", "(", "ERROR: ",
     "acceleration", "No such file", "[a/", ".cc:", "07-14 13:23:08.133 ", "=====", "Replacing ",
     "I/", "pid: 1", "Primary graph", "Number of nodes executed: ", "é", "\r\n", "- ", "e+06",
-    "a", ".", "Though ", "Following operations are not supported by GPU delegate:", " --x",
+    "a", ".", "I0000 00:00:1.5 42 a.cc:3] ", "Profiling Info for Benchmark Initialization:",
+    "Though ", "Following operations are not supported by GPU delegate:", " --x",
 ]  # fmt: skip
 HEADER = (
     "Operator-wise Profiling Info for Regular Benchmark Runs:\n"
@@ -117,6 +118,22 @@ def test_a_megabyte_of_any_text_is_read_in_two_seconds():
             pieces.append(generator.choice(words) * generator.choice([1, 1, 3, 50]))
             size += len(pieces[-1])
         assert seconds(HEADER * (number % 2) + "".join(pieces)) < 2.0, words
+
+
+def test_the_initialization_is_split_as_the_program_does():
+    log = LOGS[1]
+    split = parse_log(log).initialization
+    assert split == {"ModifyGraphWithDelegate": 2.5, "AllocateTensors": 0.25}
+    assert parse_log(LOGS[0]).initialization == {}
+    assert parse_log(as_logcat(log)).initialization == split
+    cut = log[: log.index("ModifyGraphWithDelegate/0") + 8]
+    assert parse_log(cut).initialization in ({}, split)
+
+
+def test_abseils_log_is_read():
+    line = "{}0000 00:00:1766442000.123456    4242 run_model.cc:301] Failed to run the model\n"
+    assert parse_log(line.format("E")).failures == ("Failed to run the model",)
+    assert parse_log(LOGS[0] + line.format("W")).valid
 
 
 def test_digits_without_end_are_no_number():
