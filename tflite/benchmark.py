@@ -72,7 +72,7 @@ flags.DEFINE_multi_string("b_binary", [], "With --ab: B's program; A's is the on
 flags.DEFINE_multi_string("b_flag", [], "With --ab: a flag that B has beside or instead of A's.")
 flags.DEFINE_string("verify", None, "Images (or a .npy of inputs) whose outputs must be right.")
 flags.DEFINE_integer("verify_images", 16, "Images of --verify at most.")
-flags.DEFINE_float("verify_decibels", 20.0, "Least distance of the errors below the outputs.")
+flags.DEFINE_float("verify_decibels", 10.0, "How far errors must lie below what images differ by.")
 flags.DEFINE_float("verify_top1", 0.9, "Least share of images of the same class.")
 flags.DEFINE_multi_string(
     "run_model", [], "LiteRT's run_model, which shows outputs, for --verify with LiteRT 2.x."
@@ -148,8 +148,7 @@ def variants_of_flags(binaries, extra):
     """What A and B run with; B's flags take the place of A's of the same name."""
     if not has_variants():
         return {}
-    names = {flag.partition("=")[0] for flag in FLAGS.b_flag}
-    kept = [flag for flag in extra if flag.partition("=")[0] not in names]
+    kept = [f for f in extra if not any(f.split("=")[0] == b.split("=")[0] for b in FLAGS.b_flag)]
     return {
         "A": benchmark.Variant(tuple(binaries), tuple(extra)),
         "B": benchmark.Variant(tuple(FLAGS.b_binary or binaries), (*kept, *FLAGS.b_flag)),
@@ -284,15 +283,21 @@ def pairs_of(rows, paths):
     return benchmark.compare_pairs(rows, *pair, tolerance=tolerance(0.02))
 
 
+def has_pairs(rows, paths):
+    """Whether a pair was measured on both sides."""
+    try:
+        return bool(pairs_of(rows, paths))
+    except ValueError:
+        return False
+
+
 def open_pairs(paths):
     """Whether more pairs are wanted, for --ab."""
 
     def is_open(rows):
-        try:
-            found = pairs_of(rows, paths)
-        except ValueError:  # no pair yet
-            return False
-        return any(one.verdict == "undecided" for one in found)
+        return has_pairs(rows, paths) and any(
+            one.verdict == "undecided" for one in pairs_of(rows, paths)
+        )
 
     return is_open if FLAGS.ab else None
 
@@ -303,9 +308,7 @@ def verification_of(models):
         return None
     limits = benchmark.Limits(FLAGS.verify_decibels, FLAGS.verify_top1)
     if not pathlib.Path(FLAGS.verify).exists():
-        raise ValueError(
-            f"--verify must be a folder of images or a .npy. Received: {FLAGS.verify!r}"
-        )
+        raise ValueError(f"--verify must be a folder of images or a .npy. Received: {FLAGS.verify}")
     folder = pathlib.Path(FLAGS.output, "verification")
     return benchmark.Verification(
         {
@@ -390,7 +393,7 @@ def command():
 
 
 def main(argv):
-    complete, model_paths, status = True, {}, 0
+    complete, model_paths, status, wrong = True, {}, 0, False
     for number in (signal.SIGINT, signal.SIGTERM):  # ends in order, in the background, too
         signal.signal(number, signal.default_int_handler)
     if len(argv) < 2 and not FLAGS.compare:
@@ -411,17 +414,15 @@ def main(argv):
                 FLAGS.output, rows, metrics=metrics, model_paths=model_paths
             )
             print(rows_as_text(rows), *written, sep="\n")
-            complete = complete and all(cell.rows for cell in benchmark.summarize(rows))
-            statuses = {(row.kind, row.status) for row in benchmark.latest(rows)}
-            undone = {("verification", "failed"), ("verification", "invalid")}
-            complete = complete and not undone & statuses
-            if any(status == "wrong_output" for _, status in statuses):
-                sys.exit(WRONG_OUTPUT)
+            complete &= all(cell.rows for cell in benchmark.summarize(rows))
+            seen = {(row.kind, row.status) for row in benchmark.latest(rows)}
+            complete &= not {("verification", "failed"), ("verification", "invalid")} & seen
+            wrong = any(status == "wrong_output" for _, status in seen)
         if FLAGS.compare:
             result = benchmark.compare(earlier, rows, tolerance=tolerance())
             tell(result, "comparison.md")
             status = benchmark.comparison_status(result)
-        if FLAGS.ab and rows:
+        if FLAGS.ab and rows and (has_pairs(rows, argv[1:]) or not wrong):
             result = pairs_of(rows, argv[1:])
             tell(result, "ab.md")
             if any(c.verdict == "undecided" for c in result):
@@ -432,6 +433,8 @@ def main(argv):
     except benchmark.AdbError as error:
         print(f"{command()}: {error}", file=sys.stderr)
         sys.exit(3)
+    if wrong:
+        sys.exit(WRONG_OUTPUT)
     sys.exit(status if status == 1 or complete else 3)
 
 

@@ -55,7 +55,7 @@ class Watch:
 
         Its status is the command's; its output is followed by the samples.
         """
-        pin = f"taskset -p {self.mask} $watcher >/dev/null 2>&1; " if self.mask else ""
+        pin = f"taskset -p {self.mask} $watcher >/dev/null 2>&1 & " if self.mask else ""
         return (
             "watched=/proc/uptime; for f in "
             "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq "

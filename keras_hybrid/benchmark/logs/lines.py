@@ -34,6 +34,9 @@ _ABSEIL_LOGGER = re.compile(
     r"(?P<text>.*)"
 )
 _SOURCE_POSITION = re.compile(r"\[[\w./\\:+-]{1,300}\.(?:h|cc|c|cpp|mm):\d{1,9}\] ?")
+# What terminals and build servers put around lines.
+_COLOR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_SERVERS_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z ")
 _LEVELS = {
     "V": "verbose",
     "D": "verbose",
@@ -77,13 +80,16 @@ class Line(NamedTuple):
 
 def read_lines(log: str) -> list[Line]:
     """Splits a log into lines; logcat lines of other programs are left out, their crashes, too."""
+    if "\x1b" in log:
+        log = _COLOR.sub("", log)
     pieces = log.replace("\r\n", "\n").split("\n")
     lines = []
     for number, piece in enumerate(pieces):
         complete = number < len(pieces) - 1
         if not complete and not piece.strip():
             break
-        line = _read_line(piece.rstrip(), complete)
+        stamp = _SERVERS_TIME.match(piece)
+        line = _read_line(piece[stamp.end() if stamp else 0 :].rstrip(), complete)
         if line is not None:
             lines.append(line)
     return _own_lines(lines)

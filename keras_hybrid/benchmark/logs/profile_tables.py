@@ -93,8 +93,8 @@ def read_initialization(lines: list[Line]) -> dict[str, float]:
             kind = match["kind"].strip()
             found[kind] = found.get(kind, 0.0) + float(match["average"])
         elif pattern:
-            break
-    return found
+            return found
+    return {}  # cut
 
 
 def read_profile(lines: list[Line]) -> Profile | None:

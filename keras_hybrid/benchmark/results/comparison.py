@@ -141,7 +141,10 @@ def _compare(configuration, earlier, later, tolerance, confidence):
             )
     else:
         ratio, low, high = statistics.ratio_interval(before, now, confidence=confidence)
-        verdict, spread = decide(low, high, tolerance), "within these sessions"
+        if high == math.inf:  # so few that resampling tells nothing
+            low, high, verdict = None, None, "undecided"
+        else:
+            verdict, spread = decide(low, high, tolerance), "within these sessions"
     return Comparison(
         configuration,
         ratio,

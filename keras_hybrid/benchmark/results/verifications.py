@@ -33,5 +33,9 @@ def verification_table(rows: Iterable[Row]) -> str:
             f"{seen.get('images', 0)} | {decibels} | {worst} | {same} | {escape(row.status)} | "
             f"{escape(why)} |"
         )
-    lines += ["", "dB: this machine's values, by LiteRT's own kernels, over the differences."]
+    lines += [
+        "",
+        "dB: how images differ in this machine's values, by LiteRT's own kernels, over the "
+        "differences between the two.",
+    ]
     return "\n".join(lines) + "\n"

@@ -104,17 +104,21 @@ class Adb:
         """Runs a shell script on the device.
 
         The script must not hold anything from outside this package that is not quoted by
-        `shlex.quote`. Its end is marked with a number that it cannot know, so that an answer
-        that was cut is told from a whole one, with any adb and any Android.
+        `shlex.quote`. Its begin and end are marked with a number that it cannot know, so that an
+        answer that was cut is told from a whole one, and what adb itself says is not taken for one,
+        with any adb and any Android.
 
         Raises:
             AdbError: if the device goes away, or the answer is cut or late.
         """
         mark = f"keras_hybrid_{secrets.token_hex(8)}"
         output = self.call(
-            "shell", f"{{ {text}\n}} </dev/null 2>&1; s=$?; echo; echo {mark}=$s", timeout=timeout
+            "shell",
+            f"echo {mark}; {{ {text}\n}} </dev/null 2>&1; s=$?; echo; echo {mark}=$s",
+            timeout=timeout,
         )
-        body, found, status = output.replace("\r\n", "\n").rpartition(f"\n{mark}=")
+        output = output.replace("\r\n", "\n").partition(f"{mark}\n")[2]
+        body, found, status = output.rpartition(f"\n{mark}=")
         if not found or not status.strip().isdigit():
             raise AdbError("gone", f"the answer of {self.serial} was cut after: {output[-200:]!r}")
         return Answer(body, int(status))

@@ -15,9 +15,12 @@ class Agreement:
 
     Attributes:
         images: that were compared.
-        decibels: of the expected values over the differences, all images together; None where the
-            file has no output of real values.
+        decibels: how images differ in the expected values, over the differences between the two;
+            all images together. Scores that are much the same for every image agree well with any
+            image's: what they have in common says nothing. None where the file has no output of
+            real values.
         worst_decibels: of the worst image.
+        variation_decibels: how images differ in the expected values, over these values.
         agreeing: images of the same class (the largest of an output (1, n)), None without classes.
         equal: share of equal entries of outputs that are whole numbers, None without.
         not_finite: values that are infinite or no number where the expected one is finite.
@@ -26,6 +29,7 @@ class Agreement:
     images: int
     decibels: float | None = None
     worst_decibels: float | None = None
+    variation_decibels: float | None = None
     agreeing: int | None = None
     equal: float | None = None
     not_finite: int = 0
@@ -40,16 +44,19 @@ class Agreement:
 class Limits:
     """When outputs are those of another computation.
 
-    Kernels of other precision differ: half precision on a GPU leaves 40 dB and more, other
-    roundings of int8 20 to 40; what leaves out or mixes up an operator leaves less than 10.
+    Kernels of other precision differ: half precision on a GPU leaves 30 dB and more, other
+    roundings of int8 15 or so. What leaves out or mixes up an operator, or answers another image,
+    leaves about 0.
 
     Attributes:
         least_decibels: of all images together.
         least_top1: share of images of the same class, and of equal entries of whole numbers.
+        least_variation: decibels by which images must differ for a small distance to be an answer.
     """
 
-    least_decibels: float = 20.0
+    least_decibels: float = 10.0
     least_top1: float = 0.9
+    least_variation: float = -40.0
 
     def __post_init__(self):
         if not 0 <= self.least_top1 <= 1 or not math.isfinite(self.least_decibels):
@@ -73,6 +80,16 @@ class Limits:
             reasons.append(f"{found.equal:.1%} of the whole numbers are equal")
         return reasons
 
+    def doubt(self, found: Agreement) -> str | None:
+        """Why these images cannot tell a right answer from a wrong one, None if they can."""
+        variation = found.variation_decibels
+        if variation is None or variation >= self.least_variation:
+            return None
+        return (
+            "the outputs hardly depend on these images (they differ by "
+            f"{variation:.0f} dB): take other images, or a trained network"
+        )
+
 
 def compare_outputs(
     outputs: Sequence[Tensor], expected: Sequence[bytes], actual: Sequence[bytes]
@@ -88,49 +105,55 @@ def compare_outputs(
     """
     import numpy as np
 
-    signals, errors, agreeing, equal, not_finite = [], [], [], [], 0
     for number, (should, does) in enumerate(zip(expected, actual, strict=True)):
         if len(does) != len(should):
             raise ValueError(
                 f"Outputs of {len(should)} bytes are expected. Received: {len(does)} for image "
                 f"{number}"
             )
-        place, signal, error = 0, 0.0, 0.0
-        for tensor in outputs:
-            size = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
-            pair = [
-                np.frombuffer(data[place : place + size], tensor.dtype).astype("float64")
-                for data in (should, does)
+    count = len(expected)
+    signals, powers, errors = (np.zeros(count) for _ in range(3))
+    same_class = np.ones(count, bool)
+    equal, not_finite, place, has_values, has_classes = [], 0, 0, False, False
+    for tensor in outputs:
+        size = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+
+        def values(contents, number, place=place, size=size, tensor=tensor):
+            content = contents[number][place : place + size]
+            found = np.frombuffer(content, tensor.dtype).astype("float64")
+            return (found - tensor.zero_point) * tensor.scale if tensor.scale else found
+
+        place += size
+        if not tensor.scale and not np.issubdtype(tensor.dtype, np.floating):
+            equal += [
+                float((values(expected, n) == values(actual, n)).mean()) for n in range(count)
             ]
-            place += size
-            if not tensor.scale and not np.issubdtype(tensor.dtype, np.floating):
-                equal.append(float((pair[0] == pair[1]).mean()))
-                continue
+            continue
+        has_values = True
+        common = sum(values(expected, n) for n in range(count)) / count
+        common = common if count > 1 else common.mean()
+        for n in range(count):
+            should, does = values(expected, n), values(actual, n)
             if len(tensor.shape) == 2 and tensor.shape[-1] > 1:
-                agreeing.append(bool(pair[0].argmax() == pair[1].argmax()))
-            if tensor.scale:
-                pair = [(value - tensor.zero_point) * tensor.scale for value in pair]
-            lost = ~np.isfinite(pair[1]) & np.isfinite(pair[0])
-            not_finite += int(lost.sum())
-            usable = np.isfinite(pair[0]) & np.isfinite(pair[1])
-            signal += float((pair[0][usable] ** 2).sum())
-            error += float(((pair[0] - pair[1])[usable] ** 2).sum())
-        signals.append(signal)
-        errors.append(error)
-    heads = max(1, len(agreeing) // max(1, len(expected)))
-    images = [agreeing[n : n + heads] for n in range(0, len(agreeing), heads)]
-    has_values = len(equal) < len(expected) * len(outputs)
+                has_classes = True
+                same_class[n] &= should.argmax() == does.argmax()
+            not_finite += int((~np.isfinite(does) & np.isfinite(should)).sum())
+            usable = np.isfinite(should) & np.isfinite(does)
+            signals[n] += ((should - common)[usable] ** 2).sum()
+            powers[n] += (should[usable] ** 2).sum()
+            errors[n] += ((should - does)[usable] ** 2).sum()
     return Agreement(
-        images=len(expected),
-        decibels=_decibels(sum(signals), sum(errors)) if has_values else None,
-        worst_decibels=min(map(_decibels, signals, errors)) if has_values else None,
-        agreeing=sum(map(all, images)) if images else None,
+        images=count,
+        decibels=_decibels(signals.sum(), errors.sum()) if has_values else None,
+        worst_decibels=_decibels(signals.mean(), errors.max()) if has_values else None,
+        variation_decibels=_decibels(signals.sum(), powers.sum()) if has_values else None,
+        agreeing=int(same_class.sum()) if has_classes else None,
         equal=sum(equal) / len(equal) if equal else None,
         not_finite=not_finite,
     )
 
 
-def _decibels(signal, error):
-    if error == 0:
+def _decibels(signal, noise):
+    if noise == 0:
         return EXACT_DB
-    return min(EXACT_DB, 10 * math.log10(max(signal, 1e-300) / error))
+    return max(-EXACT_DB, min(EXACT_DB, 10 * math.log10(max(float(signal), 1e-300) / noise)))

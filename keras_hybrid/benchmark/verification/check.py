@@ -76,8 +76,8 @@ def verify(
         )
     except ValueError as error:
         return {**fields, "status": "failed", "notes": (str(error), *fields["notes"])}, log
-    objections = limits.objections(found)
+    objections, doubt = limits.objections(found), limits.doubt(found)
     if objections and fields["status"] == "ok":
-        fields["status"] = "wrong_output"
-    fields["notes"] = (*objections, *fields["notes"])
+        fields["status"] = "failed" if doubt else "wrong_output"
+    fields["notes"] = (*objections, *([doubt] if doubt else []), *fields["notes"])
     return {**fields, "agreement": dataclasses.asdict(found)}, log

@@ -212,6 +212,17 @@ def test_a_silent_server_answers_within_the_limit(make_phone):
     assert caught.value.kind == "timeout" and caught.value.device_is_lost
 
 
+def test_what_adb_says_of_itself_is_no_answer(make_phone, tmp_path):
+    phone = make_phone()
+    program = tmp_path / "adb"
+    program.write_text(
+        '#!/bin/sh\necho "adb server version (41) doesn\'t match this client (39); killing..."\n'
+        'echo "* daemon started successfully"\nexec adb "$@"\n'
+    )
+    program.chmod(0o755)
+    assert Adb(phone.serial, program=str(program)).run(["echo", "one two"]).output == "one two\n"
+
+
 def test_a_missing_adb_program_says_how_to_get_it():
     with pytest.raises(AdbError, match="apt-get install adb"):
         Adb("x", program="no-such-adb").script("echo hello")

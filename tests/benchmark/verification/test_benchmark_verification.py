@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake_phone import store_answers, write_benchmark_model
 
+from keras_hybrid.benchmark.health.device_state import Rules
 from keras_hybrid.benchmark.plan import Cell, Repetitions, latest
 from keras_hybrid.benchmark.results import reports, tables
 from keras_hybrid.benchmark.rows import read_rows
@@ -22,6 +23,7 @@ from keras_hybrid.benchmark.verification.cases import Cases, Tensor, prepare_cas
 from keras_hybrid.benchmark.verification.check import Verification
 from keras_hybrid.benchmark.verification.on_phone import read_outputs
 
+BUSY = Rules(max_load_per_core=1e9)  # this machine may have other work
 SCORES = Tensor("scores", (1, 5), "float32")
 
 
@@ -107,7 +109,7 @@ def test_half_precision_is_right(run_verified, make_phone):
     phone.set_standin_faults(half_precision=True)
     _, rows, _, _ = run_verified(phone=phone, repetitions=1)
     assert {row.status for row in rows} == {"ok"}
-    assert 50 < rows[0].agreement["decibels"] < 70
+    assert 30 < rows[0].agreement["decibels"] < 70
 
 
 def test_a_delegate_that_fell_back_was_not_verified(run_verified, make_phone):
@@ -175,12 +177,42 @@ def test_agreement_of_every_kind_of_output():
     right = pack([1, 2, 3, 4, 9], [4, 3], [10, 20])
     found = compare_outputs(outputs, [right] * 2, [right, pack([9, 2, 3, 4, 1], [4, 0], [10, 20])])
     assert (found.images, found.agreeing, found.equal) == (2, 1, 0.75)
-    # Signal 1 + 4 + 9 + 16 + 81 + 25 each; errors of the second 64 + 64.
-    assert found.decibels == pytest.approx(10 * np.log10(2 * 136 / 128))
-    assert found.worst_decibels == pytest.approx(10 * np.log10(136 / 128))
+    assert found.decibels == -EXACT_DB  # the two expected outputs are the same
     assert len(Limits().objections(found)) == 3
-    with pytest.raises(ValueError, match="32 bytes"):
+    with pytest.raises(ValueError, match="30 bytes"):
         compare_outputs(outputs, [right], [right[:-1]])
+
+
+def pack_scores(*images):
+    return [np.array(scores, "float32").tobytes() for scores in images]
+
+
+def test_what_all_images_have_in_common_says_nothing():
+    """Scores of an untrained network: every image's answer looks like any other's."""
+    expected = pack_scores([1000, 1, 0, 0, 0], [1000, 3, 0, 0, 0])
+    swapped = compare_outputs([SCORES], expected, expected[::-1])
+    # Images differ by 1 on either side of their mean, the answers by 2.
+    assert swapped.decibels == pytest.approx(10 * np.log10(2 / 8))
+    assert swapped.worst_decibels == pytest.approx(10 * np.log10(1 / 4))
+    assert swapped.variation_decibels == pytest.approx(10 * np.log10(2 / 2_000_010))
+    assert swapped.agreeing == 2 and Limits().objections(swapped) and Limits().doubt(swapped)
+    near = pack_scores([1000, 1.01, 0, 0, 0], [1000, 3, 0, 0, 0])
+    right = compare_outputs([SCORES], expected, near)
+    assert right.decibels == pytest.approx(10 * np.log10(2 / 1e-4), abs=0.1)
+    assert not Limits().objections(right)
+    alone = compare_outputs([SCORES], expected[:1], near[:1])
+    assert alone.decibels == pytest.approx(10 * np.log10(799_600.8 / 1e-4), abs=0.1)
+
+
+def test_images_that_cannot_tell_leave_a_verification_undone(verify_here, cases, tmp_path):
+    files = []
+    for number, content in enumerate(pack_scores(*([[1000, n, 0, 0, 0] for n in range(3)]))):
+        files.append(tmp_path / f"{number}.bin")
+        files[-1].write_bytes(content)
+    rows = verify_here(held_against=dataclasses.replace(cases, expected=tuple(files)))
+    checks = [row for row in rows if row.kind == "verification"]
+    assert {row.status for row in checks} == {"failed"}
+    assert any("hardly depend on these images" in note for note in checks[0].notes)
 
 
 def test_limits_say_what_is_wrong():
@@ -197,7 +229,7 @@ def verify_here(cases, image_model, make_options, tmp_path):
         (model,) = find_models([str(image_model)])
         cells = [Cell(model, 1, "cpu", kind) for kind in kinds]
         check = Verification({model.sha256: held_against})
-        options = make_options(binaries=binaries, verification=check)
+        options = make_options(binaries=binaries, verification=check, rules=BUSY)
         session = Session(tmp_path / "here", cells, Repetitions(1, 1), say=lambda line: None)
         session.run([Host(options)])
         return read_rows(tmp_path / "here/rows.jsonl")
@@ -214,13 +246,9 @@ def test_the_real_interpreter_is_verified_on_this_machine(verify_here, tmp_path)
     assert "# Verification" in text and "3 of 3" in text
 
 
-def test_the_real_interpreter_is_wrong_where_another_answer_is_expected(
-    verify_here, cases, tmp_path
-):
-    other = tmp_path / "other.bin"
-    other.write_bytes(np.array([5, 4, 3, 2, -9], "float32").tobytes())
-    wrong = dataclasses.replace(cases, expected=(other,) * 3)
-    assert [row.status for row in verify_here(held_against=wrong)] == ["wrong_output"] * 2
+def test_the_real_interpreter_is_wrong_where_another_images_answer_is_expected(verify_here, cases):
+    shuffled = dataclasses.replace(cases, expected=(*cases.expected[1:], cases.expected[0]))
+    assert [row.status for row in verify_here(held_against=shuffled)] == ["wrong_output"] * 2
 
 
 def test_a_program_of_this_machine_writes_its_outputs(verify_here, cases, tmp_path, monkeypatch):
