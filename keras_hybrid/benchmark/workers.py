@@ -9,14 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+ANSWER = "keras_hybrid_answer:"  # what a process prints before its answer
 
-def run_worker(
-    module: str, arguments: list[str], marker: str, seconds: float
-) -> tuple[dict | None, str]:
+
+def run_worker(module: str, arguments: list[str], seconds: float) -> tuple[dict | None, str]:
     """Runs a module of this package in a process of its own.
 
     Args:
-        module: its full name; it prints its answer behind `marker`, on one line.
+        module: its full name; it prints its answer behind `ANSWER`, on one line.
         seconds: how long it may take.
 
     Returns:
@@ -37,7 +37,7 @@ def run_worker(
     except subprocess.TimeoutExpired:
         return None, f"no result within {seconds:.0f} s"
     for line in done.stdout.splitlines():
-        if line.startswith(marker) and done.returncode == 0:
-            return json.loads(line[len(marker) :]), ""
+        if line.startswith(ANSWER) and done.returncode == 0:
+            return json.loads(line[len(ANSWER) :]), ""
     message = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return None, f"the process ended with status {done.returncode}: {message}"

@@ -35,6 +35,7 @@ FLAGS = {
         "use_hexagon": "false",
         "hexagon_lib_path": "",
         "external_delegate_path": "",
+        "external_delegate_options": "",
         "stable_delegate_settings_file": "",
         "input_layer": "",
         "input_layer_shape": "",

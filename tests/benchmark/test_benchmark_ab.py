@@ -71,6 +71,13 @@ def test_two_sets_of_flags_are_compared_pair_by_pair(run_variants):
         comparison.compare_variants([row for row in rows if row.variant == "A"])
 
 
+def test_a_program_is_not_compared_with_the_interpreter(make_options, make_models, binary):
+    variants = {"A": Variant(), "B": Variant((str(binary),))}
+    cells = [Cell(make_models("a.tflite")[0], 1, "cpu", variant=name) for name in "AB"]
+    with pytest.raises(ValueError, match="--host_binary beside --b_binary"):
+        Host(make_options(binaries=(), variants=variants)).prepare(cells)
+
+
 def test_rows_of_two_sessions_stand_side_by_side_and_a_repeated_run_does_not():
     row = Row(model="m", num_threads=1, target="t", session="s1", median_ms=1.0)
     lost = dataclasses.replace(row, status="interrupted", median_ms=None)

@@ -20,6 +20,22 @@ _COMPUTES = re.compile(r"CPU|G3D|GPU|TPU|NPU|MIF|VDD_INT|DDR|VDDQ", re.IGNORECAS
 _LEAST_MICROAMPERES = 10_000  # a phone at work draws more: then the kernel counts in mA
 
 
+_FIND_FILES = (
+    "watched=/proc/uptime; for f in "
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq "
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq "
+    "/sys/class/power_supply/battery/current_now "
+    "/sys/class/power_supply/battery/voltage_now "
+    "/sys/bus/iio/devices/iio:device*/energy_value; do "
+    '[ -r "$f" ] && watched="$watched $f"; done\n'
+    "for z in /sys/class/thermal/thermal_zone*; do case $(cat $z/type 2>/dev/null) in "
+    "*[Ss]kin*|*[Bb]attery*|*cpu*|*CPU*) "
+    '[ -r "$z/temp" ] && watched="$watched $z/temp";; esac; done\n'
+)
+_LOOK = "grep -H . $watched"
+LOOK_ONCE = f"{_FIND_FILES}{_LOOK} 2>/dev/null"  # a script that prints one sample
+
+
 @dataclasses.dataclass
 class Sample:
     """One look; `seconds` is the phone's uptime."""
@@ -57,18 +73,9 @@ class Watch:
         """
         pin = f"taskset -p {self.mask} $watcher >/dev/null 2>&1 & " if self.mask else ""
         return (
-            "watched=/proc/uptime; for f in "
-            "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq "
-            "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq "
-            "/sys/class/power_supply/battery/current_now "
-            "/sys/class/power_supply/battery/voltage_now "
-            "/sys/bus/iio/devices/iio:device*/energy_value; do "
-            '[ -r "$f" ] && watched="$watched $f"; done\n'
-            "for z in /sys/class/thermal/thermal_zone*; do case $(cat $z/type 2>/dev/null) in "
-            "*[Ss]kin*|*[Bb]attery*|*cpu*|*CPU*) "
-            '[ -r "$z/temp" ] && watched="$watched $z/temp";; esac; done\n'
+            f"{_FIND_FILES}"
             f"( n=0; while kill -0 $$ && [ $n -lt {self.most} ]; do n=$((n+1)); "
-            f"grep -H . $watched; sleep {self.interval:g}; done ) "
+            f"{_LOOK}; sleep {self.interval:g}; done ) "
             f"</dev/null >{self.file} 2>/dev/null &\nwatcher=$!; {pin}\n"
             f"{command}\nstatus=$?; kill $watcher 2>/dev/null; wait $watcher 2>/dev/null; "
             f"echo; echo {self.mark}; cat {self.file}; rm -f {self.file}; (exit $status)"
@@ -177,9 +184,13 @@ def _power(samples, before):
     return {"power_mw": round(power, 3), "power_source": f"battery's current{unit}"}
 
 
-def energy_of(during: dict, fields: dict) -> float | None:
-    """Millijoules of one inference of the whole phone, None where it does not tell."""
+def energy_of(during: dict, fields: dict, flags: tuple[str, ...] = ()) -> float | None:
+    """Millijoules of one inference of the whole phone, None where it does not tell.
+
+    Pauses between inferences are in the power, too: with such flags there is none.
+    """
+    pauses = any(re.match(r"--run_(?:delay|frequency)=[^-]", flag) for flag in flags)
     times = [fields.get("mean_ms"), fields.get("median_ms")]
     ms = next((time for time in times if time), None)
     power = during.get("power_mw")
-    return None if power is None or ms is None else round(power * ms / 1000, 6)
+    return None if power is None or ms is None or pauses else round(power * ms / 1000, 6)

@@ -83,7 +83,9 @@ def _by_configuration(rows):
     groups = {}
     for row in latest(rows):
         if row.kind == "latency":
-            groups.setdefault(row.configuration, []).append(row)
+            device, program, model, *others = row.configuration
+            name = f"{model} {row.variant}".rstrip()
+            groups.setdefault((device, program, name, *others), []).append(row)
     return groups
 
 

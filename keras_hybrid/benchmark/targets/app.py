@@ -8,6 +8,7 @@ import time
 import zipfile
 
 from keras_hybrid.benchmark import provenance
+from keras_hybrid.benchmark.health.watch import LOOK_ONCE, read_samples
 from keras_hybrid.benchmark.logs.lines import PACKAGE
 from keras_hybrid.benchmark.logs.parser import parse_log
 from keras_hybrid.benchmark.targets import tool_flags
@@ -121,19 +122,21 @@ class AppPhone(Phone):
             return f"ERROR: {answer.output}", None, None, []
         limit = self.options.run_seconds
         deadline = time.monotonic() + limit
-        ended = False
+        ended, samples = False, []
         while True:
+            if watch:
+                samples += read_samples(self.adb.script(LOOK_ONCE).output)
             log = self.adb.run(
                 ["logcat", "-d", "-v", "threadtime", "-s", *_TAGS, *_CRASH_TAGS]
             ).output
             if ended:
-                return log, None, None, []
+                return log, None, None, samples
             report = parse_log(log + "\n")
             ended = report.mean_ms is not None and report.flavour is not None
             ended |= any(word in error for error in report.errors for word in _ENDS)
             if time.monotonic() > deadline:
                 self.adb.run(["am", "force-stop", PACKAGE])
-                return log, None, f"the app reported no result within {limit:g} s", []
+                return log, None, f"the app reported no result within {limit:g} s", samples
             time.sleep(self.poll_seconds)
 
     def _kill_leftover(self):

@@ -8,7 +8,6 @@ from pathlib import Path
 from keras_hybrid.benchmark import provenance
 from keras_hybrid.benchmark.results import statistics
 from keras_hybrid.benchmark.rows import Row
-from keras_hybrid.benchmark.targets.host_worker import MARKER
 from keras_hybrid.benchmark.workers import run_worker
 
 INTERPRETER_KERNELS = ("cpu", "builtin")  # XNNPACK, and LiteRT's own kernels
@@ -151,4 +150,4 @@ def _run_worker(request):
     """The worker's result and "", or None and what went wrong."""
     limit = 120 + 20 * request["max_seconds"] + 10 * request["warmup_seconds"]
     module = "keras_hybrid.benchmark.targets.host_worker"
-    return run_worker(module, [json.dumps(request)], MARKER, limit)
+    return run_worker(module, [json.dumps(request)], limit)

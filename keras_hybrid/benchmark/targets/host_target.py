@@ -51,7 +51,13 @@ class Host(Target):
         Raises:
             ValueError: if they are not.
         """
-        for variant in sorted({cell.variant for cell in cells}):
+        variants = sorted({cell.variant for cell in cells})
+        if len({self._path(variant) is None for variant in variants}) > 1:
+            raise ValueError(
+                "Two programs are compared with each other, not one with the interpreter: give "
+                "--host_binary beside --b_binary. Received: one program"
+            )
+        for variant in variants:
             own = [cell for cell in cells if cell.variant == variant]
             path = self._path(variant)
             if path is None:

@@ -8,9 +8,8 @@ import json
 import sys
 import time
 
+from keras_hybrid.benchmark.workers import ANSWER
 from keras_hybrid.litert import delegation
-
-MARKER = "keras_hybrid_host_result:"
 
 
 def memory_mb(field):
@@ -116,7 +115,7 @@ def measure(request):
 
 
 def main():
-    print(MARKER + json.dumps(measure(json.loads(sys.argv[1]))), flush=True)
+    print(ANSWER + json.dumps(measure(json.loads(sys.argv[1]))), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from keras_hybrid.benchmark.health.watch import (
     summarize_samples,
 )
 from keras_hybrid.benchmark.plan import Cell, Model
-from keras_hybrid.benchmark.rows import COLD_START, SUSTAINED, VERIFICATION, Row
+from keras_hybrid.benchmark.rows import COLD_START, LATENCY, SUSTAINED, VERIFICATION, Row
 from keras_hybrid.benchmark.targets import binaries, tool_flags
 from keras_hybrid.benchmark.targets.adb import Adb, AdbError
 from keras_hybrid.benchmark.targets.options import Options
@@ -29,6 +29,7 @@ from keras_hybrid.benchmark.targets.target import Stopwatch, Target
 from keras_hybrid.benchmark.verdict import judge
 from keras_hybrid.benchmark.verification.on_phone import PhoneOutputs
 
+TIMED = (LATENCY, SUSTAINED)  # kinds of runs that do nothing but infer
 _SAY_AFFINITY = 'grep Cpus_allowed: /proc/self/status; exec "$@"'
 _AFFINITY = re.compile(r"^Cpus_allowed:\s*([0-9a-f,]+)\n", re.MULTILINE)
 
@@ -341,7 +342,7 @@ class Phone(Target):
             state_after=after.as_dict() if after else {},
             caches=caches,
             during=during,
-            energy_mj=energy_of(during, fields),
+            energy_mj=energy_of(during, fields, flags) if cell.kind in TIMED else None,
             **{**self.describe_run(cell), "cpu_mask": mask, "command": flags},
             **timing,
             **fields,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from keras_hybrid.benchmark.workers import run_worker
 
-MARKER = "keras_hybrid_verification:"
 MOST_IMAGES = 16  # each costs the start of a program on the phone
 _SECONDS = 600
 
@@ -91,7 +90,7 @@ def ask_worker(task: str, request: dict) -> dict:
         ValueError: with its message, if it fails.
     """
     module = "keras_hybrid.benchmark.verification.worker"
-    answer, error = run_worker(module, [task, json.dumps(request)], MARKER, _SECONDS)
+    answer, error = run_worker(module, [task, json.dumps(request)], _SECONDS)
     if answer is None:
         raise ValueError(error.partition("ValueError: ")[2] or error)
     return answer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_hybrid.benchmark.verification.cases import MARKER
+from keras_hybrid.benchmark.workers import ANSWER
 from keras_hybrid.litert import open_interpreter
 
 
@@ -143,7 +143,7 @@ def run(request):
 
 def main():
     task = {"prepare": prepare, "run": run}[sys.argv[1]]
-    print(MARKER + json.dumps(task(json.loads(sys.argv[2]))), flush=True)
+    print(ANSWER + json.dumps(task(json.loads(sys.argv[2]))), flush=True)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,9 @@ def test_power_of_the_battery_is_told_where_it_is_the_phones(current, charging, 
         assert "taken as mA" in found["power_source"]
     energy = watch.energy_of(found, {"mean_ms": 10.0, "median_ms": 9.0})
     assert energy == (None if power is None else pytest.approx(20.0))  # 2 W for 10 ms
+    times = {"mean_ms": 10.0}
+    assert watch.energy_of(found, times, ("--run_frequency=30",)) is None  # pauses draw, too
+    assert watch.energy_of(found, times, ("--run_delay=-1",)) == energy
 
 
 def test_power_of_rails_counts_what_computes_once():
@@ -126,6 +129,18 @@ def test_a_program_that_fails_fails_with_its_own_status(make_phone, run_on, make
     phone.set_standin_faults(exit_after_result=9)
     rows, _, _ = run_on(phone, cells=one_cell(make_models), watch_seconds=0.1)
     assert "ended with status 3" in rows[0].notes[0]
+
+
+def test_big_cores_that_are_offline_and_the_cores_that_were_had_are_told(
+    make_phone, run_on, make_models
+):
+    phone = make_phone()
+    (phone.root / "sys/devices/system/cpu/cpu6/online").write_text("0\n")
+    rows, _, _ = run_on(phone, cells=one_cell(make_models))
+    assert rows[0].cpu_mask == "b0"
+    assert "cores [6] are offline: the big ones may be among them" in rows[0].notes
+    # The phone's `taskset` pins nothing: the kernel of this machine says so.
+    assert any("pinned to cores b0, but the kernel allowed" in note for note in rows[0].notes)
 
 
 def test_without_samples_nothing_is_said_of_clocks(make_phone, run_on, make_models):

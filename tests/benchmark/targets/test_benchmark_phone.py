@@ -234,7 +234,7 @@ def test_app_route_installs_runs_reads_logcat_and_uninstalls(make_phone, run_app
     assert outcome.complete, outcome
     assert rows[0].status == "ok", rows[0].notes
     assert rows[0].num_threads == 2 and rows[0].median_ms and rows[0].peak_memory_mb is None
-    assert rows[0].binary["flavour"] == "apk"
+    assert rows[0].binary["flavour"] == "apk" and rows[0].during["clock_khz"]["4"][1] == 1500000
     assert not (phone.root / "app").exists() and phone.files() == []
     assert not [path for path in phone.root.rglob("*") if path.name == "x"]
 

@@ -216,9 +216,9 @@ def test_images_that_cannot_tell_leave_a_verification_undone(verify_here, cases,
 
 
 def test_limits_say_what_is_wrong():
-    assert Limits().objections(Agreement(16, 45.0, 40.0, 16)) == []
+    assert Limits().objections(Agreement(16, 45.0, 40.0, agreeing=16)) == []
     assert Limits().objections(Agreement(16, float("nan"), 1.0, 16))  # no number is no agreement
-    assert "1 of 16" in Limits(0.0).objections(Agreement(16, 45.0, 40.0, 1))[0]
+    assert "1 of 16" in Limits(0.0).objections(Agreement(16, 45.0, 40.0, agreeing=1))[0]
     with pytest.raises(ValueError, match="least_top1=2"):
         Limits(20.0, 2.0)
 
