@@ -129,7 +129,8 @@ function plot(parent, series, options) {
     if (n === 1 && options.fromZero) low = 0;
     if (low === high) { low -= Math.abs(low) * .1 || 1; high += Math.abs(high) * .1 || 1; }
     const margin = (high - low) * .05;
-    return [n === 1 && options.fromZero ? 0 : low - margin, high + margin];
+    return [n === 1 && options.fromZero ? 0 : low < 0 ? low - margin : Math.max(0, low - margin),
+      high + margin];
   };
   const [x0, x1] = range(0), [y0, y1] = range(1);
   const X = x => L + (x - x0) / (x1 - x0) * (W - L - R);

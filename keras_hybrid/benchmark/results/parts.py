@@ -37,8 +37,8 @@ _FAMILIES = (
     ("relu", r"RELU|Clamp|ReLU|relu"),
     ("transpose", r"TRANSPOSE|Transpose|transpose"),
     ("reshape", r"RESHAPE|Static Reshape|Reshape|reshape|EXPAND_DIMS|SQUEEZE"),
-    ("slice", r"STRIDED_SLICE|SLICE|Static Slice|slice"),
-    ("concatenation", r"CONCATENATION|Concatenate|concat"),
+    ("slice", r"STRIDED_SLICE|SLICE|Static Slice|Slice|slice"),
+    ("concatenation", r"CONCATENATION|Concatenate|concat|Copy"),
     ("split", r"SPLIT|Even Split|split"),
     ("padding", r"PAD|Constant Pad|pad"),
     ("resizing", r"RESIZE_BILINEAR|Static Resize Bilinear|resize"),
@@ -52,6 +52,12 @@ _FAMILIES = (
     ),
     ("quantisation", r"QUANTIZE|DEQUANTIZE|Convert|quantize"),
 )
+# What XNNPACK runs a convolution of the file as: one of a single tap is a matrix product.
+_RUN_AS = {
+    "fully connected": ("fully connected", "convolution"),
+    "convolution": ("convolution", "depthwise convolution"),
+}
+_WORTH = {True: 1000, False: 999}  # of a pair: among as many, those of one name
 _FAMILY_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _FAMILIES)
 
 
@@ -107,23 +113,27 @@ def is_delegated(operator: dict) -> bool:
 
 
 def _align(left, right):
-    """Pairs of equal entries in order, as many as possible (longest common subsequence)."""
+    """Pairs of entries that fit, in order, as many as possible (longest common subsequence)."""
     rows, columns = len(left), len(right)
     best = [[0] * (columns + 1) for _ in range(rows + 1)]
     for row in range(rows - 1, -1, -1):
-        below, here = best[row + 1], best[row]
+        below, here, fitting = best[row + 1], best[row], _RUN_AS.get(left[row], (left[row],))
         for column in range(columns - 1, -1, -1):
-            if left[row] is not None and left[row] == right[column]:
-                here[column] = below[column + 1] + 1
+            if left[row] is not None and right[column] in fitting:
+                here[column] = max(
+                    below[column + 1] + _WORTH[left[row] == right[column]],
+                    below[column],
+                    here[column + 1],
+                )
             else:
                 here[column] = max(below[column], here[column + 1])
     pairs, row, column = [], 0, 0
     while row < rows and column < columns:
-        if left[row] is not None and left[row] == right[column]:
+        if best[row][column] == best[row + 1][column]:
+            row += 1
+        elif best[row][column] == best[row][column + 1]:
+            column += 1
+        else:
             pairs.append((row, column))
             row, column = row + 1, column + 1
-        elif best[row + 1][column] >= best[row][column + 1]:
-            row += 1
-        else:
-            column += 1
     return pairs

@@ -79,6 +79,21 @@ def test_what_matches_nothing_is_given_to_no_part():
     assert parts.attribute(operators, nodes) == ["stem", graph.UNKNOWN, "stem"]
 
 
+def test_what_xnnpack_runs_as_something_else_is_matched():
+    nodes = [
+        graph.Node("CONV_2D", "m/stem_conv/x", "stem_conv"),
+        graph.Node("CONV_2D", "m/stage1_block0_mobile_conv1/x", "stage1_block0_mobile_conv1"),
+        graph.Node("FULLY_CONNECTED", "m/head_logits/MatMul", "head_logits"),
+    ]
+    kinds = ["Convolution (NHWC, F32) IGEMM", *["Fully Connected (NC, F32) GEMM"] * 2]
+    operators = [{"kind": f"Delegate/{kind}", "name": "x"} for kind in kinds]
+    assert parts.attribute(operators, nodes) == ["stem", "Mobile", "head"]
+    one = [operators[1]]  # one of the two: the one of its own name
+    assert parts.attribute(one, nodes[1:]) == ["head"]
+    assert parts.family("Delegate/Slice (ND, X32)") == "slice"
+    assert parts.family("Delegate/Copy (NC, X32)") == "concatenation"
+
+
 @pytest.fixture(
     scope="module",
     params=[
@@ -122,3 +137,34 @@ def test_multiply_adds_by_part_are_the_keras_models(trained):
             expected[row["part"]] -= row["multiply_adds"]
     expected = {part: count for part, count in expected.items() if count}
     assert graph.multiply_adds_by_part(path) == pytest.approx(expected, rel=1e-3)
+
+
+PRODUCTS = ("convolution", "depthwise convolution", "fully connected", "matrix product")
+
+
+def test_a_profile_finds_the_products_of_every_part(trained):
+    """XNNPACK calls convolutions of one tap "Fully Connected": they are no strangers."""
+    from keras_hybrid.benchmark.targets.host_profile import profile_host
+
+    _, path = trained
+    fields, _ = profile_host(path, runs=5)
+    nodes = graph.read_graph(path)
+    found = parts.attribute(fields["profile"], nodes)
+    counts = {
+        part: sum(
+            own == part and parts.family(operator["kind"]) in PRODUCTS
+            for operator, own in zip(fields["profile"], found, strict=True)
+        )
+        for part in {node.part for node in nodes}
+    }
+    expected = {
+        part: sum(node.part == part and parts.family(node.kind) in PRODUCTS for node in nodes)
+        for part in counts
+    }
+    assert counts == expected
+    lost = sum(
+        operator["ms"]
+        for operator, part in zip(fields["profile"], found, strict=True)
+        if part == graph.UNKNOWN
+    )
+    assert lost <= 0.05 * sum(operator["ms"] for operator in fields["profile"])
