@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from keras_hybrid.benchmark.plan import marked
 from keras_hybrid.benchmark.results import (
     cold_start,
     html_report,
@@ -36,6 +37,7 @@ def write_reports(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics = metrics or {}
+    rows = marked(rows)
     written = [folder / "report.md", folder / "rows.csv", folder / "report.html"]
     written[2].write_text(html_report.report_page(rows, metrics), encoding="utf-8")
     text = "# Latency\n\n" + tables.rows_as_markdown(rows)

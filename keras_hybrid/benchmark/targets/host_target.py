@@ -150,11 +150,14 @@ class Host(Target):
         return done.stdout.decode("utf-8", "replace"), done.returncode, None
 
     def describe_run(self, cell: Cell) -> dict:
-        found = {"binary": self._binary(cell.variant)}
         if cell.variant in self._flavours:
-            return {**found, "command": self._flags(cell)}
-        request = self._request(cell) | {"max_spread": MAX_SPREAD}
-        return {**found, "command": command_of_request(request)}
+            command = self._flags(cell)
+        else:
+            request = self._request(cell) | {"max_spread": MAX_SPREAD}
+            command = command_of_request(request)
+        if cell.kind == VERIFICATION:
+            command = (*command, f"inputs={self._cases(cell).checksum[:16]}")
+        return {"binary": self._binary(cell.variant), "command": command}
 
     def _request(self, cell):
         protocol = self.options.protocol_of(cell)

@@ -220,7 +220,10 @@ class Phone(Target):
 
     def describe_run(self, cell: Cell) -> dict:
         mask = self._mask(self._state, cell.num_threads)[0] if self._state else None
-        found = {"command": self.flags(cell), "cpu_mask": mask}
+        command = self.flags(cell)
+        if cell.kind == VERIFICATION:
+            command, mask = (*command, self._outputs.inputs_word(cell)), None
+        found = {"command": command, "cpu_mask": mask}
         binary = self._binaries.get(cell.variant)
         return {**found, "binary": binary} if binary else found
 

@@ -85,6 +85,8 @@ class Limits:
         variation = found.variation_decibels
         if variation is None or variation >= self.least_variation:
             return None
+        if found.decibels - variation < -self.least_variation:  # far off, whatever the image
+            return None
         return (
             "the outputs hardly depend on these images (they differ by "
             f"{variation:.0f} dB): take other images, or a trained network"

@@ -105,6 +105,10 @@ class PhoneOutputs:
             f"--sample_size={largest}",
         )
 
+    def inputs_word(self, cell: Cell) -> str:
+        """What a row's `command` says of the inputs: with others it is another verification."""
+        return f"inputs={self._cases(cell).checksum[:16]}"
+
     def _cases(self, cell) -> Cases:
         verification = self.phone.options.verification
         if verification is None or cell.model.sha256 not in verification.cases:

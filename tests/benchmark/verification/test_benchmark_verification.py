@@ -64,13 +64,13 @@ def test_inputs_that_do_not_fit_are_refused(image_model, tmp_path, kind, message
 def run_verified(make_phone, run_on, cases, image_model):
     """Runs a verification and two latency runs of one delegate on a phone."""
 
-    def start(delegate="gpu", phone=None, repetitions=2, **options):
+    def start(delegate="gpu", phone=None, repetitions=2, held_against=cases, **options):
         phone = phone or make_phone()
         store_answers(phone, cases)
         (model,) = find_models([str(image_model)])
         kinds = ("latency", "verification")
         cells = [Cell(model, 1, delegate, kind) for kind in kinds]
-        check = Verification({model.sha256: cases})
+        check = Verification({model.sha256: held_against})
         rows, outcome, said = run_on(
             phone, cells=cells, verification=check, repetitions=repetitions, **options
         )
@@ -104,6 +104,18 @@ def test_a_delegate_that_computes_something_else_is_never_ok(run_verified, fault
     assert cell.median_ms is None and cell.others == "2 wrong_output"
 
 
+def test_other_inputs_are_another_verification(run_verified, make_phone, cases):
+    phone = make_phone()
+    _, rows, _, _ = run_verified(phone=phone, repetitions=1)
+    _, rows, _, _ = run_verified(phone=phone, repetitions=1, resume=True)
+    assert len(rows) == 2  # nothing left to do
+    fewer = dataclasses.replace(
+        cases, inputs=cases.inputs[:2], expected=cases.expected[:2], checksum="another"
+    )
+    _, rows, _, _ = run_verified(phone=phone, repetitions=1, resume=True, held_against=fewer)
+    assert [row.agreement["images"] for row in rows[2:]] == [2]
+
+
 def test_half_precision_is_right(run_verified, make_phone):
     phone = make_phone()
     phone.set_standin_faults(half_precision=True)
@@ -128,7 +140,7 @@ def test_no_output_is_no_verification(run_verified, make_phone):
 
 
 def test_an_earlier_row_is_not_ok_once_its_delegate_is_found_wrong(
-    run_verified, make_phone, run_on, image_model
+    run_verified, make_phone, run_on, image_model, tmp_path
 ):
     phone = make_phone()
     (model,) = find_models([str(image_model)])
@@ -138,6 +150,8 @@ def test_an_earlier_row_is_not_ok_once_its_delegate_is_found_wrong(
     _, rows, _, _ = run_verified(phone=phone, resume=True)
     assert len(rows) == 3  # nothing is timed again
     assert {row.status for row in latest(rows)} == {"wrong_output"}
+    written = reports.write_reports(tmp_path / "report", rows)
+    assert "latency.png" not in [path.name for path in written]  # there is none to draw
 
 
 def test_run_model_shows_what_litert_computes(run_verified, make_phone, tmp_path):
@@ -200,17 +214,23 @@ def test_what_all_images_have_in_common_says_nothing():
     right = compare_outputs([SCORES], expected, near)
     assert right.decibels == pytest.approx(10 * np.log10(2 / 1e-4), abs=0.1)
     assert not Limits().objections(right)
+    far = compare_outputs([SCORES], expected, pack_scores([0, 1000, 0, 0, 0], [0, 3, 0, 0, 0]))
+    assert Limits().objections(far) and Limits().doubt(far) is None  # wrong for any image
     alone = compare_outputs([SCORES], expected[:1], near[:1])
     assert alone.decibels == pytest.approx(10 * np.log10(799_600.8 / 1e-4), abs=0.1)
 
 
 def test_images_that_cannot_tell_leave_a_verification_undone(verify_here, cases, tmp_path):
+    """Three pictures that are nearly one: another's answer is as near as the right one."""
     files = []
-    for number, content in enumerate(pack_scores(*([[1000, n, 0, 0, 0] for n in range(3)]))):
+    first = np.frombuffer(cases.expected[0].read_bytes(), "float32")
+    for number in range(3):
         files.append(tmp_path / f"{number}.bin")
-        files[-1].write_bytes(content)
-    rows = verify_here(held_against=dataclasses.replace(cases, expected=tuple(files)))
-    checks = [row for row in rows if row.kind == "verification"]
+        files[-1].write_bytes((first * (1 + 1e-4 * number)).astype("float32").tobytes())
+    alike = dataclasses.replace(
+        cases, inputs=(cases.inputs[0],) * 3, expected=(files[1], files[2], files[0])
+    )
+    checks = [row for row in verify_here(held_against=alike) if row.kind == "verification"]
     assert {row.status for row in checks} == {"failed"}
     assert any("hardly depend on these images" in note for note in checks[0].notes)
 
