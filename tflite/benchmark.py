@@ -34,8 +34,8 @@ from keras_hybrid import benchmark
 from keras_hybrid.benchmark.results.terminal_table import rows_as_text
 
 FLAGS = flags.FLAGS
-# MLCommons' rules of MLPerf Mobile, single stream: its figure is the 90th percentile.
 WRONG_OUTPUT = 5  # the exit status where a delegate computes something else
+# MLCommons' rules of MLPerf Mobile, single stream: its figure is the 90th percentile.
 PRESETS = {"mlperf_mobile": {"min_runs": 1024, "min_seconds": 60.0, "max_seconds": 600.0}}
 flags.DEFINE_multi_enum("target", ["host"], ["host", "android"], "Where to run; may be repeated.")
 flags.DEFINE_multi_string("serial", [], "Device of `adb devices`; default: all that are ready.")
@@ -306,18 +306,12 @@ def verification_of(models):
     """What --verify holds the targets against: computed here, once for each model."""
     if not FLAGS.verify:
         return None
-    limits = benchmark.Limits(FLAGS.verify_decibels, FLAGS.verify_top1)
-    if not pathlib.Path(FLAGS.verify).exists():
-        raise ValueError(f"--verify must be a folder of images or a .npy. Received: {FLAGS.verify}")
-    folder = pathlib.Path(FLAGS.output, "verification")
-    return benchmark.Verification(
-        {
-            model.sha256: benchmark.prepare_cases(
-                model.path, FLAGS.verify, folder / model.sha256[:16], FLAGS.verify_images
-            )
-            for model in models
-        },
-        limits,
+    return benchmark.verification_of(
+        models,
+        FLAGS.verify,
+        pathlib.Path(FLAGS.output, "verification"),
+        FLAGS.verify_images,
+        benchmark.Limits(FLAGS.verify_decibels, FLAGS.verify_top1),
     )
 
 

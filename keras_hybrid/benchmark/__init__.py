@@ -21,6 +21,7 @@ _MODULE_OF = {
     "Limits": "keras_hybrid.benchmark.verification.agreement",
     "Variant": "keras_hybrid.benchmark.targets.options",
     "Verification": "keras_hybrid.benchmark.verification.check",
+    "verification_of": "keras_hybrid.benchmark.verification.check",
     "prepare_cases": "keras_hybrid.benchmark.verification.cases",
     "Row": "keras_hybrid.benchmark.rows",
     "RowFile": "keras_hybrid.benchmark.rows",

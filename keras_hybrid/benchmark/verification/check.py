@@ -1,12 +1,14 @@
 """One verification of a target: runs every case there and judges what came out."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from keras_hybrid.benchmark.plan import Model
 from keras_hybrid.benchmark.targets.delegates import Delegate
 from keras_hybrid.benchmark.verdict import judge
 from keras_hybrid.benchmark.verification.agreement import Limits, compare_outputs
-from keras_hybrid.benchmark.verification.cases import Cases
+from keras_hybrid.benchmark.verification.cases import MOST_IMAGES, Cases, prepare_cases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +17,33 @@ class Verification:
 
     cases: dict[str, Cases]
     limits: Limits = Limits()
+
+
+def verification_of(
+    models: Iterable[Model], images, folder, limit: int = MOST_IMAGES, limits: Limits | None = None
+) -> Verification:
+    """Computes what the targets are held against, once for each model.
+
+    Args:
+        images: a folder of images, or a .npy of inputs.
+        folder: gets the inputs and the expected outputs.
+        limit: at most so many images.
+        limits: when outputs are wrong.
+
+    Raises:
+        ValueError: if there are no images, or they do not fit a model.
+    """
+    if not Path(images).exists():
+        raise ValueError(
+            f"--verify must be a folder of images or a .npy of inputs. Received: {str(images)!r}"
+        )
+    return Verification(
+        {
+            model.sha256: prepare_cases(model.path, images, Path(folder, model.sha256[:16]), limit)
+            for model in models
+        },
+        limits or Limits(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
