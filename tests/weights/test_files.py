@@ -65,10 +65,11 @@ def test_moving_average_preferred_by_option(torch, tmp_path):
     assert_state(read_published(tmp_path / "both.pth", prefer_ema=False))
 
 
-def test_a_detectors_backbone_is_taken_alone(torch, tmp_path):
-    content = tensors(torch, "backbone.") | {"neck.weight": torch.ones(3)}
+def test_what_stands_beside_a_backbone_is_kept(torch, tmp_path):
+    content = tensors(torch, "module.backbone.") | {"module.neck.weight": torch.ones(3)}
     torch.save({"state_dict": content}, tmp_path / "detector.pth")
-    assert_state(read_published(tmp_path / "detector.pth"))
+    found = read_published(tmp_path / "detector.pth")
+    assert set(found) == {*(f"backbone.{key}" for key in STATE), "neck.weight"}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])

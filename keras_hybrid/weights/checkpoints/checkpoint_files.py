@@ -23,6 +23,11 @@ STATE_DICT_KEYS = ("model", "module", "state_dict", "model_state_dict", "net", "
 WHOLE_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 BACKBONE_PREFIX = "backbone."
 MAXIMUM_NESTING = 4
+# No training program keeps these beside weights: a file that names one is refused.
+HARMFUL = frozenset(
+    f"builtins.{name}"
+    for name in ("eval", "exec", "compile", "open", "__import__", "setattr", "delattr", "input")
+)
 PICKLE_STARTS = (b"PK", b"\x80")  # PyTorch's zip archives, and the pickles before them
 
 
@@ -36,10 +41,11 @@ def read_published(path: str | os.PathLike, prefer_ema: bool = True) -> Mapping[
 
     A pickle is read by `torch.load(weights_only=True)` and nothing else: it can hold tensors,
     NumPy's numbers and arrays, plain containers and the command line of a training program
-    (`argparse.Namespace`, a class without behaviour), but cannot run code. State dicts are found
-    where training programs put them, such as under `state_dict` or `model_state_dict`; prefixes
-    `module.` and `backbone.` are taken off, and what a detector keeps beside its backbone is left
-    out.
+    (`argparse.Namespace`, a class without behaviour), but cannot run code. Where a file in
+    PyTorch's zip format names anything else, as MMEngine's do (`HistoryBuffer`, `getattr`), an
+    inert object stands in its place: nothing is imported or called. State dicts are found where
+    training programs put them, such as under `state_dict` or `model_state_dict`; prefixes `module.`
+    are taken off, and `backbone.` where all names begin so.
 
     Args:
         path: of the file.
@@ -265,6 +271,36 @@ def _harmless():
     return [argparse.Namespace, np.ndarray, np.dtype, *types, *moved]
 
 
+class LeftOut:
+    """Stands where a pickle has an object that is neither tensor nor plain container.
+
+    Whatever class or function a file names, this is what is built or called: it keeps nothing of
+    what it is given.
+    """
+
+    def __new__(cls, *_):
+        return object.__new__(cls)
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _stand_ins(path):
+    """An inert class under every name in a file that PyTorch would not read.
+
+    Names of what can only do harm get none, so that PyTorch refuses the file.
+    """
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    if not zipfile.is_zipfile(path):
+        return []  # nothing that holds such objects writes the format before
+    names = get_unsafe_globals_in_checkpoint(path)
+    return [(LeftOut, name) for name in names if name not in HARMFUL]
+
+
 def _read_safetensors(path):
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -290,8 +326,14 @@ def _read_pickle(path):
             raise ValueError(_corrupt(path, "neither a zip archive nor a pickle"))
     _refuse_programs(path)
     try:
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        known = _harmless()
+        with torch.serialization.safe_globals(known):
+            known += _stand_ins(path)
+        with torch.serialization.safe_globals(known):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, LeftOut):
+            raise pickle.UnpicklingError("the whole file is one object")
+        return content
     except pickle.UnpicklingError as error:
         reason = re.search(r"(GLOBAL|Unsupported global)[^.]*\.[^.]*", str(error))
         raise ValueError(
@@ -371,18 +413,13 @@ def _word(text) -> str:
 
 
 def _unprefixed(state_dict):
-    """Without the prefixes of wrappers; of a detector, its backbone."""
+    """Without the prefixes of wrappers; parts beside a backbone stay, and its prefix with them."""
+    prefixes = (*WHOLE_PREFIXES, BACKBONE_PREFIX)
     while state_dict:
-        for prefix in WHOLE_PREFIXES:
+        for prefix in prefixes:
             if all(key.startswith(prefix) for key in state_dict):
+                state_dict = {key.removeprefix(prefix): x for key, x in state_dict.items()}
                 break
         else:
-            prefix = BACKBONE_PREFIX
-            if not any(key.startswith(prefix) for key in state_dict):
-                break
-        state_dict = {
-            key.removeprefix(prefix): value
-            for key, value in state_dict.items()
-            if key.startswith(prefix)
-        }
+            break
     return state_dict
