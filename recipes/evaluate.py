@@ -59,7 +59,7 @@ def evaluate_weights():
     found = evaluate_published(model, preset, examples, count, FLAGS.batch_size)
     print(
         f"{preset.name} on {FLAGS.data}{f' {split}' if split else ''}, {found.images} images: "
-        f"top-1 {found.top1:.2%} (published {preset.top1:.1f}%), top-5 {found.top5:.2%}"
+        f"top-1 {found.top1:.2%} (published {preset.score:.1f}%), top-5 {found.top5:.2%}"
     )
 
 

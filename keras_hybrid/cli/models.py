@@ -34,7 +34,7 @@ def run(options) -> int:
                 name,
                 f"{preprocessing_of(name).resolution} px",
                 f"{min(preset.parameters for preset in own) / 1e6:.1f} M",
-                f"{max(preset.top1 for preset in own):.1f} %",
+                f"{max(preset.score for preset in own):.1f} %",
                 ", ".join(preset.tag for preset in own),
             )
         )

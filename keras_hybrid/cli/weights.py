@@ -36,12 +36,21 @@ def run(arguments: list[str]) -> int:
 
     prepare()
     from keras_hybrid.models.catalogue import build_model, builder_family
+    from keras_hybrid.weights.families import families
     from keras_hybrid.weights.presets import find_preset, list_weights
     from keras_hybrid.weights.pretrained.pretrained import cache_folder, converted_file
 
     model, _, tag = (options.name or "").partition("/")
-    if model:
+    systems = {name for family in families() for name in family.systems}
+    if model and model not in systems:
         builder_family(model)  # refuses unknown names
+    if options.fetch and model in systems:
+        import keras_hybrid
+
+        preset = find_preset(model, tag or list_weights(model)[0].tag)
+        getattr(keras_hybrid, model)(weights=preset.tag, **_options(preset))
+        print(cache_folder(preset))
+        return DONE
     if options.fetch:
         preset = find_preset(model, tag or "imagenet")
         heads = {"distillation": True} if preset.distillation else {}
@@ -49,13 +58,13 @@ def run(arguments: list[str]) -> int:
         print(path)
         return DONE
     presets = [find_preset(model, tag)] if tag else list_weights(model or None)
-    rows = [("name", "top-1", "parameters", "here", "licence", "home")]
+    rows = [("name", "published", "parameters", "here", "licence", "home")]
     for preset in presets:
         here = any(cache_folder(preset).glob("*.weights.h5"))
         rows.append(
             (
                 preset.name,
-                f"{preset.top1:.1f} %",
+                f"{preset.score:.1f} % {preset.metric}",
                 f"{preset.parameters / 1e6:.1f} M",
                 "yes" if here else "no",
                 preset.license.partition(" (")[0],
@@ -64,3 +73,8 @@ def run(arguments: list[str]) -> int:
         )
     print(aligned(rows))
     return DONE
+
+
+def _options(preset):
+    """What a system's builder needs for a preset's network, beside the weights."""
+    return {"output_stride": 8} if preset.tag.endswith("stride8") else {}

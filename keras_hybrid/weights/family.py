@@ -13,6 +13,9 @@ from keras_hybrid.weights.checkpoints.key_maps import KeyMap
 from keras_hybrid.weights.pretrained.homes import Home
 
 IMAGENET = "ImageNet-1k"
+VOC = "PASCAL VOC 2012"
+ADE20K = "ADE20K"
+TOP1 = "top-1"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -47,22 +50,24 @@ class Preset:
         tag: what `weights=` calls it.
         dataset: name of the data set that it was trained on.
         preprocessing: what it was measured with.
-        top1: published top-1 accuracy in percent under that preprocessing.
+        score: what was published of it under that preprocessing, in percent.
         parameters: number of parameters of the published network, with its head or heads.
         license: name of the license, as its home states it.
         homes: places where the file is, the preferred one first (safetensors before pickles).
         distillation: whether the file has a second head.
+        metric: what `score` is: "top-1" accuracy, "mIoU" over the data set's classes.
     """
 
     model: str
     tag: str
     dataset: str
     preprocessing: Preprocessing
-    top1: float
+    score: float
     parameters: int
     license: str
     homes: tuple[Home, ...]
     distillation: bool = False
+    metric: str = TOP1
 
     @property
     def name(self) -> str:
@@ -105,6 +110,7 @@ class Family:
         two_heads: the two heads that distillation trains; None for a family with one.
         preprocessing: what its networks expect where no preset says otherwise.
         presets: its published checkpoints.
+        dense_presets: those of detection and segmentation systems on its networks.
         aliases: (builder, tag) -> the tag that is meant.
         module: name of the module that has the builders; None for the family's of the models room.
     """
@@ -118,8 +124,14 @@ class Family:
     two_heads: TwoHeads | None
     preprocessing: Preprocessing
     presets: tuple[Preset, ...]
+    dense_presets: tuple[Preset, ...] = ()
     aliases: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
     module: str | None = None
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Names of the builders of published detection and segmentation systems."""
+        return tuple(dict.fromkeys(preset.model for preset in self.dense_presets))
 
     def __post_init__(self):
         for attribute in ("name", "builders", "own_layers", "head_layers", "classifiers"):

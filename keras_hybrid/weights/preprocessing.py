@@ -40,7 +40,7 @@ def _by_name(name):
         return find_preset(*name.split("/", 1)).preprocessing
     plain = _plain(name)
     for family in families():
-        if plain.startswith(_plain(family.name)) or name in family.builders:
+        if plain.startswith(_plain(family.name)) or name in (*family.builders, *family.systems):
             return family.preprocessing
     names = [family.name for family in families()]
     builders = [builder for family in families() for builder in family.builders]

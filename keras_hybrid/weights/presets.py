@@ -14,7 +14,7 @@ def list_weights(model: str | None = None) -> list[Preset]:
     Raises:
         ValueError: for a builder without any.
     """
-    every = [preset for family in families() for preset in family.presets]
+    every = [preset for family in families() for preset in (*family.presets, *family.dense_presets)]
     found = [preset for preset in every if model in (None, preset.model)]
     if not found:
         hint = suggestion(str(model), {preset.model for preset in every})

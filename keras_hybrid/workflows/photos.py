@@ -113,7 +113,7 @@ def find_start(weights: str | None, wishes: Wishes, stream=None) -> Start:
         )
         return Start(None, "published weights cannot be had here")
     return Start(
-        preset.tag, f"ImageNet weights, {preset.top1:.1f} % there; licence: {preset.license}"
+        preset.tag, f"ImageNet weights, {preset.score:.1f} % there; licence: {preset.license}"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_hybrid
+from keras_hybrid.weights.families import families
 from keras_hybrid.weights.labels import imagenet_classes
 from keras_hybrid.weights.preprocessing import preprocessing_of
 from keras_hybrid.weights.presets import find_preset, is_tag, list_weights
@@ -16,7 +17,9 @@ PRESETS = list_weights()
 
 
 def test_every_builder_has_published_weights():
-    assert {preset.model for preset in PRESETS} == set(keras_hybrid.list_models())
+    systems = {name for family in families() for name in family.systems}
+    assert {preset.model for preset in PRESETS} == {*keras_hybrid.list_models(), *systems}
+    assert all(callable(getattr(keras_hybrid, name)) for name in systems)
     for model in keras_hybrid.list_models():
         assert find_preset(model, "imagenet").model == model
     assert len({preset.name for preset in PRESETS}) == len(PRESETS)
@@ -78,7 +81,13 @@ def test_preprocessing_of_presets():
     assert preprocessing_of("MobileViTXS").crop_fraction == 0.9
     assert preprocessing_of(find_preset("IFormerL2", "imagenet")).interpolation == "bicubic"
     assert {preset.name for preset in PRESETS if preset.preprocessing.channel_order != "RGB"} == {
-        f"MobileViT{variant}/imagenet_apple" for variant in ("XXS", "XS", "S")
+        f"{name}MobileViT{variant}/{tag}"
+        for variant in ("XXS", "XS", "S")
+        for name, tag in (
+            ("", "imagenet_apple"),
+            ("DeepLabV3", "voc"),
+            ("DeepLabV3", "voc_authors"),
+        )
     }
     for name in ("MobileNet", "MobileViTS/none", "/"):
         with pytest.raises(ValueError, match="Received: "):

@@ -14,7 +14,7 @@ from keras_hybrid.blocks import batch_norm, convolution
 from keras_hybrid.layers import ResizeToReference
 from keras_hybrid.models.features import feature_maps
 from keras_hybrid.models.mobilevit import MobileViTS, MobileViTXS, MobileViTXXS
-from keras_hybrid.tasks.backbones import check_classes, dense_model
+from keras_hybrid.tasks.backbones import check_classes, dense_model, load_system_weights
 
 VOC_CLASSES = 21
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
@@ -130,23 +130,32 @@ def _published(variant, backbone):
             include_top=False, weights=None, input_shape=input_shape, output_stride=output_stride
         )
         later = output_stride == 8
-        return deeplabv3(
+        model = deeplabv3(
             trunk,
             classes,
             aspp_channels=512 if later else 256,
             rates=RATES[output_stride],
             dropout_rate=0.0 if later else 0.1,
             auxiliary=auxiliary,
-            weights=weights,
             name=name or f"deeplabv3_mobilevit_{variant.lower()}",
         )
+
+        def published():
+            """The tag's network: that of stride 8 has the second head in its file."""
+            if weights == "voc_stride8":
+                return builder(output_stride=8, auxiliary=True)
+            return builder()
+
+        load_system_weights(model, builder.__name__, weights, published)
+        return model
 
     builder.__name__ = builder.__qualname__ = f"DeepLabV3MobileViT{variant}"
     builder.__doc__ = f"""DeepLabv3 on MobileViT-{variant}, as published for PASCAL VOC.
 
     Args:
-        weights: path of a checkpoint in the authors' or Hugging Face's names, or of Keras, for the
-            whole network or for its backbone; None for a random initialisation.
+        weights: "voc" or another tag of `keras_hybrid.list_weights()`; path of a checkpoint in the
+            authors' or Hugging Face's names, or of Keras, for the whole network or for its
+            backbone; None for a random initialisation.
         input_shape: (height, width, 3), each 64 px or more or None.
         classes: number of classes.
         output_stride: 16, as in the paper, or 8 as in the later library (MobileViT-S was published

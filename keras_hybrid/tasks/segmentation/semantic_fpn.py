@@ -14,7 +14,7 @@ from keras_hybrid.blocks import batch_norm, convolution
 from keras_hybrid.layers import ResizeToReference
 from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.models.iformer import IFormerL, IFormerL2, IFormerM
-from keras_hybrid.tasks.backbones import check_classes, dense_model
+from keras_hybrid.tasks.backbones import check_classes, dense_model, load_system_weights
 from keras_hybrid.tasks.necks.feature_pyramid_network import feature_pyramid_network
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -114,14 +114,16 @@ def _published(variant, backbone):
             drop_path_rate=drop_path_rate,
         )
         name = name or f"semantic_fpn_iformer_{variant.lower()}"
-        return semantic_fpn(trunk, classes, weights=weights, name=name)
+        model = semantic_fpn(trunk, classes, name=name)
+        load_system_weights(model, builder.__name__, weights, builder)
+        return model
 
     builder.__name__ = builder.__qualname__ = f"SemanticFPNIFormer{variant}"
     builder.__doc__ = f"""Semantic FPN on iFormer-{variant}, as published for ADE20K.
 
     Args:
-        weights: path of a checkpoint in the authors' names (MMEngine's files) or of Keras, for the
-            whole network or for its backbone; None for a random initialisation.
+        weights: "ade20k"; path of a checkpoint in the authors' names (MMEngine's files) or of
+            Keras, for the whole network or for its backbone; None for a random initialisation.
         input_shape: (height, width, 3), each 64 px or more or None.
         classes: number of classes.
         window_size: of stage 3's attention, in pixels; None for the whole map.

@@ -8,6 +8,7 @@ from keras_hybrid.layer_names import LayerName
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
 from keras_hybrid.weights.checkpoints.mmengine_names import in_system
 from keras_hybrid.weights.family import (
+    ADE20K,
     IMAGENET,
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -203,6 +204,35 @@ PRESETS = tuple(
     for tag in (plain, f"{plain}_authors")
 )
 
+_DENSE_PREPROCESSING = Preprocessing(512, 1.0, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _system_files(file):
+    return (
+        GitHubRelease("ChuanyangZheng/iFormer", "v0.9", file),
+        HuggingFace("BillionZheng/iFormer", file),
+    )
+
+
+DENSE_PRESETS = tuple(
+    Preset(
+        f"SemanticFPNIFormer{variant}",
+        "ade20k",
+        ADE20K,
+        _DENSE_PREPROCESSING,
+        score,
+        parameters,
+        "MIT",
+        _system_files(f"iFormer_{variant.lower()}_iter_40000.pth"),
+        metric="mIoU",
+    )
+    for variant, score, parameters in (
+        ("M", 42.4, 12_710_478),
+        ("L", 44.5, 18_599_246),
+        ("L2", 46.2, 28_255_222),
+    )
+)
+
 FAMILY = Family(
     name="iformer",
     builders=("IFormerT", "IFormerS", "IFormerM", "IFormerL", "IFormerL2", "IFormerH"),
@@ -213,6 +243,7 @@ FAMILY = Family(
     two_heads=TwoHeads("head", "head_distillation"),
     preprocessing=_PREPROCESSING,
     presets=PRESETS,
+    dense_presets=DENSE_PRESETS,
     # Only distilled weights of iFormer-L2 are published: "imagenet" means them.
     aliases={
         ("IFormerL2", "imagenet"): "imagenet_distill",

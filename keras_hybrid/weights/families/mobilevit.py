@@ -11,12 +11,13 @@ Preprocessing, and the channel order above all, is what the files were trained a
   (results/results-imagenet.csv) for 69.0 / 74.8 / 78.4. The stem of these files was turned.
 """
 
+import dataclasses
 import re
 
 from keras_hybrid.layer_names import LayerName
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
-from keras_hybrid.weights.family import IMAGENET, Family, Preprocessing, Preset
-from keras_hybrid.weights.pretrained.homes import hugging_face_files
+from keras_hybrid.weights.family import IMAGENET, VOC, Family, Preprocessing, Preset
+from keras_hybrid.weights.pretrained.homes import AppleAssets, hugging_face_files
 
 
 def deeplabv3_modules(prefix, convolution, norm, classifier):
@@ -276,6 +277,9 @@ _APPLE_PREPROCESSING = Preprocessing(
 )
 
 
+_LICENSE = "Apple sample code licence (github.com/apple/ml-cvnets/blob/main/LICENSE)"
+
+
 def _preset(variant, tag, preprocessing, top1, parameters, repository):
     return Preset(
         f"MobileViT{variant}",
@@ -284,7 +288,7 @@ def _preset(variant, tag, preprocessing, top1, parameters, repository):
         preprocessing,
         top1,
         parameters,
-        "Apple sample code licence (github.com/apple/ml-cvnets/blob/main/LICENSE)",
+        _LICENSE,
         hugging_face_files(repository),
     )
 
@@ -302,6 +306,57 @@ PRESETS = tuple(
     )
 )
 
+# Of `transformers`' processor: shorter side 544, crop 512, BGR.
+_VOC_PREPROCESSING = Preprocessing(
+    512, 512 / 544, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "BGR"
+)
+# The authors' first release stretches the image to 512 x 512; the later one reads with PIL, in RGB.
+_VOC_AUTHORS = dataclasses.replace(_VOC_PREPROCESSING, crop_fraction=1.0)
+_VOC_LATER = dataclasses.replace(_VOC_AUTHORS, channel_order="RGB")
+
+
+def _voc_preset(variant, tag, preprocessing, score, parameters, homes):
+    return Preset(
+        f"DeepLabV3MobileViT{variant}",
+        tag,
+        VOC,
+        preprocessing,
+        score,
+        parameters,
+        _LICENSE,
+        homes,
+        metric="mIoU",
+    )
+
+
+DENSE_PRESETS = (
+    *(
+        _voc_preset(variant, tag, preprocessing, score, parameters, homes)
+        for variant, parameters, score, short, long in (
+            ("XXS", 1_854_853, 72.8, "xxs", "xx-small"),
+            ("XS", 2_944_069, 77.1, "xs", "x-small"),
+            ("S", 6_357_941, 79.3, "s", "small"),
+        )
+        for tag, preprocessing, homes in (
+            ("voc", _VOC_PREPROCESSING, hugging_face_files(f"apple/deeplabv3-mobilevit-{long}")),
+            (
+                "voc_authors",
+                _VOC_AUTHORS,
+                (AppleAssets("cvnets/segmentation", f"deeplabv3_mobilevit_{short}.pt"),),
+            ),
+        )
+    ),
+    # Output stride 8, with the second head that it was trained with.
+    _voc_preset(
+        "S",
+        "voc_stride8",
+        _VOC_LATER,
+        79.44,
+        8_537_269,
+        (AppleAssets("cvnets-v2/segmentation/pascalvoc", "deeplabv3-mobilevitv1.pt"),),
+    ),
+)
+
 FAMILY = Family(
     name="mobilevit",
     builders=("MobileViTXXS", "MobileViTXS", "MobileViTS"),
@@ -312,4 +367,5 @@ FAMILY = Family(
     two_heads=None,
     preprocessing=_TIMM_PREPROCESSING,
     presets=PRESETS,
+    dense_presets=DENSE_PRESETS,
 )

@@ -1,10 +1,11 @@
-"""Where published checkpoint files are kept: Hugging Face, GitHub releases, Google Drive."""
+"""Where published checkpoint files are kept: Hugging Face, GitHub releases, Google Drive, Apple."""
 
 import os
 from dataclasses import dataclass
 
 HUGGING_FACE_VARIABLE = "HF_ENDPOINT"
 GITHUB_VARIABLE = "KERAS_HYBRID_GITHUB_ENDPOINT"
+APPLE_VARIABLE = "KERAS_HYBRID_APPLE_ENDPOINT"
 DRIVE_VARIABLE = "KERAS_HYBRID_DRIVE_ENDPOINT"
 
 
@@ -76,7 +77,29 @@ class GoogleDrive:
         return f"{endpoint}/uc?export=download&id={self.id}"
 
 
-Home = HuggingFace | GitHubRelease | GoogleDrive
+@dataclass(frozen=True)
+class AppleAssets:
+    """A file among Apple's research models; `KERAS_HYBRID_APPLE_ENDPOINT` names a mirror.
+
+    Attributes:
+        folder: where it lies, such as "segmentation".
+        file: its name.
+    """
+
+    folder: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        """Address of the file."""
+        endpoint = _endpoint(
+            APPLE_VARIABLE,
+            "https://docs-assets.developer.apple.com/ml-research/models",
+        )
+        return f"{endpoint}/{self.folder}/{self.file}"
+
+
+Home = HuggingFace | GitHubRelease | GoogleDrive | AppleAssets
 
 
 def hugging_face_files(repository: str) -> tuple[Home, ...]:
