@@ -1,6 +1,7 @@
 """The best alternative's file: `transformers`' MobileViT through litert-torch, random weights.
 
     PYTHON comparisons/export_peer.py MobileViTXXS theirs.tflite
+    PYTHON comparisons/export_peer.py DeepLabV3MobileViTXXS theirs.tflite
 
 Runs in an environment of its own, with torch, transformers and litert-torch, which wants other
 versions than this package: `python3 -m venv peer; peer/bin/pip install litert-torch transformers`.
@@ -11,8 +12,13 @@ import sys
 
 import litert_torch
 import torch
-from transformers import MobileViTConfig, MobileViTForImageClassification
+from transformers import (
+    MobileViTConfig,
+    MobileViTForImageClassification,
+    MobileViTForSemanticSegmentation,
+)
 
+SEGMENTATION = "DeepLabV3"
 # Of `transformers`' published configurations: apple/mobilevit-xx-small, -x-small and -small.
 CONFIGURATIONS = {
     "MobileViTXXS": {
@@ -42,13 +48,31 @@ class Logits(torch.nn.Module):
         return self.network(image, return_dict=False)[0]
 
 
+class SegmentationLogits(torch.nn.Module):
+    """Image (1, 3, 512, 512) to logits (1, 21, 32, 32), as apple/deeplabv3-mobilevit-*."""
+
+    def __init__(self, configuration):
+        super().__init__()
+        self.network = MobileViTForSemanticSegmentation(configuration)
+
+    def forward(self, image):
+        return self.network(image, return_dict=False)[0]
+
+
 def main(name, path):
-    if name not in CONFIGURATIONS:
-        sys.exit(f"export_peer.py: one of {sorted(CONFIGURATIONS)} is expected. Received: {name!r}")
+    backbone = name.removeprefix(SEGMENTATION)
+    if backbone not in CONFIGURATIONS:
+        names = [f"{prefix}{x}" for prefix in ("", SEGMENTATION) for x in sorted(CONFIGURATIONS)]
+        sys.exit(f"export_peer.py: one of {names} is expected. Received: {name!r}")
     torch.manual_seed(0)
-    configuration = MobileViTConfig(image_size=256, num_labels=1000, **CONFIGURATIONS[name])
-    network = Logits(configuration).eval()
-    litert_torch.convert(network, (torch.zeros(1, 3, 256, 256),)).export(path)
+    segments = backbone != name
+    size, classes = (512, 21) if segments else (256, 1000)
+    options = {"output_stride": 16} if segments else {}
+    configuration = MobileViTConfig(
+        image_size=size, num_labels=classes, **options, **CONFIGURATIONS[backbone]
+    )
+    network = (SegmentationLogits if segments else Logits)(configuration).eval()
+    litert_torch.convert(network, (torch.zeros(1, 3, size, size),)).export(path)
 
 
 if __name__ == "__main__":

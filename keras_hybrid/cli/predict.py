@@ -3,9 +3,11 @@
     keras-hybrid predict runs/p picture.jpg another.png
     keras-hybrid predict runs/p/model.tflite photos --top=1
     keras-hybrid predict MobileViTXS/imagenet cat.jpg --save=answer.png --attention=where.png
+    keras-hybrid predict DeepLabV3MobileViTS/voc street.jpg --save=masks.png
 
 The model is a run's folder, a .keras or .tflite file, a network's name (with ImageNet's weights) or
-a preset's. Pictures are files or folders of them.
+a preset's. Pictures are files or folders of them. Of a segmentation network the answers are the
+largest classes and their shares of the picture; --save draws the label maps.
 """
 
 import sys
@@ -16,6 +18,7 @@ from keras_hybrid.cli.arguments.numbers import whole
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
 
 MOST_DRAWN = 24
+MOST_MASKS = 8
 
 
 def add_arguments(parser):
@@ -58,7 +61,10 @@ def run(options) -> int:
     import numpy as np
 
     from keras_hybrid.workflows.photos_model import open_classifier
+    from keras_hybrid.workflows.segmenter import is_segmenter, open_segmenter
 
+    if is_segmenter(options.model):
+        return _segment(open_segmenter(options.model, options.weights), files, options)
     if not path.exists():
         _check_name(options.model)
     classifier = open_classifier(options.model, options.weights)
@@ -91,6 +97,64 @@ def run(options) -> int:
         draw_attention(classifier.model, crops[0], options.attention)
         print(options.attention)
     return DONE
+
+
+def _segment(segmenter, files, options):
+    """The answers of a segmentation network."""
+    import numpy as np
+
+    from keras_hybrid.image_files import ImageFileError
+
+    if options.attention and segmenter.model is None:
+        raise UsageError("--attention needs the Keras model: name the run or its .keras file")
+    masks = {}
+    for file in files:
+        try:
+            masks[file] = segmenter.predict([file])[0]
+        except ImageFileError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not masks:
+        raise UsageError("none of the pictures can be read")
+    width = max(len(str(file)) for file in masks)
+    for file, mask in masks.items():
+        labels, counts = np.unique(mask, return_counts=True)
+        best = sorted(zip(counts / mask.size, labels, strict=True), reverse=True)[: options.top]
+        answers = "  ".join(f"{segmenter.labels[label]} {share:.1%}" for share, label in best)
+        print(f"{str(file):<{width}}  {answers}")
+    if options.save:
+        from keras_hybrid.analysis.segmentation_picture import plot_segmentation
+
+        drawn = list(masks)[:MOST_MASKS]
+        plot_segmentation(
+            drawn,
+            [masks[file] for file in drawn],
+            options.save,
+            classes=segmenter.labels,
+            colors=segmenter.colors,
+        )
+        print(options.save)
+    if options.attention:
+        from keras_hybrid.workflows.photos_pictures import draw_attention
+
+        draw_attention(
+            segmenter.model, _as_seen(segmenter.model, next(iter(masks))), options.attention
+        )
+        print(options.attention)
+    return DONE
+
+
+def _as_seen(model, file):
+    """The picture in the size that the network sees, RGB of 0 to 255."""
+    import keras
+
+    from keras_hybrid.image_files import decode_image
+    from keras_hybrid.tasks.segmentation.protocol import protocol_of
+
+    picture = decode_image(file).astype("float32")
+    size = protocol_of(model).input_size(*picture.shape[:2])
+    return keras.ops.convert_to_numpy(
+        keras.ops.image.resize(picture, size, "bilinear", data_format="channels_last")
+    )
 
 
 def _check_name(name):

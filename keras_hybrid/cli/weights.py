@@ -36,19 +36,16 @@ def run(arguments: list[str]) -> int:
 
     prepare()
     from keras_hybrid.models.catalogue import build_model, builder_family
-    from keras_hybrid.weights.families import families
+    from keras_hybrid.tasks.segmentation.systems import SYSTEMS, build_system
     from keras_hybrid.weights.presets import find_preset, list_weights
     from keras_hybrid.weights.pretrained.pretrained import cache_folder, converted_file
 
     model, _, tag = (options.name or "").partition("/")
-    systems = {name for family in families() for name in family.systems}
-    if model and model not in systems:
+    if model and model not in SYSTEMS:
         builder_family(model)  # refuses unknown names
-    if options.fetch and model in systems:
-        import keras_hybrid
-
+    if options.fetch and model in SYSTEMS:
         preset = find_preset(model, tag or list_weights(model)[0].tag)
-        getattr(keras_hybrid, model)(weights=preset.tag, **_options(preset))
+        build_system(model, preset.tag)
         print(cache_folder(preset))
         return DONE
     if options.fetch:
@@ -73,8 +70,3 @@ def run(arguments: list[str]) -> int:
         )
     print(aligned(rows))
     return DONE
-
-
-def _options(preset):
-    """What a system's builder needs for a preset's network, beside the weights."""
-    return {"output_stride": 8} if preset.tag.endswith("stride8") else {}

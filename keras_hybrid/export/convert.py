@@ -15,8 +15,14 @@ from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
 from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
 from keras_hybrid.export.flatbuffer.runtime_versions import state_runtime_version
 from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
-from keras_hybrid.export.image_input import left_to_do, own_scaling
+from keras_hybrid.export.image_input import channel_order, left_to_do, own_scaling
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.mask_output import (
+    MASK_OUTPUTS,
+    is_segmentation,
+    later_stretches,
+    mask_output,
+)
 from keras_hybrid.export.metadata import About, add_metadata, label_names
 from keras_hybrid.export.saved_model import save_for_conversion
 from keras_hybrid.export.signature import input_shapes, output_names
@@ -47,6 +53,7 @@ def export_tflite(
     input_size: int | tuple[int, int] | None = None,
     labels: Any = None,
     top_k: int | None = None,
+    mask_size: str = "head",
     about: About | None = None,
     fused: bool = True,
 ) -> Path:
@@ -73,7 +80,10 @@ def export_tflite(
         input: type of the input: "float32", or "uint8" for camera frames as they come; of a file
             in int8 also "int8", and then "uint8" and "int8" are what the input's scale and zero
             point in the file say.
-        output: type of the outputs: "float32", or of a file in int8 also "int8" and "uint8".
+        output: type of the outputs: "float32", or of a file in int8 also "int8" and "uint8"; or
+            what the file of a segmentation network gives: "logits" in float32, "labels" for the
+            best class of each pixel in int32 (ARG_MAX, which delegates leave to the CPU), or
+            "confidence" for the softmax over the classes in float32.
         representative_data: images, or batches of them, to calibrate a float model with for
             "int8", "int8_cpu" and "int16x8", as for `keras_hybrid.calibrate`: what the model takes,
             whether the file has preprocessing inside or not.
@@ -82,6 +92,9 @@ def export_tflite(
         labels: names of the classes, in order, for the file's metadata: a sequence or array of
             names or numbers, or the path of a text file with a name a line.
         top_k: a classifier's file gives "scores" and "classes" of the best k, not all scores.
+        mask_size: of a segmentation network's "logits", "labels" or "confidence": "head" for the
+            head's stride, or "image" for the size of the image that the file takes, the logits
+            stretched as in the network's published evaluation.
         about: name, author and so on for the metadata.
         fused: whether the model is fused first (`keras_hybrid.fuse`), which a model for inference
             always wants; False to see what fusing brings, or for a model that is not functional.
@@ -90,7 +103,8 @@ def export_tflite(
 
     Raises:
         ValueError: for an unknown precision or input type, a path that does not end in `.tflite`,
-            a model of any size without `input_size`, labels or `top_k` that do not fit the output,
+            a model of any size without `input_size`, labels, `top_k` or a mask's output that do not
+            fit the model,
             preprocessing for a model that scales pixels itself or has several inputs, or another
             backend than TensorFlow.
         RuntimeError: when the converted model needs other than builtin operators.
@@ -99,7 +113,7 @@ def export_tflite(
     for name, value, choices in (
         ("precision", precision, PRECISIONS),
         ("input", input, TYPES),
-        ("output", output, TYPES),
+        ("output", output, (*TYPES, *MASK_OUTPUTS)),
     ):
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
@@ -112,18 +126,24 @@ def export_tflite(
             f"Received: backend {keras.backend.backend()!r}"
         )
     shapes = input_shapes(model, input_size)
+    mask = mask_output(model, output, mask_size, next(iter(shapes.values())))
+    output_type = "float32" if mask else output
     labels = label_names(labels)
     _check_classes(model, labels, top_k)
     known = _preprocessing(model, preprocessing)
     normalization, names = left_to_do(model, known), output_names(model)
-    _check_normalization(normalization)
-    model, samples = _prepare(model, precision, representative_data, (input, output), top_k, known)
+    order = "RGB" if known else channel_order(model)
+    _check_normalization(normalization, order)
+    segments = mask is not None or is_segmentation(model)
+    stretches = later_stretches(model, mask) if segments else None
+    types = (input, output_type)
+    model, samples = _prepare(model, precision, representative_data, types, top_k, known)
     with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
-        save_for_conversion(model, shapes, names, input_type, known, fused, top_k, folder)
+        save_for_conversion(model, shapes, names, input_type, known, fused, mask or top_k, folder)
         with garbage_taken():
-            file = _convert(folder, precision, input, output, samples)
+            file = _convert(folder, precision, input, output_type, samples)
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),
@@ -134,8 +154,12 @@ def export_tflite(
             "preprocessing": known is not None,
             "input": input,
             "top_k": top_k,
+            "output": output,
+            "channel_order": order,
+            "stretches": stretches,
             "package": __version__,
         },
+        segmenter_softmax=output != "confidence" if segments and output != "labels" else None,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
@@ -202,12 +226,14 @@ def _check_classes(model, labels, top_k):
     """Raises a ValueError where labels or `top_k` do not fit the model's output."""
     if labels is None and top_k is None:
         return
-    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+    shapes = [tuple(x.shape) for x in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) not in ((2, 4) if top_k is None else (2,)):
         raise ValueError(
-            "`labels` and `top_k` are for a classifier, with one output (batch, classes). "
-            f"Received: {model.name} with outputs {[tuple(x.shape) for x in model.outputs]}"
+            "`labels` and `top_k` are for a classifier, with one output (batch, classes); `labels` "
+            "for a segmentation network, too, with one output (batch, h, w, classes). "
+            f"Received: {model.name} with outputs {shapes}"
         )
-    classes = model.outputs[0].shape[-1]
+    classes = shapes[0][-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(
             f"One label a class is expected. Received: {len(labels)} labels for {classes} classes"
@@ -249,8 +275,14 @@ def _pixels(images, preprocessing):
     return 255 * (images * std + mean)
 
 
-def _check_normalization(normalization):
-    """Warns where MediaPipe Tasks would not open the file."""
+def _check_normalization(normalization, order):
+    """Warns where MediaPipe Tasks would not open the file, or give it other colors."""
+    if order == "BGR":
+        warnings.warn(
+            "The file takes images of BGR channels, and apps as a rule have RGB: export with "
+            "preprocessing=True, and it takes RGB pixels of 0 to 255.",
+            stacklevel=3,
+        )
     if normalization is not None and normalization.differs_by_channel:
         warnings.warn(
             "MediaPipe Tasks opens no file whose image is normalized differently by channel, as "

@@ -103,3 +103,11 @@ def left_to_do(model: keras.Model, inside: Preprocessing | None) -> Normalizatio
         return None
     mean, std = (tuple(255 * float(x) for x in values) for values in (known.mean, known.std))
     return Normalization(mean, std)
+
+
+def channel_order(model: keras.Model) -> str:
+    """The order of the image's channels that a model takes; "RGB" where nobody says."""
+    try:
+        return preprocessing_of(model).channel_order
+    except ValueError:  # none of this package's
+        return "RGB"

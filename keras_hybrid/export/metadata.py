@@ -81,6 +81,7 @@ def add_metadata(
     normalization: Normalization | None,
     labels: list[str] | None = None,
     record: dict | None = None,
+    segmenter_softmax: bool | None = None,
 ):
     """Puts metadata into a file, in place of what it had.
 
@@ -91,6 +92,8 @@ def add_metadata(
             for all channels: MediaPipe Tasks opens no file with another.
         labels: of the classes of its first output, in order; None for none.
         record: entries for this package's own record.
+        segmenter_softmax: whether MediaPipe's ImageSegmenter is to take the softmax of its output
+            for confidence masks; None for what is no mask that it takes.
 
     Raises:
         ValueError: for labels with a line break in one.
@@ -115,6 +118,7 @@ def add_metadata(
             TensorTable(name, label_file=LABEL_FILE if labels and index == 0 else None)
             for index, name in enumerate(outputs)
         ],
+        segmenter_softmax,
     )
     file.set_entry(METADATA_NAME, content)
     file.set_entry(RECORD_NAME, json.dumps(record).encode())

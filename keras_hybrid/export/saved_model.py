@@ -19,7 +19,7 @@ SIGNATURE = "serving_default"
 MANY_WEIGHTS = 50_000_000
 
 
-def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, top_k, folder):
+def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, ending, folder):
     """Writes the function of one image that is to be converted as a SavedModel.
 
     Args:
@@ -29,7 +29,8 @@ def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, 
         input_type: of the inputs.
         preprocessing: to be done inside, or None.
         fused: whether a float model is to be fused first.
-        top_k: how many of the best classes to give in place of all scores, or None.
+        ending: how many of the best classes to give in place of all scores; a function of the
+            outputs to the dictionary of the file's; or None.
         folder: to write to.
     """
     import tensorflow as tf
@@ -42,7 +43,7 @@ def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, 
         if preprocessing is not None and edit_preprocessing(editable, *_statistics(preprocessing)):
             preprocessing = None
         model = editable.to_model(only)
-    servable = _servable(model, shapes, names, input_type, preprocessing, top_k)
+    servable = _servable(model, shapes, names, input_type, preprocessing, ending)
     tf.saved_model.save(servable, folder, signatures={SIGNATURE: servable.serve})
 
 
@@ -70,7 +71,7 @@ def _statistics(preprocessing):
     return preprocessing.mean, preprocessing.std, preprocessing.channel_order
 
 
-def _servable(model, shapes, names, input_type, preprocessing, top_k):
+def _servable(model, shapes, names, input_type, preprocessing, ending):
     """The model as a TensorFlow module with a function of one image."""
     import tensorflow as tf
 
@@ -97,8 +98,10 @@ def _servable(model, shapes, names, input_type, preprocessing, top_k):
                 inputs = [preprocess_input(x, preprocessing) for x in inputs]
             with weights():
                 outputs = model(keras.tree.pack_sequence_as(structure, inputs), training=False)
-            if top_k is not None:
-                scores, classes = tf.math.top_k(outputs, top_k)
+            if callable(ending):
+                return ending(outputs)
+            if ending is not None:
+                scores, classes = tf.math.top_k(outputs, ending)
                 return {"scores": scores, "classes": classes}
             return dict(zip(names, keras.tree.flatten(outputs), strict=True))
 

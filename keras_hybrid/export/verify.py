@@ -7,13 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_hybrid.layers.resizing import resize
 from keras_hybrid.litert import open_interpreter
+from keras_hybrid.tasks.segmentation.protocol import protocol_of
 from keras_hybrid.weights.preprocessing import preprocess_input
 
 
 @dataclass(frozen=True)
 class Difference:
     """An image that Keras and the file put into different classes.
+
+    Of label maps it is the pixel of the image where Keras' margin is the largest.
 
     Attributes:
         index: of the image.
@@ -33,20 +37,23 @@ class Verification:
     """What `verify_tflite` found.
 
     Attributes:
-        agreeing: images of the same class in both.
-        total: images.
-        differing: the others, in order.
-        relative_error: largest difference of any output value, over Keras' largest.
+        agreeing: images of the same class in both, or pixels.
+        total: images or pixels.
+        differing: the images with other classes, in order.
+        relative_error: largest difference of any output value, over Keras' largest; 0 where the
+            file gives labels alone.
+        unit: "images", or "pixels" of a segmentation network.
     """
 
     agreeing: int
     total: int
     differing: tuple[Difference, ...]
     relative_error: float
+    unit: str = "images"
 
     @property
     def agreement(self) -> float:
-        """Share of images of the same class."""
+        """Share of images, or pixels, of the same class."""
         return self.agreeing / self.total
 
     def passes(self, agreement: float, tolerance: float) -> bool:
@@ -56,7 +63,7 @@ class Verification:
     def text(self) -> str:
         """The lines that tell it to a user."""
         lines = [
-            f"{self.agreeing} of {self.total} images in the same class, "
+            f"{self.agreeing} of {self.total} {self.unit} in the same class, "
             f"largest difference {self.relative_error:.2g} of the largest score"
         ]
         lines += [
@@ -131,11 +138,13 @@ def verify_tflite(
     preprocessing: bool = False,
     batch_size: int = 32,
 ) -> Verification:
-    """Compares a `.tflite` classifier with the Keras model that it was made from.
+    """Compares a `.tflite` classifier or segmentation network with the Keras model it is made of.
 
     Args:
-        path: of the file.
-        model: the Keras model, with one output (batch, classes).
+        path: of the file. Of a segmentation network it may give logits, labels or confidence, at
+            the head's stride or the image's size.
+        model: the Keras model, with one output (batch, classes) or (batch, h, w, classes); or with
+            "logits" among several.
         images: (n, H, W, 3). What the model takes, or, for a file with its preprocessing inside,
             RGB images of values 0 to 255.
         preprocessing: whether the file has its preprocessing inside.
@@ -153,9 +162,13 @@ def verify_tflite(
     outputs = run_tflite(path, images)
     inputs = preprocess_input(images, model) if preprocessing else images
     expected = model.predict(inputs, batch_size=batch_size, verbose=0)
+    if isinstance(expected, dict):
+        expected = expected.get("logits")
+    if getattr(expected, "ndim", 0) == 4 and len(outputs) == 1:
+        return _of_masks(next(iter(outputs.items())), expected, model, images.shape[1:3])
     if not isinstance(expected, np.ndarray) or expected.ndim != 2 or len(outputs) != 1:
         raise ValueError(
-            "One output (batch, classes) is expected of model and file. "
+            "One output (batch, classes) or (batch, h, w, classes) is expected of model and file. "
             f"Received: {model.name} with outputs {model.output_shape}, file with {len(outputs)}"
         )
     (actual,) = outputs.values()
@@ -182,3 +195,40 @@ def verify_tflite(
         differing=differing,
         relative_error=float(np.abs(actual - expected).max() / np.abs(expected).max()),
     )
+
+
+def _of_masks(output, logits, model, image_size):
+    """The same for label maps: pixels are counted, at the size that the file gives."""
+    name, actual = output
+    size = actual.shape[1:3]
+    gives_labels = name == "labels"
+    if actual.ndim != (3 if gives_labels else 4) or size not in (logits.shape[1:3], image_size):
+        raise ValueError(
+            "The file must give masks of the model's size or of the image's. "
+            f"Received: {name} of shape {actual.shape} from the file, {logits.shape} from "
+            f"{model.name}"
+        )
+    if size != logits.shape[1:3]:
+        _, interpolation = protocol_of(model).stretches[0]
+        logits = keras.ops.convert_to_numpy(resize(logits, *size, interpolation))
+    expected = logits
+    if name == "confidence":
+        expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
+    if not gives_labels and actual.shape != expected.shape:
+        raise ValueError(
+            "The file's output must have the model's classes. "
+            f"Received: {actual.shape} from the file, {expected.shape} from {model.name}"
+        )
+    ours, theirs = expected.argmax(-1), actual if gives_labels else actual.argmax(-1)
+    differs = ours != theirs
+    best = np.take_along_axis(expected, ours[..., None], -1)[..., 0]
+    margins = best - np.take_along_axis(expected, theirs[..., None].astype(int), -1)[..., 0]
+    differing = []
+    for index in np.flatnonzero(differs.any(axis=(1, 2))):
+        worst = np.unravel_index(np.argmax(margins[index]), size)
+        place = (index, *worst)
+        differing.append(
+            Difference(int(index), int(ours[place]), int(theirs[place]), float(margins[place]))
+        )
+    error = 0.0 if gives_labels else float(np.abs(actual - expected).max() / abs(expected).max())
+    return Verification(int(np.sum(~differs)), differs.size, tuple(differing), error, "pixels")

@@ -41,13 +41,27 @@ def resize_nearest(x, height, width):
     old_height, old_width = ops.shape(x)[1:3]
     if all(isinstance(size, int) for size in (old_height, old_width, height, width)):
         if height % old_height == width % old_width == 0:
-            return ops.image.resize(
-                x, (height, width), interpolation="nearest", data_format="channels_last"
-            )
+            return repeat_pixels(x, height // old_height, width // old_width)
         x = ops.take(x, np.arange(height) * old_height // height, axis=1)
         return ops.take(x, np.arange(width) * old_width // width, axis=2)
     x = ops.take(x, ops.arange(height) * old_height // height, axis=1)
     return ops.take(x, ops.arange(width) * old_width // width, axis=2)
+
+
+def repeat_pixels(x, down: int, across: int):
+    """Each pixel as a block of pixels: (batch, H, W, C) -> (batch, H * down, W * across, C).
+
+    By concatenations, which each engine takes, in int8, too; TFLite's RESIZE_NEAREST_NEIGHBOR has
+    no place in XNNPACK and cuts a file there. Of rank 4 all along: phones' GPUs know no more.
+    """
+    height, width, channels = x.shape[1:]
+    if across > 1:
+        x = ops.reshape(x, (-1, height * width, 1, channels))
+        x = ops.concatenate([x] * across, axis=2)  # (batch, H * W, across, C)
+    if down > 1:
+        x = ops.reshape(x, (-1, height, 1, width * across * channels))
+        x = ops.concatenate([x] * down, axis=2)  # (batch, H, down, W * across * C)
+    return ops.reshape(x, (-1, height * down, width * across, channels))
 
 
 def _aligned_weights(old, new, dtype):

@@ -15,6 +15,7 @@ from keras_hybrid.quantization.passes.activations import (
 from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
 from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
 from keras_hybrid.quantization.passes.float_guards import edit_float_guards
+from keras_hybrid.quantization.passes.interpolations import edit_interpolations
 from keras_hybrid.quantization.passes.lonely_norms import edit_lonely_norms
 from keras_hybrid.quantization.passes.neutral_constants import edit_neutral_constants
 from keras_hybrid.quantization.passes.roundings import (
@@ -100,6 +101,7 @@ def quantize(
     origins = placement.origins()
     groups = range_groups(editable, placement, origins)
     edit_roundings(editable, placement, activation_quantizer, origins, limits)
+    edit_interpolations(editable, placement, origins)
     edit_shared_ranges(editable, groups)
     edit_centered_inputs(editable, placement, activation_quantizer)
     edit_float_guards(editable, placement)

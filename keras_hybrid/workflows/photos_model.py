@@ -167,7 +167,7 @@ def _of_tflite(path):
             images = (images - np.array(normalization.mean)) / np.array(normalization.std)
         rows = []
         for pixels in images:
-            interpreter.set_tensor(image["index"], _as_type(pixels, image)[None])
+            interpreter.set_tensor(image["index"], as_input_type(pixels, image)[None])
             interpreter.invoke()
             rows.append(_as_float(interpreter.get_tensor(output["index"])[0], output))
         return np.stack(rows)
@@ -214,7 +214,7 @@ def _check_square(height, width, name):
         )
 
 
-def _as_type(pixels, detail):
+def as_input_type(pixels: np.ndarray, detail: dict) -> np.ndarray:
     """Pixels as the file's input takes them."""
     dtype = detail["dtype"]
     if np.issubdtype(dtype, np.floating):

@@ -1,5 +1,9 @@
 """Small classifiers and their files, made once."""
 
+import json
+import os
+import subprocess
+
 import numpy as np
 import pytest
 from harness import randomise
@@ -53,3 +57,18 @@ def noise():
         return random.normal(size=(count, size, size, 3)).astype("float32")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mediapipe(root, require):
+    """Runs a program in MediaPipe's environment, which `make mediapipe` makes."""
+    python = os.environ.get("KERAS_HYBRID_MEDIAPIPE") or root / ".venv-mediapipe/bin/python"
+    require(program=os.fspath(python))
+
+    def run(program, *arguments):
+        command = [python, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads(done.stdout)
+
+    return run

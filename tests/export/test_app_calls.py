@@ -1,9 +1,6 @@
 """What docs/phone.md tells an app to do, through the Python API of the same runtimes."""
 
-import json
-import os
 import re
-import subprocess
 import zipfile
 
 import numpy as np
@@ -92,21 +89,6 @@ def test_interpreter(file, images, scores):
         interpreter.invoke()
         found = interpreter.get_tensor(scores_out["index"])
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def mediapipe(root, require):
-    """Runs a program in MediaPipe's environment, which `make mediapipe` makes."""
-    python = os.environ.get("KERAS_HYBRID_MEDIAPIPE") or root / ".venv-mediapipe/bin/python"
-    require(program=os.fspath(python))
-
-    def run(program, *arguments):
-        command = [python, "-c", program, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return json.loads(done.stdout)
-
-    return run
 
 
 def test_media_pipe_s_image_classifier(file, images, scores, mediapipe, tmp_path):

@@ -43,7 +43,9 @@ def test_parameters_are_the_published_ones(builder, options, parameters):
     [
         (deeplabv3, "MobileFormer26M"),
         (deeplabv3, "IFormerT"),
+        (deeplabv3, "MobileViTXXS"),
         (semantic_fpn, "MobileFormer26M"),
+        (semantic_fpn, "IFormerT"),
         (semantic_fpn, "MobileViTXXS"),
     ],
 )
@@ -70,6 +72,8 @@ def test_any_backbone_takes_a_step_and_is_saved(name, head, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(images), model(images), atol=1e-5)
+    path = keras_hybrid.export_tflite(again, tmp_path / "model.tflite", output="logits")
+    assert keras_hybrid.verify_tflite(path, model, images).relative_error < 1e-4
 
 
 @pytest.mark.large

@@ -15,13 +15,17 @@ MINIMUM_PARSER_VERSION = "1.0.0"
 # Positions of fields in the schema's tables.
 _MODEL = {"name": 0, "description": 1, "version": 2, "author": 4, "license": 5}
 _MODEL_SUBGRAPHS, _MODEL_PARSER_VERSION = 3, 7
-_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 2, 3
+_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_CUSTOM = 2, 3, 9
 _TENSOR_NAME, _TENSOR_DESCRIPTION, _TENSOR_CONTENT = 0, 1, 3
 _TENSOR_PROCESS_UNITS, _TENSOR_STATS, _TENSOR_FILES = 4, 5, 6
 _NORMALIZATION_OPTIONS = 1  # in the union of processing units
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2  # in the union of contents
 _TENSOR_AXIS_LABELS = 2  # kind of an associated file
 _RGB, _GRAYSCALE = 1, 2
+# MediaPipe's own table of an ImageSegmenter, image_segmenter_metadata_schema.fbs.
+SEGMENTER = "SEGMENTER_METADATA"
+_SEGMENTER_IDENTIFIER = b"V001"
+_NO_ACTIVATION, _SOFTMAX = 0, 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class TensorTable:
 
 
 def pack_metadata(
-    texts: dict[str, str], inputs: list[TensorTable], outputs: list[TensorTable]
+    texts: dict[str, str],
+    inputs: list[TensorTable],
+    outputs: list[TensorTable],
+    segmenter_softmax: bool | None = None,
 ) -> bytes:
     """The metadata as a flatbuffer.
 
@@ -54,17 +61,20 @@ def pack_metadata(
         texts: of the model: "name", "description", "version", "author" and "license".
         inputs: of the model, in the order of the file.
         outputs: likewise.
+        segmenter_softmax: whether an ImageSegmenter is to take the softmax of the output for its
+            confidence masks; None for what is no mask.
     """
     builder = flatbuffers.Builder(1024)
     sides = [[_tensor(builder, x) for x in side] for side in (inputs, outputs)]
-    subgraph = _table(
-        builder,
-        10,
-        {
-            _SUBGRAPH_INPUTS: _vector(builder, sides[0]),
-            _SUBGRAPH_OUTPUTS: _vector(builder, sides[1]),
-        },
-    )
+    tables = {
+        _SUBGRAPH_INPUTS: _vector(builder, sides[0]),
+        _SUBGRAPH_OUTPUTS: _vector(builder, sides[1]),
+    }
+    if segmenter_softmax is not None:
+        content = builder.CreateByteVector(_segmenter(segmenter_softmax))
+        entry = _table(builder, 2, {0: builder.CreateString(SEGMENTER), 1: content})
+        tables[_SUBGRAPH_CUSTOM] = _vector(builder, [entry])
+    subgraph = _table(builder, 10, tables)
     fields = {_MODEL[key]: builder.CreateString(text) for key, text in texts.items()}
     fields[_MODEL_PARSER_VERSION] = builder.CreateString(MINIMUM_PARSER_VERSION)
     fields[_MODEL_SUBGRAPHS] = _vector(builder, [subgraph])
@@ -89,6 +99,15 @@ def unpack_metadata(
         for side in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS)
     )
     return {key: _string(root, position) for key, position in _MODEL.items()}, inputs, outputs
+
+
+def _segmenter(softmax):
+    """The options of an ImageSegmenter, a flatbuffer of its own."""
+    builder = flatbuffers.Builder(64)
+    version = builder.CreateString(MINIMUM_PARSER_VERSION)
+    options = _table(builder, 2, {1: version}, [(0, _SOFTMAX if softmax else _NO_ACTIVATION)])
+    builder.Finish(options, file_identifier=_SEGMENTER_IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _tensor(builder, tensor):

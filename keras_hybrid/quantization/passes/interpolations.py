@@ -1,0 +1,42 @@
+"""Values between pixels: int8 rounds what a bilinear resize gives, on its input's grid."""
+
+from keras import layers
+
+from keras_hybrid.layers import ResizeToReference
+from keras_hybrid.quantization.placement import Placement
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.plain import Resize
+from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
+
+_RESIZES = (layers.UpSampling2D, ResizeToReference, Resize)
+
+
+def edit_interpolations(model: EditableModel, placement: Placement, origins: dict[Value, Value]):
+    """Rounds the results of bilinear resizes once more, by the layer that rounded their input.
+
+    TFLite's RESIZE_BILINEAR gives integers of its input's scale. Left out, what is added to the
+    resized map next would be off by up to half a step from the file.
+
+    Args:
+        model: with roundings, before they are shared.
+        placement: of its steps.
+        origins: of `Placement.origins`.
+    """
+    roundings = {step.inputs[0]: step for step in model.steps if step.is_a(FakeQuantize)}
+    for step, _ in list(placement.int8_rules()):
+        if step.layer_class not in _RESIZES or step.setting("interpolation") == "nearest":
+            continue
+        rounding = roundings.get(origins[step.outputs[0]])
+        if rounding is None or _is_constant(step):
+            continue
+        layer = FakeQuantize(tfmot.learned(None, False), name=f"{step.name}_rounded")
+        again = new_step(layer, [step.output], step.output.shape)
+        again.partial = True
+        model.interpose(step.output, again)
+        again.operation, again.config = rounding.operation, rounding.config
+
+
+def _is_constant(step):
+    """Whether a single pixel is stretched, whose value needs no rounding."""
+    return tuple(step.inputs[0].shape[1:3]) == (1, 1)

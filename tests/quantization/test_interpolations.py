@@ -1,0 +1,45 @@
+"""Maps that are resized in int8: rounded where the file rounds them, and whole in the delegate."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_hybrid
+from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.layers import ResizeToReference
+
+
+def resized_and_added(resize):
+    """Two maps of one image, the coarser resized to the finer one, and added."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 24, 8), name="image")
+    coarse = layers.Conv2D(8, 1, strides=2, name="coarse")(image)
+    fine = layers.Conv2D(8, 1, name="fine")(image)
+    resized = resize([coarse, fine]) if isinstance(resize, ResizeToReference) else resize(coarse)
+    x = layers.Add(name="sum")([resized, fine])
+    return keras.Model(image, layers.Conv2D(4, 1, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    "resize",
+    [
+        layers.UpSampling2D(2, "channels_last", "bilinear", name="up"),
+        ResizeToReference("bilinear", name="up"),
+        ResizeToReference("nearest", name="up"),
+    ],
+    ids=["doubled", "to a reference", "nearest"],
+)
+def test_the_file_rounds_where_keras_does(resize, tmp_path, require):
+    require(module="ai_edge_litert")
+    model = resized_and_added(resize)
+    images = np.random.default_rng(0).normal(size=(16, 16, 24, 8)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    wanted = quantized.predict(images, verbose=0)
+    step = (wanted.max() - wanted.min()) / 255
+    assert np.mean(np.abs(found - wanted) > 0.5 * step) < 0.01  # ties of roundings are left
+    inspected = inspect_tflite(path)
+    assert not inspected.float_tensors and not inspected.undelegated
