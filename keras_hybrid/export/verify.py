@@ -204,7 +204,7 @@ def _of_masks(output, logits, model, image_size):
     gives_labels = name == "labels"
     if actual.ndim != (3 if gives_labels else 4) or size not in (logits.shape[1:3], image_size):
         raise ValueError(
-            "The file must give masks of the model's size or of the image's. "
+            "One output is expected of the file: masks of the model's size or of the image's. "
             f"Received: {name} of shape {actual.shape} from the file, {logits.shape} from "
             f"{model.name}"
         )
