@@ -104,8 +104,11 @@ def _says_mask(path):
 
 def _ends_in_logits(path):
     """Whether a `.keras` file's network gives what a layer "logits" computes, as a map."""
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json")).get("config", {})
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json")).get("config", {})
+    except (KeyError, ValueError, zipfile.BadZipFile):  # no model, which who loads it says
+        return False
     if LOGITS not in json.dumps(config.get("output_layers", "")):
         return False
     kinds = {layer.get("name"): layer.get("class_name") for layer in config.get("layers", ())}

@@ -1,6 +1,7 @@
 """`keras-hybrid predict` of segmentation networks: of which files, what it says and draws."""
 
 import re
+import zipfile
 
 import keras
 import numpy as np
@@ -50,6 +51,12 @@ def test_files_give_the_masks_of_the_network(folder):
             assert mask.shape == wanted.shape and np.mean(mask == wanted) >= least, name
     assert open_segmenter(str(folder / "labels.tflite")).labels == NAMES
     assert not is_segmenter("MobileViTXXS") and is_segmenter("SemanticFPNIFormerM/ade20k")
+    for name in ("broken.keras", "broken.tflite"):
+        (folder / name).write_bytes(b"no model")
+        assert not is_segmenter(str(folder / name)), name
+    with zipfile.ZipFile(folder / "other.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    assert not is_segmenter(str(folder / "other.keras"))
 
 
 @pytest.mark.large
