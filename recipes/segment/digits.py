@@ -2,8 +2,12 @@
 
     python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
 
-Cost to expect: 20 minutes on two cores for iFormer-T.
+Cost to expect: 60 passes over 800 scenes; --dry_run prints the steps. For a first look,
+`--variant=MobileViTXXS epochs=15` and 64 px.
 Published result: none.
+
+Test digits are on no training card, so that mIoU tells how well digits are told apart, and the IoU
+of all cards taken as one (in the run's report) how well cards are found.
 """
 
 from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
