@@ -70,7 +70,15 @@ class QuantizedRecipe:
         """The recipe to train on with: that of the float run, with these numbers.
 
         Augmentation, batch and resolution stay; what made the float weights is left out.
+
+        Raises:
+            ValueError: for a run of another task than classification.
         """
+        if not isinstance(trained, Recipe):
+            raise ValueError(
+                "A classifier's run is expected; `keras_hybrid.quantize` and `calibrate` take "
+                f"dense networks. Received: a run of a {type(trained).__name__}"
+            )
         smoothing = self.label_smoothing
         return dataclasses.replace(
             trained,

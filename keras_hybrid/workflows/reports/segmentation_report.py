@@ -174,7 +174,7 @@ def _shown(image, labels, colors):
     """An image of a page's size, its labels over it."""
     from PIL import Image
 
-    scale = min(1.0, LARGEST / max(image.shape[:2]))
+    scale = min(LARGEST / max(image.shape[:2]), 3.0)
     size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
     pixels = np.clip(np.rint(image), 0, 255).astype("uint8")
     shown = np.asarray(Image.fromarray(pixels).resize(size), "float32")
