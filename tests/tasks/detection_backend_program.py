@@ -47,17 +47,18 @@ def main(path):
     for head in (keras_hybrid.ssdlite, keras_hybrid.retinanet):
         small = {} if head is keras_hybrid.ssdlite else {"channels": 8, "head_convolutions": 1}
         model = filled(head(backbone(), 3, **small))
-        training = keras_hybrid.DetectionTraining(model)
-        training.compile(keras.optimizers.SGD(1e-4))
-        inputs = keras_hybrid.preprocess_input(images, PLAIN)
-        for epoch in range(2):
-            history = training.fit(inputs, objects, batch_size=2, shuffle=False, verbose=0).history
-            for key, values in history.items():
-                found[f"{head.__name__} {epoch} {key}"] = values[-1]
         for index, one in enumerate(
             keras_hybrid.detect(model, list(images), preprocessing=PLAIN, score_threshold=0.0)
         ):
             found[f"{head.__name__} image {index}"] = [*map(float, one.scores[:5]), len(one)]
+        training = keras_hybrid.DetectionTraining(model)
+        training.compile(keras.optimizers.SGD(1e-4))
+        inputs = keras_hybrid.preprocess_input(images, PLAIN)
+        # Batch norms of two values each, as SSDLite's at this size, amplify rounding in a step.
+        for epoch in range(1 if head is keras_hybrid.ssdlite else 2):
+            history = training.fit(inputs, objects, batch_size=2, shuffle=False, verbose=0).history
+            for key, values in history.items():
+                found[f"{head.__name__} {epoch} {key}"] = values[-1]
     with open(path, "w") as file:
         json.dump(found, file)
 
