@@ -36,16 +36,20 @@ def run(arguments: list[str]) -> int:
 
     prepare()
     from keras_hybrid.models.catalogue import build_model, builder_family
+    from keras_hybrid.tasks.detection.ssdlite import DETECTORS
     from keras_hybrid.tasks.segmentation.systems import SYSTEMS, build_system
     from keras_hybrid.weights.presets import find_preset, list_weights
     from keras_hybrid.weights.pretrained.pretrained import cache_folder, converted_file
 
     model, _, tag = (options.name or "").partition("/")
-    if model and model not in SYSTEMS:
+    if model and model not in (*SYSTEMS, *DETECTORS):
         builder_family(model)  # refuses unknown names
-    if options.fetch and model in SYSTEMS:
+    if options.fetch and model in (*SYSTEMS, *DETECTORS):
         preset = find_preset(model, tag or list_weights(model)[0].tag)
-        build_system(model, preset.tag)
+        if model in DETECTORS:
+            DETECTORS[model](weights=preset.tag)
+        else:
+            build_system(model, preset.tag)
         print(cache_folder(preset))
         return DONE
     if options.fetch:

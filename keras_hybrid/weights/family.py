@@ -15,6 +15,7 @@ from keras_hybrid.weights.pretrained.homes import Home
 IMAGENET = "ImageNet-1k"
 VOC = "PASCAL VOC 2012"
 ADE20K = "ADE20K"
+COCO = "COCO 2017"
 TOP1 = "top-1"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -78,6 +78,7 @@ def homes(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", server.homes.address)
     monkeypatch.setenv("KERAS_HYBRID_GITHUB_ENDPOINT", server.homes.address)
     monkeypatch.setenv("KERAS_HYBRID_DRIVE_ENDPOINT", server.homes.address)
+    monkeypatch.setenv("KERAS_HYBRID_APPLE_ENDPOINT", server.homes.address)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("keras_hybrid.weights.pretrained.download.BACKOFF", 0.01)
     yield server.homes

@@ -87,6 +87,7 @@ def test_preprocessing_of_presets():
             ("", "imagenet_apple"),
             ("DeepLabV3", "voc"),
             ("DeepLabV3", "voc_authors"),
+            ("SSDLite", "coco"),
         )
     }
     for name in ("MobileNet", "MobileViTS/none", "/"):

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 
 import numpy as np
+import published
 import pytest
+from fill import fill
 from safetensors.numpy import save
 
 import keras_hybrid
@@ -72,6 +74,34 @@ def test_downloads_converts_and_asks_no_more(homes, golden, name, require):
         if layer.weights and layer.name not in ("head_fc", "head_fc2"):
             for ours, theirs in zip(layer.get_weights(), loaded[layer.name], strict=True):
                 np.testing.assert_array_equal(ours, theirs)
+    assert len(homes.requests) == asked
+
+
+@pytest.mark.large
+def test_detectors_come_with_their_weights(homes, require):
+    """What is published for one number of classes starts a detector of another one."""
+    require(module="torch")
+    state = {
+        name: fill(name, shape, 0, (0.5, 1.5))
+        for name, shape in published.golden("dense/ssdlite_mobilevit_xs")["state_dict"]
+    }
+    preset = find_preset("SSDLiteMobileViTXS", "coco")
+    homes.files[f"/{preset.homes[0].folder}/{preset.homes[0].file}"] = pickled(state)
+    model = keras_hybrid.SSDLiteMobileViTXS("coco", input_shape=(64, 64, 3))
+    assert preset_of(model) is preset
+    image = np.zeros((1, 1, 3))
+    image[..., 0] = 255
+    assert keras_hybrid.preprocess_input(image, model).ravel().tolist() == [0, 0, 1]  # BGR
+    kernel = state["extra_layers.os_64.pw_conv.block.conv.weight"]
+    np.testing.assert_array_equal(
+        model.get_layer("neck_level2_project").kernel, kernel.transpose(2, 3, 1, 0)
+    )
+    asked = len(homes.requests)
+    with pytest.warns(UserWarning, match="head_level0_classes"):
+        tuned = keras_hybrid.SSDLiteMobileViTXS("coco", input_shape=(64, 64, 3), classes=7)
+    np.testing.assert_array_equal(
+        tuned.get_layer("head_level5_boxes").kernel, model.get_layer("head_level5_boxes").kernel
+    )
     assert len(homes.requests) == asked
 
 

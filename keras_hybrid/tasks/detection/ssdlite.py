@@ -171,3 +171,8 @@ SSDLiteMobileViTXXS = make_builder(
 )
 SSDLiteMobileViTXS = make_builder(ssdlite_mobilevit, "XS", "SSDLiteMobileViTXS", _docstring("XS"))
 SSDLiteMobileViTS = make_builder(ssdlite_mobilevit, "S", "SSDLiteMobileViTS", _docstring("S"))
+# Those with published weights, by name.
+DETECTORS = {
+    builder.__name__: builder
+    for builder in (SSDLiteMobileViTXXS, SSDLiteMobileViTXS, SSDLiteMobileViTS)
+}

@@ -16,7 +16,7 @@ import re
 
 from keras_hybrid.layer_names import LayerName
 from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module, with_norms
-from keras_hybrid.weights.family import IMAGENET, VOC, Family, Preprocessing, Preset
+from keras_hybrid.weights.family import COCO, IMAGENET, VOC, Family, Preprocessing, Preset
 from keras_hybrid.weights.pretrained.homes import AppleAssets, hugging_face_files
 
 
@@ -354,6 +354,25 @@ DENSE_PRESETS = (
         79.44,
         8_537_269,
         (AppleAssets("cvnets-v2/segmentation/pascalvoc", "deeplabv3-mobilevitv1.pt"),),
+    ),
+    # The first release's: images are stretched to 320 x 320, read with OpenCV.
+    *(
+        Preset(
+            f"SSDLiteMobileViT{variant}",
+            "coco",
+            COCO,
+            dataclasses.replace(_VOC_AUTHORS, resolution=320),
+            score,
+            parameters,
+            _LICENSE,
+            (AppleAssets("cvnets/detection", f"ssd_mobilevit_{variant.lower()}_320.pt"),),
+            metric="AP",
+        )
+        for variant, score, parameters in (
+            ("XXS", 19.9, 1_755_050),
+            ("XS", 24.8, 2_742_042),
+            ("S", 27.9, 5_738_826),
+        )
     ),
 )
 
