@@ -32,6 +32,12 @@ from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibr
 from keras_hybrid.quantization.ranges.representative_data import representative_batches
 from keras_hybrid.quantization.report import check_all_int8, check_profile
 from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
+from keras_hybrid.tasks.detection.file_output import (
+    OPERATOR,
+    TFLITE,
+    detection_output,
+    detector_record,
+)
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocessing_of
@@ -54,6 +60,9 @@ def export_tflite(
     labels: Any = None,
     top_k: int | None = None,
     mask_size: str = "head",
+    postprocess: str = "raw",
+    max_detections: int = 100,
+    score_threshold: float | None = None,
     about: About | None = None,
     fused: bool = True,
 ) -> Path:
@@ -95,6 +104,13 @@ def export_tflite(
         mask_size: of a segmentation network's "logits", "labels" or "confidence": "head" for the
             head's stride, or "image" for the size of the image that the file takes, the logits
             stretched as in the network's published evaluation.
+        postprocess: of a detector: "raw" for its outputs as they are, with the anchors' numbers in
+            the file's record; "decoded" for boxes x1, y1, x2, y2 as shares of the input's sides and
+            scores, of every anchor, in plain operators; "tflite" for the detections themselves, by
+            TensorFlow Lite's own operator, which runs on the CPU: "boxes" y1, x1, y2, x2,
+            "classes", "scores" and "count".
+        max_detections: of postprocess="tflite".
+        score_threshold: likewise; None for the published one.
         about: name, author and so on for the metadata.
         fused: whether the model is fused first (`keras_hybrid.fuse`), which a model for inference
             always wants; False to see what fusing brings, or for a model that is not functional.
@@ -127,6 +143,9 @@ def export_tflite(
         )
     shapes = input_shapes(model, input_size)
     mask = mask_output(model, output, mask_size, next(iter(shapes.values())))
+    shape = next(iter(shapes.values()))
+    detector = detection_output(model, postprocess, shape, max_detections, score_threshold)
+    about_detector = detector_record(model, postprocess)
     output_type = "float32" if mask else output
     labels = label_names(labels)
     _check_classes(model, labels, top_k)
@@ -141,9 +160,10 @@ def export_tflite(
     with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
-        save_for_conversion(model, shapes, names, input_type, known, fused, mask or top_k, folder)
+        ending = mask or detector or top_k
+        save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder)
         with garbage_taken():
-            file = _convert(folder, precision, input, output_type, samples)
+            file = _convert(folder, precision, input, output_type, samples, postprocess)
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),
@@ -157,6 +177,7 @@ def export_tflite(
             "output": output,
             "channel_order": order,
             "stretches": stretches,
+            "detector": about_detector,
             "package": __version__,
         },
         segmenter_softmax=output != "confidence" if segments and output != "labels" else None,
@@ -165,7 +186,7 @@ def export_tflite(
     with _temporary_beside(path) as temporary:
         file.write(temporary)
         _check(temporary)
-        if precision == "int8" and top_k is None:
+        if precision == "int8" and top_k is None and detector is None:
             check_all_int8(model, inspect_tflite(temporary).integer_offenders)
         os.replace(temporary, path)
     return path
@@ -293,13 +314,14 @@ def _check_normalization(normalization, order):
         )
 
 
-def _convert(folder, precision, input_type, output_type, samples):
+def _convert(folder, precision, input_type, output_type, samples, postprocess):
     """The converted file, edited."""
     import tensorflow as tf
 
     # From a SavedModel: there the converter sees constants, so that it can fold and fuse them.
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = postprocess == TFLITE
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -335,10 +357,10 @@ def _temporary_beside(path):
 def _check(path):
     """Allocates and runs the file once; some files fail only then."""
     found = inspect_tflite(path)
-    if found.flex_ops or found.custom_ops:
+    lacking = [name for name in (*found.flex_ops, *found.custom_ops) if name != OPERATOR]
+    if lacking:
         raise RuntimeError(
-            "The converted model needs operators that LiteRT lacks: "
-            f"{', '.join(found.flex_ops + found.custom_ops)}"
+            f"The converted model needs operators that LiteRT lacks: {', '.join(lacking)}"
         )
     interpreter = open_interpreter(path)
     interpreter.allocate_tensors()

@@ -1,4 +1,4 @@
-"""Files of detectors: raw outputs, offsets and logits apart, in float and in int8."""
+"""Files of detectors: raw outputs, decoded boxes, and detections by TensorFlow Lite's operator."""
 
 import keras
 import numpy as np
@@ -6,7 +6,12 @@ import pytest
 from harness import randomise
 
 import keras_hybrid
+from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.metadata import read_metadata
 from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.tasks.detection.anchors import anchors_of, from_config
+from keras_hybrid.tasks.detection.detect import decode
+from keras_hybrid.tasks.detection.systems import system_of
 
 SIZE = 64
 CLASSES = 3
@@ -33,12 +38,53 @@ def images():
     return np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype("float32")
 
 
-def test_raw_files_give_offsets_and_logits(detector, images, tmp_path):
+def expected_of(model, images):
+    """Decoded boxes as shares of the sides, and scores, of the Keras model."""
+    outputs = model(images, training=False)
+    system, anchors = system_of(model), anchors_of(model).boxes(SIZE, SIZE)
+    boxes = np.stack([decode(system, np.asarray(x), anchors) for x in outputs["boxes"]])
+    scores = np.asarray(system.scores(outputs["classes"]))
+    return boxes / (1 if system.shares else SIZE), scores
+
+
+def test_raw_files_say_how_they_are_read(detector, images, tmp_path):
     path = keras_hybrid.export_tflite(detector, tmp_path / "raw.tflite")
     found = run_tflite(path, images)
     outputs = detector(images, training=False)
     for key in ("boxes", "classes"):
         np.testing.assert_allclose(found[key], outputs[key], atol=1e-4)
+    record = read_metadata(path).record["detector"]
+    assert from_config(record["anchors"]) == anchors_of(detector)
+    assert record["coder"]["size_scale"] == system_of(detector).coder.size_scale
+    assert record["background_first"] == (record["system"] == "ssd")
+
+
+def test_decoded_files_are_plain_operators(detector, images, tmp_path):
+    path = keras_hybrid.export_tflite(detector, tmp_path / "decoded.tflite", postprocess="decoded")
+    found = run_tflite(path, images)
+    boxes, scores = expected_of(detector, images)
+    np.testing.assert_allclose(found["boxes"], boxes, atol=1e-4)
+    np.testing.assert_allclose(found["scores"], scores, atol=1e-5)
+    inspection = inspect_tflite(path)
+    assert not inspection.custom_ops and not inspection.flex_ops
+
+
+def test_tflites_operator_finds_what_detect_finds(detector, images, tmp_path):
+    path = keras_hybrid.export_tflite(
+        detector, tmp_path / "whole.tflite", postprocess="tflite", max_detections=20
+    )
+    found = run_tflite(path, images[:1])
+    assert found["boxes"].shape == (1, 20, 4)
+    boxes, scores = expected_of(detector, images[:1])
+    count = int(found["count"][0])
+    assert count > 0
+    for box, label, score in list(
+        zip(found["boxes"][0], found["classes"][0], found["scores"][0], strict=True)
+    )[:count]:
+        of_label = scores[0, :, int(label)]
+        place = np.abs(of_label - score).argmin()
+        assert of_label[place] == pytest.approx(score, abs=1e-5)
+        np.testing.assert_allclose(box[[1, 0, 3, 2]], boxes[0, place], atol=1e-4)
 
 
 def test_int8_gives_offsets_and_logits_a_range_each(detector, images, tmp_path):
@@ -46,9 +92,33 @@ def test_int8_gives_offsets_and_logits_a_range_each(detector, images, tmp_path):
     keras_hybrid.calibrate(quantized, images)
     path = keras_hybrid.export_tflite(quantized, tmp_path / "int8.tflite", precision="int8")
     found, exact = run_tflite(path, images), detector(images, training=False)
+    decoded = keras_hybrid.export_tflite(
+        quantized, tmp_path / "decoded.tflite", precision="int8", postprocess="decoded"
+    )
+    boxes, scores = expected_of(detector, images)
+    found_boxes, found_scores = (run_tflite(decoded, images)[key] for key in ("boxes", "scores"))
+    assert np.abs(found_boxes - boxes).mean() < 0.1 * boxes.std()
+    assert np.abs(found_scores - scores).mean() < 0.1 * scores.std()
     for key in ("boxes", "classes"):
         values = np.asarray(exact[key])
         steps = np.unique(np.round(np.diff(np.unique(found[key])), 6))
         assert steps[steps > 0].min() < 2.5 * (values.max() - values.min()) / 255, key
         error = np.abs(found[key] - values).mean() / values.std()
         assert error < 0.1, (key, error)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"postprocess": "nms"}, "postprocess='nms'"),
+        ({"postprocess": "tflite", "max_detections": 0}, "positive integer"),
+    ],
+)
+def test_impossible_choices_are_named(options, message, detector, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        keras_hybrid.export_tflite(detector, tmp_path / "x.tflite", **options)
+
+
+def test_a_classifier_has_no_boxes(classifier, tmp_path):
+    with pytest.raises(ValueError, match="is for a detector"):
+        keras_hybrid.export_tflite(classifier, tmp_path / "x.tflite", postprocess="decoded")
