@@ -90,7 +90,7 @@ def compare(steps=100, batch_size=8, size=128, learning_rate=5e-4):
     ours.compile(
         ScaledAdamW(learning_rate, weight_decay=WEIGHT_DECAY),
         keras_hybrid.SegmentationLoss(),
-        jit_compile=False if steps <= 30 else "auto",
+        jit_compile=False,  # to compile takes longer than the steps
     )
     losses = []
     for images, masks in batches(steps, batch_size, size):
@@ -99,7 +99,7 @@ def compare(steps=100, batch_size=8, size=128, learning_rate=5e-4):
         loss = theirs(pixel_values=pixels, labels=torch.from_numpy(masks).long()).loss
         loss.backward()
         optimizer.step()
-        losses.append((float(ours.train_on_batch(images, masks)), float(loss)))
+        losses.append((float(ours.train_on_batch(images, masks)), loss.item()))
     return np.array(losses).T
 
 
