@@ -19,7 +19,7 @@ def test_the_first_losses_are_hugging_faces(programs, require):
 @pytest.mark.large
 def test_scenes_are_learned_by_heart(programs, require):
     require(module="sklearn")
-    done = programs("comparisons/overfit_scenes.py", "--steps=96", "--size=64", "--reports=2")
+    done = programs("comparisons/overfit_scenes.py", "--steps=48", "--size=64", "--reports=1")
     assert done.returncode == 0, done.stderr
-    first, last = map(float, re.findall(r"loss ([\d.]+), mIoU", done.stdout))
-    assert last < 0.6 * first
+    (loss,) = map(float, re.findall(r"loss ([\d.]+), mIoU", done.stdout))
+    assert loss < 1.2  # half of what eleven classes start from
