@@ -1,5 +1,7 @@
 """KerasCV: its RetinaNet on this package's backbones, its metrics beside pycocotools."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from keras_hybrid.models.features import feature_pyramid, pyramid_layers
 
 
 @pytest.fixture(scope="module")
-def keras_cv():
-    return pytest.importorskip("keras_cv")
+def keras_cv(require):
+    require(module="keras_cv")
+    return importlib.import_module("keras_cv")
 
 
 @pytest.mark.large
