@@ -1,6 +1,8 @@
 """`quantize`: errors, training, saving, the user's own quantisers and layers."""
 
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -43,6 +45,19 @@ def test_tfmot_is_where_the_adapter_expects_it():
     per_channel = tfmot.build(tfmot.per_channel_weights(), layer, "kernel", (3, 3, 2, 4))
     assert per_channel["max_var"].shape == (4,)
     assert issubclass(quantizers.LastValueQuantizer, quantizers.Quantizer)
+
+
+@pytest.mark.large
+def test_tensorflows_keras_stays_what_it_was():
+    """TFMOT is the first to use `tf.keras` in a new process, which decides which Keras that is."""
+    program = (
+        "from keras_hybrid.quantization.ranges.tfmot import quantizers\n"
+        "quantizers()\n"
+        "import tensorflow\n"
+        "print(tensorflow.keras.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split()[-1] == keras.__version__, done.stderr
 
 
 def test_kernels_take_127_steps_on_either_side(calibrated):

@@ -42,7 +42,8 @@ class Page:
     """
 
     def __init__(self, address: str, flags=FLAGS, width: int = 390, height: int = 844):
-        self._profile = tempfile.TemporaryDirectory()
+        # Processes of the browser may still write there when the first one has ended.
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         reads, self._to = os.pipe()
         self._from, writes = os.pipe()
         command = [find_chromium(), *flags, f"--user-data-dir={self._profile.name}", "about:blank"]

@@ -25,6 +25,7 @@ TYPES = {
     ".wasm": "application/wasm",
 }
 MOST_BYTES = 2**20  # of what a page posts
+MOST_BYTES_LEFT = 2**26  # of what is refused, read so that its sender hears why
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             or self.headers.get("Content-Type") != "application/json"
             or not 0 < length <= MOST_BYTES
         ):
-            self.close_connection = True
+            self._leave(length)
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "rows are posted to /rows, as JSON"})
             return
         try:
@@ -156,6 +157,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, {"status": self.server.keep(posted)})
         except ValueError as error:
             self._answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+
+    def _leave(self, length):
+        """Reads what is not wanted: who is still sending would not read the answer."""
+        self.close_connection = True
+        left = min(max(length, 0), MOST_BYTES_LEFT)
+        while left > 0:
+            read = len(self.rfile.read(min(left, 2**16)))
+            left = left - read if read else 0
 
     def log_message(self, *_):
         """Requests are nobody's business; rows are told."""

@@ -13,13 +13,15 @@ LEGACY_SWITCH = "TF_USE_LEGACY_KERAS"
 def quantizers():
     """TFMOT's module of quantisers, imported with the environment put back as it was.
 
-    Importing TFMOT tells TensorFlow to use legacy Keras from then on; who imports
-    `tf.keras` later in the process shall not notice.
+    Importing TFMOT tells TensorFlow to use legacy Keras from then on; who imports `tf.keras` later
+    in the process shall not notice. TensorFlow decides which Keras that is when `tf.keras` is first
+    used, which TFMOT does, so that it is used here before.
 
     Raises:
         ImportError: where TFMOT is not installed, or no longer has the quantisers.
     """
     before = os.environ.get(LEGACY_SWITCH)
+    importlib.import_module("tensorflow").keras.__version__  # noqa: B018
     try:
         importlib.import_module("tensorflow_model_optimization")
         module = importlib.import_module(
