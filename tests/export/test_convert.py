@@ -170,7 +170,7 @@ def test_bad_arguments_are_named(classifier, tmp_path, options, message):
 
 def test_labels_need_class_scores(tmp_path):
     image = keras.Input((16, 16, 3))
-    model = keras.Model(image, layers.Conv2D(2, 3)(image))
+    model = keras.Model(image, layers.Reshape((64, 12))(image))
     with pytest.raises(ValueError, match="classifier.*Received"):
         keras_hybrid.export_tflite(model, tmp_path / "a.tflite", labels=["a", "b"])
 
