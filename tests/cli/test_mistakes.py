@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from keras_hybrid.benchmark.browser.server import PageServer
+
 # What is typed, and what the sentence must hold. {photos}, {run} and {files} are folders.
 MISTAKES = {
     "a mistyped command": ("trian {photos}", "did you mean `train`"),
@@ -174,7 +176,10 @@ MISTAKES = {
         "--model and --out must be given",
     ),
     "nothing to serve": ("serve", "such as runs/p/model.tflite"),
-    "a run without its file to serve": ("serve {run}", "keras-hybrid convert {run}"),
+    "a run without its file to serve": (
+        "serve {files}/unfinished",
+        "keras-hybrid convert {files}/unfinished",
+    ),
     "a picture to serve": ("serve {photos}/one/0.jpg", ".tflite file is expected"),
     "no engine to serve with": (
         "serve {files}/half.tflite --litertjs={files}",
@@ -213,8 +218,12 @@ def files(photos, finished_run):
 
 @pytest.mark.parametrize("typed, cure", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_ends_in_a_sentence_with_the_cure(
-    typed, cure, photos, finished_run, files, command
+    typed, cure, photos, finished_run, files, command, monkeypatch
 ):
+    def serve_forever(server):
+        raise AssertionError("what is no mistake would be served until Ctrl-C")
+
+    monkeypatch.setattr(PageServer, "serve_forever", serve_forever)
     places = {"photos": photos, "run": finished_run, "files": files}
     status, _, said = command(*[part.format(**places) for part in typed.split()])
     assert status == 2
