@@ -22,6 +22,7 @@ def run(code):
     ).stdout.split()
 
 
+@pytest.mark.large
 def test_import_costs_next_to_nothing_over_keras_and_loads_nothing_heavy():
     code = (
         "import sys, time, keras; before = set(sys.modules); start = time.process_time(); "
@@ -35,6 +36,7 @@ def test_import_costs_next_to_nothing_over_keras_and_loads_nothing_heavy():
     assert run(alone) == []
 
 
+@pytest.mark.large
 def test_layers_are_known_to_keras_whichever_is_imported_first():
     for imports in ("import keras, keras_hybrid", "import keras_hybrid, keras"):
         code = f"{imports}; print(keras.saving.get_registered_object('keras_hybrid>DynamicReLU'))"

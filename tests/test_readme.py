@@ -40,6 +40,7 @@ def home(monkeypatch, tmp_path):
     server.server_close()
 
 
+@pytest.mark.large
 def test_the_code_blocks_run_in_order(home, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     assert len(BLOCKS) >= 5

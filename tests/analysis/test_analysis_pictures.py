@@ -51,6 +51,7 @@ def overlays(figure):
     return [np.asarray(axes.images[1].get_array()) for axes in figure.axes if len(axes.images) > 1]
 
 
+@pytest.mark.large
 def test_the_bridge_is_drawn_block_by_head_by_token(bridge, image, tmp_path):
     path = tmp_path / "new" / "bridge.png"
     figure = keras_hybrid.plot_attention(bridge, image, path, index=1)
@@ -131,6 +132,7 @@ def test_impossible_views_are_refused(bridge, image):
         keras_hybrid.plot_attention(bridge, image[None])
 
 
+@pytest.mark.large
 def test_cost_and_similarity_of_heads_are_drawn(tmp_path):
     model = keras_hybrid.MobileFormer26M(weights=None, input_shape=(64, 64, 3))
     summary = keras_hybrid.summarize_cost(model)

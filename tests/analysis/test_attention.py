@@ -56,6 +56,7 @@ def test_rows_sum_to_one_for_every_option(option):
         assert found.part in ("Mobile->Former", "Former", "Mobile<-Former", "attention blocks")
 
 
+@pytest.mark.large
 def test_a_loaded_and_a_nested_model_give_the_same_maps(tmp_path):
     model = small("MobileFormer26M", include_top=False, pooling="avg")
     model.save(tmp_path / "model.keras")
@@ -68,6 +69,7 @@ def test_a_loaded_and_a_nested_model_give_the_same_maps(tmp_path):
             np.testing.assert_allclose(mine.weights, found.weights, atol=1e-6)
 
 
+@pytest.mark.large
 def test_a_pixel_looks_at_its_own_place_or_its_own_window():
     patches = keras_hybrid.attention_maps(small("MobileViTXXS"), noise())[0]
     looked = patches.seen_from(3, 6, image=1)
@@ -91,6 +93,7 @@ def test_a_pixel_looks_at_its_own_place_or_its_own_window():
         bridge.seen_from(0, 0)
 
 
+@pytest.mark.large
 def test_what_has_no_attention_is_refused():
     for model in (
         small("MobileFormer26M", former=False),
@@ -103,6 +106,7 @@ def test_what_has_no_attention_is_refused():
         keras_hybrid.attention_maps(small("IFormerT"), noise()[0])
 
 
+@pytest.mark.large
 def test_similarity_of_heads_is_the_mean_cosine_of_pairs(monkeypatch):
     model = small("IFormerT", attention="mha")
     found = keras_hybrid.head_similarity(model, noise())

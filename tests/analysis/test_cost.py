@@ -45,6 +45,7 @@ def test_a_layer_used_twice_has_the_cost_of_two_calls_and_its_weights_once():
     assert (cost.multiply_adds, cost.parameters) == (32, 20)
 
 
+@pytest.mark.large
 def test_the_size_of_the_image_is_asked_for_and_used():
     anywhere = keras_hybrid.MobileViTXXS(weights=None, input_shape=(None, None, 3))
     fixed = keras_hybrid.MobileViTXXS(weights=None, input_shape=(128, 96, 3))

@@ -51,6 +51,7 @@ def by_part(summary):
     return {cost.name: cost for cost in summary.by_part}
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parts_and_stages_sum_to_the_published_whole(name):
     parameters, millions = PUBLISHED[name]
@@ -66,6 +67,7 @@ def test_parts_and_stages_sum_to_the_published_whole(name):
     assert stages[-1] == "head" and "stem" in stages and "stage4" in stages
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("option", OPTIONS)
 def test_parts_sum_to_the_whole_for_every_option(option):
     name, options = OPTIONS[option]
@@ -78,6 +80,7 @@ def test_parts_sum_to_the_whole_for_every_option(option):
     assert ("head" in found) == (option != "no head")
 
 
+@pytest.mark.large
 def test_mobile_former_294m_is_what_the_paper_says():
     model = keras_hybrid.MobileFormer294M(weights=None)
     found = by_part(keras_hybrid.summarize_cost(model))
@@ -95,6 +98,7 @@ def test_mobile_former_294m_is_what_the_paper_says():
     assert found["head"].parameters / 11_422_648 == pytest.approx(0.40, abs=0.02)
 
 
+@pytest.mark.large
 def test_iformer_table_7_moves_cost_from_convolution_to_attention_blocks():
     """The change from the table's first row to another is what the paper's rows differ by."""
     rows = {row.label: row for row in ABLATIONS["iformer/table7"].rows}
@@ -112,6 +116,7 @@ def test_iformer_table_7_moves_cost_from_convolution_to_attention_blocks():
     assert after["stem"] == before["stem"] and after["head"] == before["head"]
 
 
+@pytest.mark.large
 def test_a_loaded_a_nested_and_a_foreign_model(tmp_path):
     trunk = keras_hybrid.MobileFormer26M(weights=None, include_top=False, pooling="avg")
     trunk.save(tmp_path / "trunk.keras")
@@ -138,6 +143,7 @@ def test_a_model_used_twice_costs_two_calls_and_its_weights_once():
     assert (summary.parameters, summary.multiply_adds) == (12, 2 * 64 * 9)
 
 
+@pytest.mark.large
 def test_tables_and_their_errors():
     model = keras_hybrid.MobileViTXXS(weights=None, input_shape=(None, None, 3))
     with pytest.raises(ValueError, match="input_size=None"):

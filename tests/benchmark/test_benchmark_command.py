@@ -104,6 +104,7 @@ def test_the_whole_way_on_two_phones(make_phone, make_models, binary, command, t
     assert (out / "comparison.md").read_text() in output
 
 
+@pytest.mark.large
 def test_a_killed_run_is_resumed(make_phone, make_models, binary, command, tmp_path):
     phone = make_phone()
     models = [model.path for model in make_models("a.tflite", "b.tflite")]
@@ -129,6 +130,7 @@ def test_a_killed_run_is_resumed(make_phone, make_models, binary, command, tmp_p
     assert phone.files() == []
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_control_c_ends_in_order(end, make_phone, make_models, binary, command, tmp_path):
     phone = make_phone()
@@ -158,6 +160,7 @@ def tiny_model(small_model, tmp_path):
     return path
 
 
+@pytest.mark.large
 def test_host_rows_have_the_schema_of_phones(tiny_model, command, tmp_path, require):
     require(module="ai_edge_litert")
     out = tmp_path / "results"

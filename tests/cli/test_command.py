@@ -56,6 +56,7 @@ def test_help_of_a_command_loads_nothing_heavy(name):
     assert done.stderr == ""
 
 
+@pytest.mark.large
 def test_importing_tensorflow_says_nothing_and_errors_come_through():
     code = (
         "import os, sys\nfrom keras_hybrid.cli import quiet\nquiet.load_tensorflow()\n"
@@ -162,6 +163,7 @@ def test_predictions_are_those_of_evaluation(finished_run, converted, photos, co
     assert found[0][0] == "40"
 
 
+@pytest.mark.large
 def test_one_photo_of_a_class_can_be_evaluated(finished_run, photos, command, tmp_path):
     for name in ("one", "two"):
         (tmp_path / "few" / name).mkdir(parents=True)
@@ -171,12 +173,14 @@ def test_one_photo_of_a_class_can_be_evaluated(finished_run, photos, command, tm
     assert "all, 2 images" in printed
 
 
+@pytest.mark.large
 def test_evaluate_fails_under_the_least_accuracy(finished_run, photos, command):
     status, printed, said = command("evaluate", finished_run, "--per_class", "--least=0.99")
     assert status == 1 and "--least" in said
     assert [line.split()[0] for line in printed.splitlines()[2:]] == list(CLASSES)
 
 
+@pytest.mark.large
 def test_pictures_of_answers_and_attention(finished_run, photos, command, tmp_path):
     answers, where = tmp_path / "answers.png", tmp_path / "where.png"
     status, printed, _ = command(
@@ -193,6 +197,7 @@ def test_pictures_of_answers_and_attention(finished_run, photos, command, tmp_pa
     assert height < 3000 and width < 3000
 
 
+@pytest.mark.large
 def test_a_broken_picture_is_left_out_by_name(finished_run, photos, command, tmp_path):
     broken = tmp_path / "broken.jpg"
     content = (photos / "one" / "0.jpg").read_bytes()

@@ -216,6 +216,7 @@ def files(photos, finished_run):
     return folder
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("typed, cure", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_ends_in_a_sentence_with_the_cure(
     typed, cure, photos, finished_run, files, command, monkeypatch

@@ -44,6 +44,7 @@ def test_rows_are_printed_stored_and_judged(run, tmp_path):
     assert "exporting" not in done.stdout and "timing IFormerT" in done.stdout
 
 
+@pytest.mark.large
 def test_bad_input_is_explained(run, tmp_path):
     done = run(f"--folder={tmp_path}", "--models=IFormerX", fresh=True)
     assert done.returncode == 1

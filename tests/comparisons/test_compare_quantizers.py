@@ -117,6 +117,7 @@ def test_four_files_of_one_run_in_a_table(program, recipe, source, tmp_path, tin
     assert delegate == "XNNPACK refuses it"
 
 
+@pytest.mark.large
 def test_what_is_no_python_is_named(program, tmp_path):
     done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", python="missing", fresh=True)
     assert done.returncode == 1 and "--ai_edge_quantizer=missing" in done.stderr

@@ -17,6 +17,7 @@ SMALLEST = ["MobileFormer26M", "MobileViTXXS", "IFormerT"]
 BGR = Preprocessing(16, 1.0, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "BGR")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_network_becomes_one_partition_with_the_same_scores(exported, noise, name):
     model, path = exported(name)
@@ -40,6 +41,7 @@ def test_larger_networks_at_native_size(network, noise, tmp_path, name):
     assert verify_tflite(path, model, noise(1, size)).relative_error <= 1e-4
 
 
+@pytest.mark.large
 def test_fusing_makes_fewer_operators_and_the_same_scores(classifier, noise, tmp_path):
     plain = keras_hybrid.export_tflite(classifier, tmp_path / "plain.tflite", fused=False)
     fused = keras_hybrid.export_tflite(classifier, tmp_path / "fused.tflite")
@@ -84,6 +86,7 @@ def test_the_best_k_come_in_order(classifier, noise, tmp_path):
     np.testing.assert_allclose(outputs["scores"], -np.sort(-expected)[:, :3], atol=1e-5)
 
 
+@pytest.mark.large
 def test_several_outputs_keep_their_names(network, noise, tmp_path):
     model = network("MobileFormer26M", size=64)
     backbone = keras.Model(model.input, keras_hybrid.feature_pyramid(model))
@@ -108,6 +111,7 @@ def test_a_model_of_any_size_is_fixed_to_one(noise, tmp_path):
         keras_hybrid.export_tflite(model, tmp_path / "b.tflite")
 
 
+@pytest.mark.large
 def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(
     classifier, tmp_path, monkeypatch
 ):
@@ -125,6 +129,7 @@ def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(
     assert [file.name for file in tmp_path.iterdir()] == ["a.tflite"]
 
 
+@pytest.mark.large
 def test_many_weights_are_no_part_of_the_graph_that_is_converted(tmp_path, monkeypatch):
     from keras_hybrid.export import convert, saved_model
 

@@ -87,6 +87,7 @@ def test_tflites_operator_finds_what_detect_finds(detector, images, tmp_path):
         np.testing.assert_allclose(box[[1, 0, 3, 2]], boxes[0, place], atol=1e-4)
 
 
+@pytest.mark.large
 def test_int8_gives_offsets_and_logits_a_range_each(detector, images, tmp_path):
     quantized = keras_hybrid.quantize(detector)
     keras_hybrid.calibrate(quantized, images)

@@ -127,6 +127,7 @@ def with_auxiliary(model):
     return keras.Model(model.input, {"logits": model.output, "auxiliary": x})
 
 
+@pytest.mark.large
 def test_of_several_outputs_the_logits_are_taken(network, images, tmp_path):
     path = tmp_path / "mask.tflite"
     both = with_auxiliary(network)

@@ -14,6 +14,7 @@ def program(programs):
     return run
 
 
+@pytest.mark.large
 def test_convert_then_verify(program, classifier, tmp_path):
     keras_file, tflite = tmp_path / "model.keras", tmp_path / "model.tflite"
     classifier.save(keras_file)

@@ -68,6 +68,7 @@ def test_a_network_that_scales_pixels_itself_is_known(before, found):
     assert left_to_do(model, None) == (PIXELS if found else None)
 
 
+@pytest.mark.large
 def test_a_file_says_what_is_left_to_do_and_refuses_to_have_it_done_twice(tmp_path):
     model = network(layers.Rescaling(1 / 255.0, name="scale"))
     path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
@@ -78,6 +79,7 @@ def test_a_file_says_what_is_left_to_do_and_refuses_to_have_it_done_twice(tmp_pa
     assert read_metadata(unknown).normalization is None, "nothing is known: nothing is invented"
 
 
+@pytest.mark.large
 def test_mediapipe_is_told_of_and_never_given_a_normalization_by_channel(tmp_path):
     model = keras_hybrid.IFormerT(weights=None, input_shape=(64, 64, 3), classes=4)
     with pytest.warns(UserWarning, match="MediaPipe.*preprocessing=True"):
@@ -125,6 +127,7 @@ def test_labels_of_any_letters_are_read_back(tmp_path):
     assert read_metadata(path).labels == tuple(labels)
 
 
+@pytest.mark.large
 def test_outputs_have_the_models_names_in_every_precision(tmp_path):
     image = keras.Input((16, 16, 3))
     features = layers.BatchNormalization(name="features")(layers.Conv2D(4, 3, name="conv")(image))
@@ -185,6 +188,7 @@ def test_repeated_outputs_have_names_of_their_own():
     assert output_names(keras.Model(image, [y, y])) == ["predictions", "predictions_1"]
 
 
+@pytest.mark.large
 def test_the_runtime_that_a_file_needs_is_that_of_its_newest_operator(tmp_path):
     model = network()
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype("float32")

@@ -48,6 +48,7 @@ def attention_reference(query, key, value, num_heads):
     return np.concatenate(heads, axis=-1)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("num_heads", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["tokens", "tokens over map", "map over tokens", "map"])
 def test_attention_is_scaled_dot_product_attention(random, check, num_heads, kind):

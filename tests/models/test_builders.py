@@ -41,6 +41,7 @@ def randomise(model):
     return model
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_any_size_gives_what_the_static_size_gives(name):
     anywhere = randomise(build(name, input_shape=(None, None, 3)))
@@ -50,6 +51,7 @@ def test_any_size_gives_what_the_static_size_gives(name):
         assert_close(predict(anywhere, [x]), predict(static, [x]), 1e-5)
 
 
+@pytest.mark.large
 def test_windowed_attention_takes_any_size_and_is_whole_attention_in_one_window():
     anywhere = randomise(build("IFormerT", input_shape=(None, None, 3), window_size=8))
     x = images(96, 160)
@@ -65,6 +67,7 @@ def test_windowed_attention_takes_any_size_and_is_whole_attention_in_one_window(
     assert_close(predict(one, [x]), predict(none, [x]), 1e-6)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_without_head_there_are_features(name):
     model = build(name, include_top=False)
@@ -78,6 +81,7 @@ def test_without_head_there_are_features(name):
         assert_close(predict(pooled, [images(64, 96)]), [reduce(features, axis=(1, 2))], 1e-5)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_an_input_tensor_is_built_upon(name):
     image = keras.Input((64, 64, 3))
@@ -90,6 +94,7 @@ def test_an_input_tensor_is_built_upon(name):
     assert_close(predict(on_top, [255 * x]), predict(model, [x]), 1e-5)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_the_classifier_activation_is_the_output_s(name):
     logits = build(name, input_shape=(64, 64, 3), classifier_activation=None)
@@ -99,6 +104,7 @@ def test_the_classifier_activation_is_the_output_s(name):
     assert_close(predict(softmax, [images(64, 64)]), [e / e.sum(-1, keepdims=True)], 1e-6)
 
 
+@pytest.mark.large
 def test_distillation_averages_two_heads_and_trains_them_apart():
     model = randomise(
         build("IFormerT", input_shape=(64, 64, 3), distillation=True, classifier_activation=None)
@@ -138,6 +144,7 @@ def test_drop_path_ramps_up_with_depth_and_acts_in_training_only(name, last, fir
     assert 0.2 < dropped.mean() < 0.4
 
 
+@pytest.mark.large
 def test_published_dropout_is_the_default():
     for name, rate in {
         "MobileFormer26M": 0.1,
@@ -162,6 +169,7 @@ def test_attention_share_is_the_published_at_the_published_share():
     assert [layer.name for layer in build("IFormerM", attention_share=0.5).layers] == published
 
 
+@pytest.mark.large
 def test_pyramid_strides_and_use_as_a_backbone():
     for name in SMALLEST:
         model = build(name, include_top=False)
@@ -178,6 +186,7 @@ def test_pyramid_strides_and_use_as_a_backbone():
         )
 
 
+@pytest.mark.large
 def test_pyramid_survives_saving(tmp_path):
     model = build("MobileFormer26M", include_top=False)
     model.save(tmp_path / "backbone.keras")

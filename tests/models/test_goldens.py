@@ -75,6 +75,7 @@ def as_published(array):
     return np.transpose(array, (1, 0, 2)) if array.ndim == 3 else array
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", GOLDEN_MODELS)
 def test_taps_and_logits_equal_the_golden(name):
     fields = golden(name)
@@ -101,6 +102,7 @@ def test_taps_and_logits_equal_the_golden(name):
     assert error <= LOGIT_BAR, f"{name}: logits are {error:.1e} of their deviation off"
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", GOLDEN_MODELS)
 def test_parameters_are_the_golden_s(name):
     builder_model = golden_model(name)

@@ -63,6 +63,7 @@ def images(size=64, batch=2):
     return np.random.default_rng(0).standard_normal((batch, size, size, 3)).astype("float32")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_size_is_the_published_and_names_are_stable(name):
     parameters, millions = PUBLISHED[name]
@@ -81,6 +82,7 @@ def test_names_do_not_depend_on_what_was_built_before(name):
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
 
 
+@pytest.mark.large
 def test_iformer_heads_and_layer_scale_have_the_published_size():
     assert trainable(keras_hybrid.IFormerH(weights=None, layer_scale=None)) == 99_568_696
     for name, parameters in {
@@ -101,6 +103,7 @@ def test_ablations_have_the_counted_size(name):
     assert keras_hybrid.count_multiply_adds(model) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
+@pytest.mark.large
 def test_mobile_alone_has_the_paper_s_size():
     model = keras_hybrid.MobileFormer294M(weights=None, former=False)
     assert trainable(model) / 1e6 == pytest.approx(6.1, abs=0.05)
@@ -108,6 +111,7 @@ def test_mobile_alone_has_the_paper_s_size():
     assert keras_hybrid.count_multiply_adds(model) / 1e6 == pytest.approx(259 / 1.025, rel=0.01)
 
 
+@pytest.mark.large
 def test_iformer_table_7_has_the_paper_s_size():
     rows = [  # share of stage 3, attention, millions of parameters, of multiply-adds
         (0.0, "sha", 9.4, 1760),
@@ -146,6 +150,7 @@ def test_every_variable_gets_a_gradient(name):
     check_gradients(model, images(size), zero_in_theory=ZERO_IN_THEORY)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_train_save_reload_and_clone(name, tmp_path, fresh_process):
     keras.utils.set_random_seed(0)
@@ -163,6 +168,7 @@ def test_options_train_save_reload_and_clone(name, tmp_path, fresh_process):
     )
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["MobileFormer26M", "MobileViTXXS", "IFormerT"])
 def test_weights_are_saved_and_loaded_by_path(name, tmp_path):
     model = small(name)

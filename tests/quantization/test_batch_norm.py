@@ -133,6 +133,7 @@ def test_batch_norms_behind_kernels_stay_as_they_are_in_float(model, calibrated)
     np.testing.assert_array_equal(found["grouped"].gamma, shuffled)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
 def test_frozen_computes_and_ships_what_folded_does(
     model, calibrated, make_images, tmp_path, profile
@@ -165,6 +166,7 @@ def test_frozen_computes_and_ships_what_folded_does(
     np.testing.assert_allclose(frozen, folded, atol=1e-5)
 
 
+@pytest.mark.large
 def test_training_moves_scale_and_offset_and_no_statistics(calibrated, make_images, tmp_path):
     quantized, images, labels = calibrated("frozen"), make_images() * 3, np.arange(32) % 5
     before = {
@@ -189,6 +191,7 @@ def test_training_moves_scale_and_offset_and_no_statistics(calibrated, make_imag
     assert inspect_tflite(path).integer_offenders == ()
 
 
+@pytest.mark.large
 def test_a_saved_model_goes_on_where_it_was(calibrated, make_images, tmp_path, fresh_process):
     quantized, images, labels = calibrated("frozen"), make_images() * 3, np.arange(32) % 5
     train(quantized, images, labels)

@@ -40,6 +40,7 @@ def test_the_bias_is_a_whole_number_of_steps(model):
         assert (error <= step * 0.51).all() and error.max() > 0
 
 
+@pytest.mark.large
 def test_the_file_computes_the_same_bit_by_bit(small_network, through_int8):
     """Of a few tens of thousands of roundings, next to none falls the other way."""
     assert through_int8(small_network(convolutions)).from_keras >= 60

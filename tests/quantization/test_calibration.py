@@ -177,6 +177,7 @@ def test_the_report_tells_a_roundings_own_noise_from_all(quantized, images):
     assert found["stem"].own > 30 > found["stem"].signal_to_noise
 
 
+@pytest.mark.large
 def test_a_calibrated_model_is_converted_as_it_is(quantized, images, tmp_path, monkeypatch):
     """Building it again takes as long as quantising it, and gives the same file."""
     keras_hybrid.calibrate(quantized, images, stream=None)

@@ -65,6 +65,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("case", CONSTANTS)
 @pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
 def test_constants_that_change_nothing(case, profile, make_images, tmp_path):

@@ -22,6 +22,7 @@ def resized_and_added(resize):
     return keras.Model(image, layers.Conv2D(4, 1, name="logits")(x))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "resize",
     [

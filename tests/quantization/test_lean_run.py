@@ -38,6 +38,7 @@ def chain(seen):
     return keras.Model(image, x), spies
 
 
+@pytest.mark.large
 def test_a_value_goes_when_its_last_reader_has_run():
     lean, whole = [], []
     model, spies = chain(lean)
@@ -51,6 +52,7 @@ def test_a_value_goes_when_its_last_reader_has_run():
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.large
 def test_shared_layers_several_inputs_and_operations_are_computed():
     seen = []
     spy, dense = Spy(seen, name="spy"), layers.Dense(3, name="dense")

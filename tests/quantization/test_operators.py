@@ -93,6 +93,7 @@ def network(small_network, case):
     return small_network(lambda image: CASES[case](conv(image, strides=2)))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("case", CASES)
 def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_int8, case):
     result = through_int8(network(small_network, case))
@@ -102,6 +103,7 @@ def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_i
     assert set(result.inspection.undelegated) <= UNDELEGATED
 
 
+@pytest.mark.large
 def test_factors_and_offsets_of_a_layer_norm_are_rounded_as_in_the_file(
     small_network, through_int8
 ):
@@ -117,6 +119,7 @@ def test_factors_and_offsets_of_a_layer_norm_are_rounded_as_in_the_file(
     assert result.from_keras >= 50
 
 
+@pytest.mark.large
 def test_what_is_concatenated_is_clipped_before(small_network, through_int8):
     """Else the common range would be that of the convolutions, most of it clipped away."""
 
@@ -133,6 +136,7 @@ def test_what_is_concatenated_is_clipped_before(small_network, through_int8):
     assert "TRANSPOSE" not in result.inspection.ops, "the order went into the next kernel"
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("case", ["among_tokens", "residual_to_tokens"])
 def test_attention_left_in_float_is_float_in_the_file(small_network, through_int8, case):
     result = through_int8(network(small_network, case), "int8_cpu")
@@ -163,6 +167,7 @@ def test_int8_cpu_is_one_partition_and_computes_what_keras_does(small_network, t
     assert result.inspection.ops["LEAKY_RELU"] == 0, "no mark is left in the file"
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("strength", [0.1, 4.0])
 def test_long_rows_of_weights_survive_int8(small_network, through_int8, strength):
     """A thousand nearly equal weights are nothing on softmax's grid of 1/256; nor may few large
@@ -181,6 +186,7 @@ def test_long_rows_of_weights_survive_int8(small_network, through_int8, strength
     assert result.inspection.integer_offenders == ()
 
 
+@pytest.mark.large
 def test_int8_cpu_leaves_in_float_what_is_slower_in_int8(small_network, through_int8):
     def function(image):
         x = conv(image, name="stem", strides=2)
@@ -221,6 +227,7 @@ def test_kept_float_is_float_in_the_file(small_network, through_int8):
     assert result.from_keras >= 40
 
 
+@pytest.mark.large
 def test_operators_without_weights_stay_float_when_they_shall(small_network, through_int8):
     """Between two roundings, the converter would make them int8 again."""
 
@@ -235,6 +242,7 @@ def test_operators_without_weights_stay_float_when_they_shall(small_network, thr
     assert result.from_keras >= 40
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "layer",
     [
@@ -255,6 +263,7 @@ def test_a_kernel_kept_float_between_int8_is_float_in_the_file(small_network, th
     assert result.from_keras >= 40
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "tanh"])
 def test_behind_what_the_converter_rounds_by_itself(small_network, through_int8, kind):
     """Its operators of a fixed range: it goes on in int8 from there, or rounds twice."""
@@ -272,6 +281,7 @@ def test_behind_what_the_converter_rounds_by_itself(small_network, through_int8,
     assert result.from_keras >= 50
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("case, kind", [("sigmoid_values", L.Activation), ("gate", L.Conv2D)])
 def test_what_the_converter_would_round_is_rounded_once(small_network, through_int8, case, kind):
     """A sigmoid or tanh in float that an int8 operator reads, on the grid that Keras learned."""

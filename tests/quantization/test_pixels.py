@@ -33,6 +33,7 @@ def photos():
     return np.random.default_rng(1).integers(0, 256, (16, 16, 16, 3)).astype("float32")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("known", [PHOTOS, SCALED])
 @pytest.mark.parametrize("precision", ["int8", "int8_cpu", "int16x8"])
 def test_pixels_straight_in(model, photos, tmp_path, require, known, precision):
@@ -67,6 +68,7 @@ def test_pixels_straight_in(model, photos, tmp_path, require, known, precision):
         assert found.ops["QUANTIZE"] <= 1, "uint8 to int8"
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("edit", [edit_preprocessing, edit_quantized_preprocessing])
 def test_networks_of_the_three_families_take_pixels(edit):
     """Mobile-Former's tokens ask the image for the batch size, which is no obstacle."""

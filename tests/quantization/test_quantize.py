@@ -101,6 +101,7 @@ def test_mse_ranges_err_less(model, make_images):
     assert error() <= before
 
 
+@pytest.mark.large
 def test_training_saving_and_same_bytes(calibrated, make_images, tmp_path):
     images, labels = make_images(), np.arange(32) % 5
     ranges = [layer.range for layer in fake_quantizers(calibrated)]
@@ -229,6 +230,7 @@ def test_the_report_finds_the_layer_that_hurts(calibrated, make_images):
     assert np.isfinite(errors[0].low)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
 def test_types_at_both_ends(model, profile, make_images, tmp_path):
     from keras_hybrid.export.inspect import inspect_tflite

@@ -183,6 +183,7 @@ def test_one_image_and_plain_ones_are_warned_of(model):
         keras_hybrid.calibrate(quantized, np.full((4, 16, 16, 3), 3.0), stream=None)
 
 
+@pytest.mark.large
 def test_pixels_that_a_networks_preprocessing_does_not_give_are_warned_of(recwarn):
     model = keras_hybrid.IFormerT(weights=None, classes=3, input_shape=(64, 64, 3))
     quantized = keras_hybrid.quantize(model)

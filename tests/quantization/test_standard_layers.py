@@ -126,6 +126,7 @@ def network(small_network, function):
     return small_network(with_ends)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "function",
     [pytest.param(f, id=name) for name, f in {**OPERATIONS, **LAYERS}.items()],
@@ -187,6 +188,7 @@ class Doubled(L.Layer):
         return ops.arctan2(inputs, inputs * inputs + 1.0)
 
 
+@pytest.mark.large
 def test_float_that_nobody_asked_for_is_refused(small_network, make_images, tmp_path):
     model = small_network(lambda image: conv(Doubled(name="curve")(conv(image))))
     quantized = keras_hybrid.quantize(model, rules={Doubled: Rule()})

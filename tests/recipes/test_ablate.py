@@ -100,6 +100,7 @@ def test_killed_between_and_inside_runs_it_goes_on(ablate, tmp_path):
     assert "epochs=2 there, 3 now" in other.stderr
 
 
+@pytest.mark.large
 def test_an_unknown_table_is_refused_in_a_line(ablate):
     done = ablate("--table=mobile_former/table55", fresh=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr

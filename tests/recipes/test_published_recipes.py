@@ -96,6 +96,7 @@ def test_an_unknown_variant_is_refused(root, family):
         load_recipe(root / "recipes" / "imagenet" / f"{family}.py", "XXL")
 
 
+@pytest.mark.large
 def test_a_dry_run_prints_steps_rates_memory_and_a_batch(root, require, tmp_path):
     require(module="tensorflow_datasets")
     from keras_hybrid.training.data.sources import open_source

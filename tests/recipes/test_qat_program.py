@@ -46,6 +46,7 @@ def test_a_float_run_becomes_files_and_a_report(
     assert f" {accuracy} |" in report and "in int8" in report
 
 
+@pytest.mark.large
 def test_bad_input_is_answered_in_a_line(program, tmp_path):
     done = program(f"--run={tmp_path}", f"--out={tmp_path / 'out'}", fresh=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr

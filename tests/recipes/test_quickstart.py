@@ -16,6 +16,7 @@ def program(programs, root, require):
     return call
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py", "quickstart.py"])
 def test_help_shows_commands_and_flags(program, name):
     done = program(name, "--help", fresh=True)
@@ -23,6 +24,7 @@ def test_help_shows_commands_and_flags(program, name):
     assert f"python recipes/{name}" in text and "--data_dir" in text
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

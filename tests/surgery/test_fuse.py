@@ -37,6 +37,7 @@ def test_fused_networks_compute_the_same(check_pass, name):
     check_fused(check_pass, network(name), grouped=name == GROUPED)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "name, options",
     [
@@ -52,6 +53,7 @@ def test_fused_ablations_compute_the_same(check_pass, name, options):
     check_fused(check_pass, network(name, **options))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", SMALLEST)
 def test_formulated_networks_compute_the_same(check_pass, name):
     result = check_pass(lambda model: edited(model, FOR_FLOAT).to_model(), network(name))
@@ -61,6 +63,7 @@ def test_formulated_networks_compute_the_same(check_pass, name):
             assert layer.depth_multiplier == 1 or layer.strides != (1, 1)
 
 
+@pytest.mark.large
 def test_a_fused_network_keeps_names_size_freedom_and_reloads(tmp_path, fresh_process):
     model = keras_hybrid.MobileFormer26M(weights=None, input_shape=(None, None, 3), classes=5)
     fused = keras_hybrid.fuse(model)

@@ -12,6 +12,7 @@ def random():
     return np.random.default_rng(0)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("zero_mean", [False, True])
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("rows", [5, 20])

@@ -141,6 +141,7 @@ def test_an_output_keeps_its_name_where_its_layer_went_into_another():
     assert fused("linear_activations").output_names == ["predictions"]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["MobileFormer26M", "MobileViTXXS", "IFormerT"])
 def test_the_global_setting_of_channels_first_changes_no_network_and_no_rewriting(name):
     found = []

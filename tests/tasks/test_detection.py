@@ -231,6 +231,7 @@ def test_images_of_any_size_one_or_several(head):
     assert len(figure.axes) == 2
 
 
+@pytest.mark.large
 def test_a_network_of_any_size_takes_each_image_at_its_own():
     model = small_detector(keras_hybrid.retinanet, (None, None, 3))
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype("uint8")

@@ -44,6 +44,7 @@ def write_files(state_dict, folder, torch):
             path.unlink()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", GOLDENS)
 def test_every_golden_from_files(golden, name, tmp_path, require):
     require(module="torch")
@@ -152,6 +153,7 @@ def test_publishing_refuses_what_cannot_be(golden, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_keras_files(golden, tmp_path, suffix):
     golden = golden("iFormer_t")
@@ -173,6 +175,7 @@ def test_keras_files(golden, tmp_path, suffix):
         keras_hybrid.load_checkpoint(model, path)
 
 
+@pytest.mark.large
 def test_heads_of_another_size_and_none(golden, tmp_path):
     golden = golden("iFormer_t")
     state_dict = golden.state_dict()

@@ -37,6 +37,7 @@ def convert(program):
     flags.FLAGS.unparse_flags()
 
 
+@pytest.mark.large
 def test_published_to_ours_and_back(golden, convert, tmp_path):
     golden = golden("mobilevit_xxs")
     source = tmp_path / "model.safetensors"
@@ -72,6 +73,7 @@ def test_published_to_ours_and_back(golden, convert, tmp_path):
     ]
 
 
+@pytest.mark.large
 def test_a_tag_is_downloaded(golden, convert, homes, tmp_path):
     from safetensors.numpy import save
 

@@ -222,6 +222,7 @@ def test_an_answer_without_size_is_refused(stocked, tmp_path, monkeypatch):
         fetch([HUB], tmp_path / "f")
 
 
+@pytest.mark.large
 def test_an_interrupted_program_leaves_no_whole_file(stocked, tmp_path):
     """Killed in the middle, the file is not there; the next call finishes it."""
     folder = tmp_path / "f"

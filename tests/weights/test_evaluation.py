@@ -44,6 +44,7 @@ def imagenet(published, tmp_path, require):
     return tmp_path / "val"
 
 
+@pytest.mark.large
 def test_accuracy_over_a_folder(published, imagenet):
     examples, count = synset_examples(imagenet)
     assert count == IMAGES
@@ -81,6 +82,7 @@ def evaluate(program):
     flags.FLAGS.unparse_flags()
 
 
+@pytest.mark.large
 def test_the_program_prints_the_published_figure_beside_its_own(imagenet, evaluate, capsys):
     evaluate("--model=MobileViTXXS", "--weights=imagenet", f"--data={imagenet}", "--batch_size=4")
     line = capsys.readouterr().out.splitlines()[-1]

@@ -51,6 +51,7 @@ def test_it_survives_saving_and_loading(apple, saved):
     np.testing.assert_array_equal(loaded(x), apple(x))
 
 
+@pytest.mark.large
 def test_it_goes_where_the_trunk_goes(apple, tmp_path):
     features = apple.get_layer("head_pool").output
     other_head = keras.Model(apple.input, keras.layers.Dense(3, name="other")(features))
@@ -75,6 +76,7 @@ def test_it_survives_quantization(apple, tmp_path):
     assert is_apples(keras.models.load_model(tmp_path / "int8.keras"))
 
 
+@pytest.mark.large
 def test_a_builder_takes_it_from_a_file(apple, saved, tmp_path):
     assert read_keras_origin(saved) == (APPLE.name, "BGR")
     assert is_apples(build(weights=str(saved)))
@@ -93,6 +95,7 @@ def test_files_of_before_load_and_follow_the_family(tmp_path):
         assert preprocessing_of(found).channel_order == "RGB"
 
 
+@pytest.mark.large
 def test_other_weights_are_not_taken_for_apples():
     model = build()
     remember_preset(model, APPLE)
@@ -100,6 +103,7 @@ def test_other_weights_are_not_taken_for_apples():
     assert preset_of(model) is None and preprocessing_of(model).channel_order == "RGB"
 
 
+@pytest.mark.large
 def test_turned_channels_are_remembered(saved):
     model = keras.models.load_model(saved)
     swap_input_channels(model)
@@ -109,6 +113,7 @@ def test_turned_channels_are_remembered(saved):
     assert is_apples(model)
 
 
+@pytest.mark.large
 def test_a_new_draw_is_the_layers_own(apple):
     keras.utils.set_random_seed(3)
     plain = build().get_layer("stem_conv").kernel.numpy()

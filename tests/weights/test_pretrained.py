@@ -46,6 +46,7 @@ def kept(preset):
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["mobile_former_26m", "mobilevit_xxs", "iformer_t_timm"])
 def test_downloads_converts_and_asks_no_more(homes, golden, name, require):
     golden = golden(name)
@@ -105,6 +106,7 @@ def test_detectors_come_with_their_weights(homes, require):
     assert len(homes.requests) == asked
 
 
+@pytest.mark.large
 def test_apples_files_keep_their_channel_order(homes, golden, recwarn):
     golden = golden("mobilevit_xs_hf")
     preset = find_preset("MobileViTXS", "imagenet_apple")
@@ -119,6 +121,7 @@ def test_apples_files_keep_their_channel_order(homes, golden, recwarn):
     assert preset_of(model) is preset
 
 
+@pytest.mark.large
 def test_safetensors_before_pickles_and_pickles_without_them(homes, golden, require):
     require(module="torch")
     golden = golden("mobilevit_xxs")
@@ -130,6 +133,7 @@ def test_safetensors_before_pickles_and_pickles_without_them(homes, golden, requ
     assert "model.safetensors" in homes.requests[0][1]
 
 
+@pytest.mark.large
 def test_the_authors_release_and_its_mirror(homes, golden, require):
     require(module="torch")
     golden = golden("iFormer_t")
@@ -159,6 +163,7 @@ def test_distilled_weights_with_one_head_and_with_two(homes, golden, require):
     assert two.count_params() > one.count_params()
 
 
+@pytest.mark.large
 def test_a_damaged_conversion_is_made_anew(homes, golden):
     golden = golden("mobilevit_xxs")
     preset = stock(homes, golden)
@@ -188,6 +193,7 @@ def spoiled(golden, how):
     return content[: len(content) // 2] if how == "truncated" else content
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -227,6 +233,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(homes, tmp_path, require):
     assert kept(preset) == []
 
 
+@pytest.mark.large
 def test_options_that_change_the_published_layers_are_told(homes, golden):
     golden = golden("iformer_t_timm")
     preset = stock(homes, golden)

@@ -73,6 +73,7 @@ def test_a_run_writes_its_files_and_trains(quantized, float_run):
     assert best >= float_run.history[-1]["val_accuracy"]
 
 
+@pytest.mark.large
 def test_ranges_stop_moving_when_they_are_frozen(float_run, source, tmp_path):
     """Frozen from the first step, ranges are the calibrated ones; kernels train all the same."""
     numbers = dataclasses.replace(NUMBERS, freeze_after=0.0, epochs=1)
@@ -90,6 +91,7 @@ def test_ranges_stop_moving_when_they_are_frozen(float_run, source, tmp_path):
     assert ranges(made.trained) != ranges(made.post_training)
 
 
+@pytest.mark.large
 def test_batch_norm_trains_beside_the_kernels_where_the_recipe_says_so(float_run, source, tmp_path):
     numbers = dataclasses.replace(NUMBERS, batch_norm="frozen", epochs=2)
 
@@ -124,6 +126,7 @@ def test_without_epochs_it_is_post_training_alone(float_run, source, tmp_path):
     assert (rounded != exact).any()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("moment", [(0, 1), (1, 0), (2, 3)])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     quantized, float_run, source, tmp_path, moment
@@ -175,6 +178,7 @@ def test_what_is_refused_leaves_no_folder_behind(float_run, source, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.large
 def test_the_report_has_all_rows_and_what_hurts(quantized, float_run, source, require):
     require(module="ai_edge_litert")
     report = quantized_report(float_run, quantized, source)
@@ -191,6 +195,7 @@ def test_the_report_has_all_rows_and_what_hurts(quantized, float_run, source, re
     assert report.table() in text and "no tensor in float" in text
 
 
+@pytest.mark.large
 def test_another_profile_is_measured_together(quantized, float_run, source, tmp_path, require):
     require(module="ai_edge_litert")
     numbers = dataclasses.replace(NUMBERS, profile="int8_cpu", epochs=0)
@@ -205,6 +210,7 @@ def test_another_profile_is_measured_together(quantized, float_run, source, tmp_
     assert "no tensor in float" in report.path.read_text()
 
 
+@pytest.mark.large
 def test_a_layer_that_stays_float_is_in_the_report(float_run, source, tmp_path, require):
     require(module="ai_edge_litert")
     numbers = dataclasses.replace(NUMBERS, epochs=0, keep_float=("fc",))

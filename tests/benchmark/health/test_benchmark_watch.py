@@ -91,6 +91,7 @@ def slow_program(phone, seconds, meanwhile=""):
     taskset.write_text(taskset.read_text().replace("shift;", lines))
 
 
+@pytest.mark.large
 def test_clocks_are_sampled_while_the_program_runs(make_phone, run_on, make_models):
     phone = make_phone()
     battery = phone.root / "sys/class/power_supply/battery"
@@ -115,6 +116,7 @@ def test_clocks_are_sampled_while_the_program_runs(make_phone, run_on, make_mode
     assert not any("keras_hybrid_watch" in note for note in row.notes)
 
 
+@pytest.mark.large
 def test_a_cap_that_is_gone_after_the_run_is_seen(make_phone, run_on, make_models):
     phone = make_phone()
     file = phone.root / "sys/devices/system/cpu/cpu5/cpufreq/scaling_max_freq"
@@ -159,6 +161,7 @@ def clock_files(phone, name):
     return [int((folder / f"cpu{n}/cpufreq/{name}").read_text()) for n in (0, 4)]
 
 
+@pytest.mark.large
 def test_clocks_are_locked_on_rooted_phones_and_given_back(make_phone, run_on, make_models):
     phone = make_phone()
     for number in range(8):
@@ -226,6 +229,7 @@ def test_a_warmer_phone_is_waited_for(make_phone, run_on, make_models):
     assert rows[1].state_before["waited_seconds"] >= 0.1
 
 
+@pytest.mark.large
 def test_a_cold_start_says_what_the_caches_held(make_phone, run_on, make_models):
     phone = make_phone()
     cells = one_cell(make_models, "cold_start")

@@ -151,6 +151,7 @@ def test_an_error_written_anywhere_makes_the_log_invalid_or_is_seen(data):
         assert any("failed to invoke" in error for error in report.errors)
 
 
+@pytest.mark.large
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_at_all_is_read_without_a_number(text):

@@ -31,6 +31,7 @@ def make_models_again(path, models):
     return [models[0], *find_models([str(path)])]
 
 
+@pytest.mark.large
 def test_disconnect_while_pushing_is_repeated(make_phone, run_on, big_models):
     phone = make_phone()
     phone.faults.drop_after_pushed_bytes = 500_000
@@ -43,6 +44,7 @@ def test_disconnect_while_pushing_is_repeated(make_phone, run_on, big_models):
     assert phone.files() == []
 
 
+@pytest.mark.large
 def test_disconnect_during_a_run_is_noted_and_repeated(make_phone, run_on):
     phone = make_phone()
     phone.faults.drop_run = 1
@@ -52,6 +54,7 @@ def test_disconnect_during_a_run_is_noted_and_repeated(make_phone, run_on):
     assert statuses(rows) == ["ok", "ok"]
 
 
+@pytest.mark.large
 def test_unplugged_for_good_then_resumed(make_phone, run_on):
     phone = make_phone()
     original = phone.device.start_shell
@@ -80,6 +83,7 @@ def test_unplugged_for_good_then_resumed(make_phone, run_on):
     assert phone.files() == []
 
 
+@pytest.mark.large
 def test_a_phone_that_answers_too_slowly_is_no_hang(make_phone, run_on):
     phone = make_phone()
     phone.faults.slow_seconds = 3.0
@@ -92,6 +96,7 @@ def test_a_phone_that_answers_too_slowly_is_no_hang(make_phone, run_on):
     assert outcome.complete and statuses(rows) == ["ok", "ok"]
 
 
+@pytest.mark.large
 def test_garbage_for_an_answer_is_no_number(make_phone, run_on):
     phone = make_phone()
     phone.faults.garbage_answers = 2
@@ -101,6 +106,7 @@ def test_garbage_for_an_answer_is_no_number(make_phone, run_on):
     assert phone.faults.garbage_answers == 0
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "fault, status, note",
     [
@@ -122,6 +128,7 @@ def test_a_failing_program_makes_a_row_that_says_so(make_phone, run_on, fault, s
     assert bad.median_ms is None and bad.mean_ms is None
 
 
+@pytest.mark.large
 def test_a_program_that_hangs_is_stopped_on_the_phone(make_phone, run_on):
     phone = make_phone()
     phone.set_standin_faults(hang=1)
@@ -138,6 +145,7 @@ def test_a_program_that_hangs_is_stopped_on_the_phone(make_phone, run_on):
     assert not phone.device.running(), "it still runs"
 
 
+@pytest.mark.large
 def test_a_full_phone_ends_with_advice_and_resumes(make_phone, run_on, big_models):
     phone = make_phone()
     phone.faults.full_after_pushed_bytes = 300_000
@@ -150,6 +158,7 @@ def test_a_full_phone_ends_with_advice_and_resumes(make_phone, run_on, big_model
     assert phone.files() == []
 
 
+@pytest.mark.large
 def test_an_unauthorized_phone_ends_with_advice(make_phone, run_on):
     phone = make_phone()
     phone.faults.unauthorized = True
@@ -164,6 +173,7 @@ def test_an_unauthorized_phone_ends_with_advice(make_phone, run_on):
     assert outcome.complete and statuses(rows) == ["ok", "ok"]
 
 
+@pytest.mark.large
 def test_a_reboot_during_a_run_is_seen(make_phone, run_on, make_models):
     phone = make_phone()
     boot = phone.root / "proc/sys/kernel/random/boot_id"
@@ -177,6 +187,7 @@ def test_a_reboot_during_a_run_is_seen(make_phone, run_on, make_models):
     assert rows[1].status == "ok" and outcome.complete
 
 
+@pytest.mark.large
 def test_a_device_that_always_drops_one_model_does_not_loop(make_phone, run_on, make_models):
     phone = make_phone()
     phone.faults.drop_run = 3

@@ -17,6 +17,7 @@ from keras_hybrid.benchmark.targets.delegates import DELEGATES, custom_delegate
 from keras_hybrid.benchmark.targets.phone import Phone
 
 
+@pytest.mark.large
 def test_a_run_is_measured_pinned_described_and_cleaned_up(make_phone, run_on, tmp_path):
     phone = make_phone()
     rows, outcome, _ = run_on(phone)
@@ -39,12 +40,14 @@ def test_a_run_is_measured_pinned_described_and_cleaned_up(make_phone, run_on, t
     assert "Inference timings in us" in log
 
 
+@pytest.mark.large
 def test_binary_and_models_are_pushed_once(make_phone, run_on):
     phone = make_phone()
     run_on(phone, repetitions=2)
     assert len(phone.device.pushed) == len(set(phone.device.pushed)) == 3
 
 
+@pytest.mark.large
 def test_files_stay_if_asked_and_are_not_pushed_again(make_phone, run_on, tmp_path, make_models):
     phone = make_phone()
     cells = [Cell(model, 1, "cpu") for model in make_models("a.tflite")]
@@ -67,6 +70,7 @@ def test_litert_flavour_is_detected_and_spoken(make_phone, run_on, tmp_path, mak
         assert row.median_ms and row.peak_memory_mb == 12.25
 
 
+@pytest.mark.large
 def test_the_old_shell_service_works_too(make_phone, run_on):
     rows, outcome, _ = run_on(make_phone(shell_v2=False))
     assert outcome.complete
@@ -120,6 +124,7 @@ def test_custom_delegate_gets_its_flags_unbroken(make_phone, run_on, make_models
 HOSTILE = ["a b;$(touch x).tflite", "`touch y`.tflite", "-rf.tflite", "q'\"&& touch z #.tflite"]
 
 
+@pytest.mark.large
 def test_hostile_names_are_run_and_reported_and_nothing_is_executed(
     make_phone, run_on, make_models
 ):
@@ -155,12 +160,14 @@ def test_wrong_abi_is_refused_before_pushing(make_phone, run_on, tmp_path):
         assert rows == [] and phone.device.pushed == []
 
 
+@pytest.mark.large
 def test_the_binary_for_the_devices_abi_is_chosen(make_phone, run_on, binary, tmp_path):
     other = write_elf(tmp_path / "riscv", b"\x90", 243)
     rows, outcome, _ = run_on(make_phone(), binaries=(str(other), str(binary)))
     assert outcome.complete and {row.status for row in rows} == {"ok"}
 
 
+@pytest.mark.large
 def test_heat_before_a_run_is_waited_for_and_then_marked(make_phone, run_on, make_models):
     phone = make_phone()
     phone.set_health(thermal_status=2, battery_c=44.0)
@@ -178,6 +185,7 @@ def test_heat_before_a_run_is_waited_for_and_then_marked(make_phone, run_on, mak
     assert sum("dumpsys thermalservice" in command for command in phone.device.commands) >= 3
 
 
+@pytest.mark.large
 def test_throttling_during_a_run_marks_it_and_resume_repeats_it(make_phone, run_on, make_models):
     phone = make_phone()
     capped = phone.root / "sys/devices/system/cpu/cpu5/cpufreq/scaling_max_freq"
@@ -239,6 +247,7 @@ def test_app_route_installs_runs_reads_logcat_and_uninstalls(make_phone, run_app
     assert not [path for path in phone.root.rglob("*") if path.name == "x"]
 
 
+@pytest.mark.large
 def test_app_route_reports_errors_of_the_app(make_phone, run_app, tmp_path):
     phone = make_phone()
     (phone.root / "app").touch()
@@ -249,6 +258,7 @@ def test_app_route_reports_errors_of_the_app(make_phone, run_app, tmp_path):
     assert (phone.root / "app").exists()  # it was there before
 
 
+@pytest.mark.large
 def test_app_that_never_reports_ends_at_the_limit(make_phone, run_app):
     phone = make_phone()
     (phone.root / "app").touch()
@@ -312,6 +322,7 @@ def test_the_serial_number_names_a_phone_whatever_reaches_it(make_phone, run_on,
     assert rows[0].device_id == "R58M1" and rows[0].device["transport"] == phone.serial
 
 
+@pytest.mark.large
 def test_another_harness_is_waited_for_and_a_dead_one_is_not(make_phone, run_on, make_models):
     phone = make_phone()
     cells = one_cell(make_models)
@@ -360,6 +371,7 @@ def test_an_emulator_is_called_one(make_phone, run_on, make_models):
     assert device_label(rows[0]).endswith("emulator")
 
 
+@pytest.mark.large
 def test_the_app_with_the_screen_off_is_marked(make_phone, run_app):
     phone = make_phone()
     (phone.root / "app").touch()
@@ -377,6 +389,7 @@ def test_a_cpu_run_that_an_extra_flag_takes_elsewhere_is_no_cpu_row(
     assert any("not asked for" in note for note in rows[0].notes)
 
 
+@pytest.mark.large
 def test_a_finished_run_is_kept_when_the_state_after_it_cannot_be_read(
     make_phone, run_on, make_models
 ):
@@ -401,6 +414,7 @@ def test_what_may_not_be_executed_is_named(make_phone, run_on, make_models):
     assert rows == [] and "noexec" in outcome.message and "SELinux" in outcome.message
 
 
+@pytest.mark.large
 def test_vendors_libraries_lie_beside_the_program(make_phone, run_on, make_models, tmp_path):
     phone = make_phone()
     library = tmp_path / "libvendor_dsp.so"
@@ -421,6 +435,7 @@ def test_vendors_libraries_lie_beside_the_program(make_phone, run_on, make_model
     assert phone.files() == []
 
 
+@pytest.mark.large
 def test_fixed_performance_is_asked_for_recorded_and_given_back(make_phone, run_on, make_models):
     phone = make_phone()
     cells = one_cell(make_models)
@@ -433,6 +448,7 @@ def test_fixed_performance_is_asked_for_recorded_and_given_back(make_phone, run_
     assert (phone.root / "fixed").read_text().split() == ["true", "false"]
 
 
+@pytest.mark.large
 def test_sustained_heat_is_no_flaw_of_a_sustained_row(make_phone, run_on, make_models):
     phone = make_phone()
     phone.set_health(thermal_status=2)

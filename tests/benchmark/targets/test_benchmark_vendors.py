@@ -16,6 +16,7 @@ LIBRARIES = {
 }
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_vendors_delegate_gets_what_it_needs(make_phone, run_on, make_models, tmp_path, name):
     phone = make_phone()

@@ -79,6 +79,7 @@ def run_verified(make_phone, run_on, cases, image_model):
     return start
 
 
+@pytest.mark.large
 def test_a_right_delegate_is_verified_first_and_then_timed(run_verified):
     phone, rows, outcome, said = run_verified()
     assert [(row.kind, row.status) for row in rows] == [
@@ -91,6 +92,7 @@ def test_a_right_delegate_is_verified_first_and_then_timed(run_verified):
     assert phone.files() == []
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("fault", ["wrong_output", "not_finite"])
 def test_a_delegate_that_computes_something_else_is_never_ok(run_verified, fault, make_phone):
     phone = make_phone()
@@ -104,6 +106,7 @@ def test_a_delegate_that_computes_something_else_is_never_ok(run_verified, fault
     assert cell.median_ms is None and cell.others == "2 wrong_output"
 
 
+@pytest.mark.large
 def test_other_inputs_are_another_verification(run_verified, make_phone, cases):
     phone = make_phone()
     _, rows, _, _ = run_verified(phone=phone, repetitions=1)
@@ -116,6 +119,7 @@ def test_other_inputs_are_another_verification(run_verified, make_phone, cases):
     assert [row.agreement["images"] for row in rows[2:]] == [2]
 
 
+@pytest.mark.large
 def test_half_precision_is_right(run_verified, make_phone):
     phone = make_phone()
     phone.set_standin_faults(half_precision=True)
@@ -124,6 +128,7 @@ def test_half_precision_is_right(run_verified, make_phone):
     assert 30 < rows[0].agreement["decibels"] < 70
 
 
+@pytest.mark.large
 def test_a_delegate_that_fell_back_was_not_verified(run_verified, make_phone):
     phone = make_phone()
     phone.set_standin_faults(gpu_unsupported=True)
@@ -131,6 +136,7 @@ def test_a_delegate_that_fell_back_was_not_verified(run_verified, make_phone):
     assert {row.status for row in rows} == {"fell_back"}
 
 
+@pytest.mark.large
 def test_no_output_is_no_verification(run_verified, make_phone):
     phone = make_phone()
     phone.set_standin_faults(no_output=True)
@@ -139,6 +145,7 @@ def test_no_output_is_no_verification(run_verified, make_phone):
     assert {row.status for row in checks} == {"failed"} and "no output" in checks[0].notes[0]
 
 
+@pytest.mark.large
 def test_an_earlier_row_is_not_ok_once_its_delegate_is_found_wrong(
     run_verified, make_phone, run_on, image_model, tmp_path
 ):
@@ -154,6 +161,7 @@ def test_an_earlier_row_is_not_ok_once_its_delegate_is_found_wrong(
     assert "latency.png" not in [path.name for path in written]  # there is none to draw
 
 
+@pytest.mark.large
 def test_run_model_shows_what_litert_computes(run_verified, make_phone, tmp_path):
     programs = [str(write_benchmark_model(tmp_path, name)) for name in ("litert", "run_model")]
     options = {"binaries": programs[:1], "run_model": programs[1:], "repetitions": 1}

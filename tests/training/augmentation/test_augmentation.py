@@ -133,6 +133,7 @@ def test_the_plain_list_of_operations_is_timms(image):
     assert np.abs(grown["solarize"]() - np.asarray(expected["solarize"])).mean() > 50
 
 
+@pytest.mark.large
 def test_random_interpolation_draws_both(image):
     numbers = randaugment.RandAugment(9, 0.0, num_operations=1, interpolation="random")
     draw = tf.function(
@@ -284,6 +285,7 @@ def test_erasing_covers_the_area_asked_for_as_often_as_asked():
     assert erasing.random_erasing(picture, 0, [0, 0]) is picture
 
 
+@pytest.mark.large
 def test_a_recipe_turns_everything_on_and_an_epoch_stays_repeatable(source, recipe):
     everything = dataclasses.replace(
         recipe,

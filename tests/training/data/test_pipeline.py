@@ -74,6 +74,7 @@ def sorted_source(classes, images, seen=None, by_place=True):
     )
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("by_place", [True, False])
 def test_the_whole_epoch_is_a_permutation_however_long(recipe, by_place):
     """100 classes of 150 images, sorted: a batch of 128 holds 72 +- 4 classes at random."""
@@ -93,6 +94,7 @@ def test_the_whole_epoch_is_a_permutation_however_long(recipe, by_place):
         assert chi_square < 160  # about 100 +- 14 where classes are anywhere
 
 
+@pytest.mark.large
 def test_what_fills_no_batch_is_left_out_anew_and_resuming_keeps_the_order(recipe):
     """Also inside an epoch, and for each process: of two, each reads its half of the images."""
     recipe = dataclasses.replace(recipe, batch_size=8, epochs=3)
@@ -113,6 +115,7 @@ def test_what_fills_no_batch_is_left_out_anew_and_resuming_keeps_the_order(recip
     assert [first + second for first, second in zip(*halves, strict=True)] == everything
 
 
+@pytest.mark.large
 def test_an_epoch_begun_in_the_middle_goes_on_as_it_would_have(source, recipe):
     for change in ({"mixup": 0.5}, {"scales": (64, 96), "resolution": 96, "batch_size": 4}):
         changed = dataclasses.replace(recipe, **change)

@@ -22,6 +22,7 @@ def numpy_batches(dataset):
     return [[part.numpy() for part in batch] for batch in dataset]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "change",
     [

@@ -210,6 +210,7 @@ def two_headed(monkeypatch):
     monkeypatch.setattr(run, "new_network", two_heads)
 
 
+@pytest.mark.large
 def test_distillation_resumes_as_if_nothing_had_happened(distilled, source, tmp_path, two_headed):
     recipe = dataclasses.replace(
         distilled,

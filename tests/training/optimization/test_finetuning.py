@@ -98,6 +98,7 @@ def staged(monkeypatch):
     monkeypatch.setattr(run, "new_network", staged_network)
 
 
+@pytest.mark.large
 def test_frozen_stages_keep_weights_and_statistics(recipe, source, tmp_path, staged):
     pretrained = train(recipe, source, tmp_path / "pretrained", stream=io.StringIO())
     tuning = dataclasses.replace(

@@ -171,6 +171,7 @@ def test_gradients_are_clipped_by_their_global_norm(recipe):
     np.testing.assert_allclose(updates[0], updates[1], rtol=1e-5)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 def test_accumulated_batches_step_as_the_whole_batch(recipe, clip_norm):
     """64 images at once, and 4 x 16: with batch norm frozen the weights are equal."""

@@ -29,6 +29,7 @@ class SignalAt(keras.callbacks.Callback):
             signal.raise_signal(self.number)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "change",
     [{"ema_momentum": 0.9, "mixup": 0.5}, {"scales": (64, 96), "resolution": 96, "batch_size": 4}],

@@ -111,6 +111,7 @@ def test_what_is_refused_leaves_no_folder_behind(recipe, source, tmp_path, tiny_
         assert not folder.exists()
 
 
+@pytest.mark.large
 def test_a_run_without_a_finished_epoch_makes_room_for_another(
     recipe, source, tmp_path, tiny_network
 ):
@@ -120,6 +121,7 @@ def test_a_run_without_a_finished_epoch_makes_room_for_another(
     assert load_run(tmp_path).recipe == recipe
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(("accumulation_steps", "warmup"), [(1, False), (2, True)])
 def test_weights_and_statistics_are_averaged_in_closed_form(
     recipe, source, tmp_path, tiny_network, accumulation_steps, warmup
@@ -168,6 +170,7 @@ def test_weights_and_statistics_are_averaged_in_closed_form(
     assert np.abs(expected - recorder.statistics[-1]).max() > 1e-3
 
 
+@pytest.mark.large
 def test_an_average_that_a_run_is_too_short_for_is_left_out_and_said(
     recipe, source, tmp_path, tiny_network
 ):
@@ -194,6 +197,7 @@ def test_an_average_that_a_run_is_too_short_for_is_left_out_and_said(
     assert f"{saved['val_accuracy_of_last']:.2%} with the last weights themselves" in said
 
 
+@pytest.mark.large
 def test_the_moving_average_is_evaluated_and_saved(recipe, source, tmp_path, tiny_network):
     recipe = dataclasses.replace(recipe, ema_momentum=0.9, learning_rate=0.05)
     finished = train(recipe, source, tmp_path / "run", stream=io.StringIO())
@@ -263,6 +267,7 @@ run.train(small_training.RECIPE, small_training.make_source(), folder, callbacks
 """
 
 
+@pytest.mark.large
 def test_sigkill_at_any_moment_costs_no_more_than_the_epoch(tmp_path):
     """Killed in the first epoch, while the second's state is written, and in the third."""
     folder, uninterrupted = tmp_path / "killed", tmp_path / "whole"
@@ -328,6 +333,7 @@ def test_the_recipes_options_reach_the_network(recipe):
     assert 0.25 in [layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "change",
     [

@@ -23,6 +23,7 @@ def scalars(folder):
     return found
 
 
+@pytest.mark.large
 def test_the_log_is_the_history_also_of_a_resumed_run(recipe, source, tmp_path, tiny_network):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -82,6 +82,7 @@ def test_images_are_evaluated_at_their_own_size(source, recipe):
     assert images.shape == (4, 64, 64, 3) and masks.shape == (4, 40, 48)
 
 
+@pytest.mark.large
 def test_a_run_is_trained_saved_and_read_again(source, recipe, tmp_path, tiny):
     recipe = dataclasses.replace(recipe, epochs=6)
     stream = io.StringIO()
@@ -111,6 +112,7 @@ def test_a_run_is_trained_saved_and_read_again(source, recipe, tmp_path, tiny):
     assert worst[0].mean_iou <= worst[-1].mean_iou and len(worst) == 4
 
 
+@pytest.mark.large
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(source, recipe, tmp_path, tiny):
     recipe = dataclasses.replace(recipe, ema_momentum=0.5, weight_decay=0.05, head_rate=3.0)
     whole = train(recipe, source, tmp_path / "whole", stream=io.StringIO())
