@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from keras_hybrid.models.builder import load_weights
+from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.weights.presets import find_preset, is_tag
 from keras_hybrid.weights.pretrained.pretrained import load_pretrained
 
@@ -14,6 +15,26 @@ def check_classes(classes: int):
     """Raises a ValueError for what is no number of classes."""
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+
+
+def backbone_maps(backbone: keras.Model, levels: tuple[str, ...]) -> dict:
+    """The backbone's feature maps of some levels, finest first.
+
+    Args:
+        backbone: a functional model.
+        levels: such as ("P4", "P5"): the last maps of strides 16 and 32.
+
+    Raises:
+        ValueError: for a backbone without one of them.
+    """
+    pyramid = feature_pyramid(backbone)
+    if not set(levels) <= set(pyramid):
+        strides = ", ".join(str(2 ** int(level[1:])) for level in levels)
+        raise ValueError(
+            f"A backbone with maps of strides {strides} is expected. "
+            f"Received: {backbone.name} with {tuple(pyramid)}"
+        )
+    return {level: pyramid[level] for level in levels}
 
 
 def load_system_weights(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def list_of_images(images: Image | Sequence[Image]) -> tuple[list[Any], bool]:
     """
     rank = len(getattr(images, "shape", ()))
     single = isinstance(images, str | bytes | os.PathLike) or rank in (1, 2, 3)
-    given: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
+    given = [images] if single else list(cast(Sequence[Any], images))
     if not given:
         raise ValueError("One image or more is expected. Received: none")
     return given, single

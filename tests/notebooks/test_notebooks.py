@@ -77,7 +77,7 @@ def test_noise_and_places_are_found_and_taken_out(renew):
         v4.new_output(
             "stream",
             name="stdout",
-            text=f"wrote {place}/work/a.tflite\n1/1 - 9s - 9s/step - loss: 1\n",
+            text=f"wrote {place}/notebooks/a.tflite\n1/1 - 9s - 9s/step - loss: 1\n",
         ),
         v4.new_output("display_data", {"image/png": PNG, "text/plain": "<Figure at 0x7f>"}),
     ]
@@ -85,7 +85,7 @@ def test_noise_and_places_are_found_and_taken_out(renew):
     other = v4.new_code_cell("y", outputs=[v4.new_output("stream", text="E0000 00:00 cuda")])
     book = v4.new_notebook(cells=[cell, other])
     assert len(renew.complaints(book)) == 3
-    renew.strip(book, [f"{place}/work"])
+    renew.strip(book, [f"{place}/notebooks"])
     assert [output.output_type for output in cell.outputs] == ["stream", "display_data"]
     assert cell.outputs[0]["text"] == "wrote a.tflite\n1/1 - loss: 1\n"
     assert list(cell.outputs[1]["data"]) == ["image/png"] and cell.metadata == {}

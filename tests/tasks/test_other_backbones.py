@@ -38,3 +38,16 @@ def test_a_network_of_keras_applications_is_a_backbone(head, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("head", "strides"),
+    [("semantic_fpn", "4, 8, 16, 32"), ("ssdlite", "16, 32"), ("retinanet", "8, 16, 32")],
+)
+def test_a_backbone_without_the_maps_of_a_head_is_named(head, strides):
+    image = x = keras.Input((64, 64, 3))
+    for _ in range(3):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    shallow = keras.Model(image, x, name="shallow")
+    with pytest.raises(ValueError, match=f"strides {strides} is expected. Received: shallow"):
+        getattr(keras_hybrid, head)(shallow, 3)

@@ -16,7 +16,7 @@ print(peak_memory())
 """
 
 
-@pytest.mark.skipif(not memory.STATUS.exists(), reason="`getrusage` alone is there")
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="Linux alone tells it")
 def test_a_process_is_not_charged_with_what_its_parent_took():
     taken = b"1" * 600_000_000
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)

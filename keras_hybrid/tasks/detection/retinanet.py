@@ -12,14 +12,13 @@ import keras
 from keras import layers
 
 from keras_hybrid.blocks import convolution
-from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.models.mobile_former import (
     MobileFormer151M,
     MobileFormer214M,
     MobileFormer294M,
     MobileFormer508M,
 )
-from keras_hybrid.tasks.backbones import check_classes, dense_model
+from keras_hybrid.tasks.backbones import backbone_maps, check_classes, dense_model
 from keras_hybrid.tasks.detection.anchors import JoinLevels, RetinaNetAnchors, check_maps, to_config
 from keras_hybrid.tasks.necks.feature_pyramid_network import feature_pyramid_network
 
@@ -71,13 +70,7 @@ def retinanet(
         raise ValueError(
             f"Anchors of the strides {RetinaNetAnchors().strides} are expected. Received: {anchors}"
         )
-    pyramid = feature_pyramid(backbone)
-    if not set(LEVELS) <= set(pyramid):
-        raise ValueError(
-            f"A backbone with maps of strides 8, 16 and 32 is expected. Received: {backbone.name} "
-            f"with {tuple(pyramid)}"
-        )
-    pyramid = feature_pyramid_network({level: pyramid[level] for level in LEVELS}, channels)
+    pyramid = feature_pyramid_network(backbone_maps(backbone, LEVELS), channels)
     maps = list(pyramid.values())
     for level in ("p6", "p7"):  # of P5 and of P6, without an activation between
         maps.append(

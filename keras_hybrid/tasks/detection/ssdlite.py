@@ -12,9 +12,8 @@ from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution, depthwise_convolution
 from keras_hybrid.models.builder import make_builder
-from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.models.mobilevit import MobileViTS, MobileViTXS, MobileViTXXS
-from keras_hybrid.tasks.backbones import check_classes, dense_model
+from keras_hybrid.tasks.backbones import backbone_maps, check_classes, dense_model
 from keras_hybrid.tasks.detection.anchors import JoinLevels, SSDAnchors, check_maps, to_config
 
 COCO_CLASSES = 80
@@ -59,13 +58,7 @@ def ssdlite(
         raise ValueError(
             f"Anchors of the strides {SSDAnchors().strides} are expected. Received: {anchors}"
         )
-    pyramid = feature_pyramid(backbone)
-    if not set(LEVELS) <= set(pyramid):
-        raise ValueError(
-            f"A backbone with maps of strides 16 and 32 is expected. Received: {backbone.name} "
-            f"with {tuple(pyramid)}"
-        )
-    maps = [pyramid[level] for level in LEVELS]
+    maps = list(backbone_maps(backbone, LEVELS).values())
     x = maps[-1]
     for index, width in enumerate(EXTRA_WIDTHS, start=len(LEVELS)):
         x = _separable(x, width, f"neck_level{index}", strides=2)

@@ -12,9 +12,13 @@ from keras import layers
 
 from keras_hybrid.blocks import batch_norm, convolution
 from keras_hybrid.layers import ResizeToReference
-from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.models.iformer import IFormerL, IFormerL2, IFormerM
-from keras_hybrid.tasks.backbones import check_classes, dense_model, load_system_weights
+from keras_hybrid.tasks.backbones import (
+    backbone_maps,
+    check_classes,
+    dense_model,
+    load_system_weights,
+)
 from keras_hybrid.tasks.necks.feature_pyramid_network import feature_pyramid_network
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -52,8 +56,7 @@ def semantic_fpn(
     Reference: Panoptic Feature Pyramid Networks (https://arxiv.org/abs/1901.02446), Section 3.1.
     """
     check_classes(classes)
-    maps = feature_pyramid(backbone)
-    maps = feature_pyramid_network({level: maps[level] for level in LEVELS}, neck_channels)
+    maps = feature_pyramid_network(backbone_maps(backbone, LEVELS), neck_channels)
     finest = maps[LEVELS[0]]
     scales = [
         _scale(maps[level], max(1, index), index, head_channels, finest, level)

@@ -139,9 +139,11 @@ def training_dataset(
             for column in zip(*parts, strict=True)
         )
 
-    arrange = None
-    if recipe.scales:  # how many examples the batches take is known only when they are drawn
-        arrange = lambda numbered, done: _by_scale(numbered, recipe, share, steps, done)  # noqa: E731
+    def by_scale(numbered, done):
+        return _by_scale(numbered, recipe, share, steps, done)
+
+    # Of several scales, how many examples the batches take is known only when they are drawn.
+    arrange = by_scale if recipe.scales else None
     images = examples_in_order(count, recipe, steps, first_epoch, first_step, share, arrange)
     images = images.map(read_and_augment, num_parallel_calls=tf.data.AUTOTUNE)
     if recipe.scales:

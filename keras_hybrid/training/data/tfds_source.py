@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 
 from keras_hybrid.training.data.image_source import EVALUATION_SPLITS, ImageSource
 from keras_hybrid.training.data.records import Records
+from keras_hybrid.training.data.tfds_builders import find_builder
 
 
 def open_tfds(data: str, data_dir: str | None = None) -> ImageSource:
@@ -13,18 +14,9 @@ def open_tfds(data: str, data_dir: str | None = None) -> ImageSource:
 
     Args and errors are those of `open_source`.
     """
-    if data == "digits":
-        from keras_hybrid.training.data.digits.digits_dataset_builder import Builder
-
-        builder = Builder(data_dir=data_dir)
-    else:
-        try:
-            builder = tfds.builder(data, data_dir=data_dir)
-        except tfds.core.DatasetNotFoundError as error:
-            raise ValueError(
-                "`data` must be 'digits', 'folder:' and a path, or the name of a TFDS set. "
-                f"Received: data={data!r}, which TFDS does not know"
-            ) from error
+    builder = find_builder(
+        data, data_dir, "'digits', 'folder:' and a path, or the name of a TFDS set"
+    )
     features = builder.info.features
     image, label = _image_and_label(builder.info)
     if label is None:

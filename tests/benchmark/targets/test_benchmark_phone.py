@@ -327,7 +327,10 @@ def test_another_harness_is_waited_for_and_a_dead_one_is_not(make_phone, run_on,
     phone = make_phone()
     cells = one_cell(make_models)
     lock = phone.root / "data/local/tmp/keras_hybrid_benchmark.lock"
-    words = lambda *parts: ":".join(part.encode().hex() for part in parts)  # noqa: E731
+
+    def words(*parts):
+        return ":".join(part.encode().hex() for part in parts)
+
     lock.mkdir()
     (lock / "owner").write_text(f"{words('elsewhere', '1', 'x', 'usb')} 99999999999\n")
     rows, outcome, _ = run_on(phone, cells=cells, lock_seconds=0.1)

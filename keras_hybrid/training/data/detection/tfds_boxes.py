@@ -8,8 +8,6 @@ import numpy as np
 
 from keras_hybrid.tasks.detection.objects import Objects
 
-DIGIT_SCENES = "digit_scenes"
-
 
 @dataclass(frozen=True, eq=False)
 class TFDSBoxes:
@@ -64,20 +62,9 @@ def open_tfds_boxes(data: str, data_dir: str | None = None) -> TFDSBoxes:
     Raises:
         ValueError: for an unknown set, or one without pictures and boxes with classes.
     """
-    import tensorflow_datasets as tfds  # slow to import
+    from keras_hybrid.training.data.tfds_builders import find_builder  # slow to import
 
-    if data == DIGIT_SCENES:
-        from keras_hybrid.training.data.digit_scenes.digit_scenes_dataset_builder import Builder
-
-        builder = Builder(data_dir=data_dir)
-    else:
-        try:
-            builder = tfds.builder(data, data_dir=data_dir)
-        except tfds.core.DatasetNotFoundError as error:
-            raise ValueError(
-                f"`data` must be {DIGIT_SCENES!r} or the name of a TFDS set. "
-                f"Received: data={data!r}, which TFDS does not know"
-            ) from error
+    builder = find_builder(data, data_dir, "'digit_scenes' or the name of a TFDS set")
     features = dict((builder.info.features or {}).items())
     inner = dict(getattr(features.get("objects"), "feature", {}).items())
     label = inner.get("label")

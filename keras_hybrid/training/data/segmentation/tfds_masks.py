@@ -11,6 +11,7 @@ from keras_hybrid.training.data.image_source import EVALUATION_SPLITS
 from keras_hybrid.training.data.records import Records
 from keras_hybrid.training.data.segmentation.mask_files import mask_decoder
 from keras_hybrid.training.data.segmentation.segmentation_source import SegmentationSource
+from keras_hybrid.training.data.tfds_builders import find_builder
 
 NO_MASKS = {
     "voc": "TFDS' `voc` holds boxes without masks: unpack VOC's development kit and give its "
@@ -82,12 +83,7 @@ def open_tfds_masks(data: str, data_dir: str | None = None) -> SegmentationSourc
             "`data` must be 'folder:' and a path of pictures and masks, or a TFDS set with a class "
             f"for each pixel. {cure}. Received: data={data!r}"
         )
-    if plain == "digit_scenes":
-        from keras_hybrid.training.data.digit_scenes.digit_scenes_dataset_builder import Builder
-
-        builder = Builder(data_dir=data_dir)
-    else:
-        builder = tfds.builder(data, data_dir=data_dir)
+    builder = find_builder(data, data_dir, f"one of {tuple(SETS)}")
     builder.download_and_prepare()
     return masked_source(builder, known, data)
 
