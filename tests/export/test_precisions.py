@@ -13,8 +13,8 @@ NUM_TRAINING, NUM_IMAGES = 400, 600
 # Elements of the largest constant in float32: biases, and kernels that the converter calls small.
 LARGEST_FLOAT = {"float16": 0, "dynamic": 1024}
 # Of the file's size over float32's; root mean square error over the scores' standard deviation;
-# agreeing top classes. Networks trained in earnest agree on all digits.
-LIMITS = {"float16": (0.52, 0.02, 0.985), "dynamic": (0.29, 0.2, 0.9)}
+# agreeing top classes, where the two best scores are further apart than rounding moves them.
+LIMITS = {"float16": (0.52, 0.02, 0.995), "dynamic": (0.29, 0.2, 0.97)}
 
 
 def load_images(number):
@@ -48,9 +48,9 @@ def test_half_and_a_quarter_of_the_size_for_the_same_classes(
     network, exported, require, tmp_path, name
 ):
     require(module="sklearn")
-    _, full = exported(name)  # at another size of image: the weights are as large
     model = network(name, size=SIZE, classifier_activation=None)
     learn_digits(model)
+    _, full = exported(name)  # at another size of image: the weights are as large
     images = load_images(NUM_IMAGES)[0][NUM_TRAINING:]
     expected = model.predict(images, batch_size=100, verbose=0)
     assert len(np.unique(expected.argmax(-1))) >= 5, "nothing to agree about"
@@ -59,8 +59,18 @@ def test_half_and_a_quarter_of_the_size_for_the_same_classes(
         assert path.stat().st_size <= factor * full.stat().st_size, precision
         assert largest_float(path) <= LARGEST_FLOAT[precision], precision
         (actual,) = run_tflite(path, images).values()
-        assert np.sqrt(np.mean((actual - expected) ** 2)) <= error * expected.std(), precision
-        assert np.mean(actual.argmax(-1) == expected.argmax(-1)) >= agreement, precision
+        moved = np.sqrt(np.mean((actual - expected) ** 2))
+        assert moved <= error * expected.std(), precision
+        told_apart = lead(expected) > 2 * moved
+        assert told_apart.mean() >= 0.6, "nothing to agree about"
+        same = actual.argmax(-1) == expected.argmax(-1)
+        assert np.mean(same[told_apart]) >= agreement, precision
+
+
+def lead(scores):
+    """Of each image, how far its best score is above the second."""
+    second, best = np.sort(scores, axis=-1)[:, -2:].T
+    return best - second
 
 
 def largest_float(path):

@@ -30,7 +30,11 @@ def shares_a_fixture(path: str) -> bool:
 
 
 def rank(item) -> int:
-    """Where a test stands in the order: the longest files, what is marked large, all else."""
+    """Where a test stands in the order: the longest files, what is marked large, all else.
+
+    Files whose tests share something stay whole, in the order in which they are written.
+    """
     if item.path.name in LONGEST:
         return LONGEST.index(item.path.name)
-    return len(LONGEST) + (item.get_closest_marker("large") is None)
+    large = item.get_closest_marker("large") or shares_a_fixture(str(item.path))
+    return len(LONGEST) + (not large)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -38,6 +39,12 @@ def float_run(source, tmp_path_factory):
 def quantized(float_run, source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8") / "run"
     return train_quantized(float_run, NUMBERS, folder, source=source, stream=io.StringIO())
+
+
+def copy_of(run, folder):
+    """The run in a folder of its own, for what writes into it."""
+    shutil.copytree(run.folder, folder)
+    return dataclasses.replace(run, folder=folder)
 
 
 class Interrupted(keras.callbacks.Callback):
@@ -179,9 +186,9 @@ def test_what_is_refused_leaves_no_folder_behind(float_run, source, tmp_path):
 
 
 @pytest.mark.large
-def test_the_report_has_all_rows_and_what_hurts(quantized, float_run, source, require):
+def test_the_report_has_all_rows_and_what_hurts(quantized, float_run, source, tmp_path, require):
     require(module="ai_edge_litert")
-    report = quantized_report(float_run, quantized, source)
+    report = quantized_report(float_run, copy_of(quantized, tmp_path / "run"), source)
     assert [row.name for row in report.rows] == ["float", "post-training", "trained"]
     batches = list(evaluation_dataset(source, float_run.recipe, "test"))
     images = np.concatenate([np.asarray(images) for images, _ in batches])
@@ -200,7 +207,8 @@ def test_another_profile_is_measured_together(quantized, float_run, source, tmp_
     require(module="ai_edge_litert")
     numbers = dataclasses.replace(NUMBERS, profile="int8_cpu", epochs=0)
     beside = train_quantized(float_run, numbers, tmp_path / "cpu", source=source)
-    report = quantized_report(float_run, quantized, source, beside=[beside])
+    made = copy_of(quantized, tmp_path / "run")
+    report = quantized_report(float_run, made, source, beside=[beside])
     assert [row.precision for row in report.rows] == ["float32", "int8", "int8", "int8_cpu"]
     assert report.rows[-1].path == tmp_path / "cpu" / "post_training.tflite"
     assert len({len(line) for line in report.table().splitlines()}) == 1, "aligned"
