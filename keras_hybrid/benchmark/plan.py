@@ -56,9 +56,9 @@ class Repetitions:
     Attributes:
         minutes: how long a sustained cell is run without a pause.
         open_question: given the "ok" rows of a cell, whether more of them are wanted for a reason
-            of its own, e.g. a comparison that is undecided; `most` is the limit of that, too.
-            It is asked at `least` and answered for good at `most`: a comparison that is looked at
-            after every process finds differences that are none.
+            of its own, e.g. a comparison that is undecided. It is asked of the first `least`
+            repetitions alone; where they leave it open, there are `most`: a comparison that is
+            looked at after every process finds differences that are none.
         open_pairs: likewise, given the "ok" rows of cells that are run in pairs. It takes the place
             of `max_spread`: what pairs have in common does not matter.
     """
@@ -83,26 +83,32 @@ class Repetitions:
             partners: rows of the cells that it is run in pairs with.
         """
         rows, partners = list(rows), list(partners)
-        good = [row for row in rows if row.status == "ok" and row.central_ms]
         done = {row.repetition for row in rows}
         if len(done) < self.least:
             return self.least
         if self.open_pairs and partners:
             others = {row.repetition for row in partners}
-            if self.least <= len(others) < len(done):
+            if len(others) < len(done):
                 return len(done)  # the partner has its turn
             if len(others) > len(done):
                 return min(self.most, max(others) + 1)
-            paired = good + [row for row in partners if row.status == "ok" and row.central_ms]
-            return self.most if self.open_pairs(paired) else len(done)
+            looked_at = _good(rows, self.least) + _good(partners, self.least)
+            return self.most if self.open_pairs(looked_at) else len(done)
+        good = _good(rows)
         wide = len(good) >= 2 and (
             statistics.relative_reach([row.central_ms for row in good]) > self.max_spread
         )
-        if self.open_question and self.open_question(good):
+        if self.open_question and self.open_question(_good(rows, self.least)):
             return self.most
         if wide:
             return min(self.most, max(done) + 2)
         return len(done)
+
+
+def _good(rows, repetitions=None):
+    """The "ok" rows, of the first so many repetitions where a number is given."""
+    first = sorted({row.repetition for row in rows})[:repetitions]
+    return [r for r in rows if r.repetition in first and r.status == "ok" and r.central_ms]
 
 
 def finished(row: Row) -> bool:
