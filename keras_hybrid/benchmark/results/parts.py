@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from keras_hybrid.benchmark.results.graph import UNKNOWN, Node, layer_name, part_of_layer
 
 RUNTIME = "runtime"
+BETWEEN_OPERATORS = "between operators"
 _DELEGATE = "Delegate/"
 
 _RUNTIME_KIND = re.compile(
-    r"AllocateTensors|ModifyGraphWithDelegate|LiteRT::|ResetVariables|.*buffer ", re.IGNORECASE
+    "AllocateTensors|ModifyGraphWithDelegate|LiteRT::|ResetVariables|.*buffer |"
+    + BETWEEN_OPERATORS,
+    re.IGNORECASE,
 )
 # Operators that do the same, in the words of the flatbuffer, XNNPACK and the GPU delegate.
 _FAMILIES = (

@@ -90,9 +90,13 @@ def test_a_profile_without_a_benchmark_model_sums_to_the_inference(small_model, 
     assert fields["status"] == "ok", fields["notes"]
     kinds = [operator["kind"] for operator in fields["profile"]]
     assert sum(parts.family(kind) == "convolution" for kind in kinds) == 6
-    total = sum(operator["ms"] for operator in fields["profile"])
+    own = [operator for operator in fields["profile"] if operator["name"]]
+    total = sum(operator["ms"] for operator in own)
     profiled = float(re.search(r"and ([\d.]+) ms with it", fields["notes"][0])[1])
     assert 0.4 < total / profiled < 1.05  # the rest is the profiler, and other programs
+    between = [o["ms"] for o in fields["profile"] if o["kind"] == parts.BETWEEN_OPERATORS]
+    assert sum(between) == pytest.approx(max(0.0, fields["mean_ms"] - total))
+    assert parts.attribute(fields["profile"], [])[len(own) :] == [parts.RUNTIME] * len(between)
     assert "Run Order" in log
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"\x1c\0\0\0TFL3" + b"nonsense" * 9)
