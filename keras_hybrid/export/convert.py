@@ -32,6 +32,7 @@ from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibr
 from keras_hybrid.quantization.ranges.representative_data import representative_batches
 from keras_hybrid.quantization.report import check_all_int8, check_profile
 from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
+from keras_hybrid.surgery.pipelines import FOR_FLOAT, FOR_INT16
 from keras_hybrid.tasks.detection.file_output import (
     OPERATOR,
     TFLITE,
@@ -161,7 +162,8 @@ def export_tflite(
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
         ending = mask or detector or top_k
-        save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder)
+        edits = FOR_INT16 if precision == "int16x8" else FOR_FLOAT
+        save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
             file = _convert(folder, precision, input, output_type, samples, postprocess)
     add_metadata(

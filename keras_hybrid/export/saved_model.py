@@ -19,7 +19,9 @@ SIGNATURE = "serving_default"
 MANY_WEIGHTS = 50_000_000
 
 
-def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, ending, folder):
+def save_for_conversion(
+    model, shapes, names, input_type, preprocessing, fused, ending, folder, edits=FOR_FLOAT
+):
     """Writes the function of one image that is to be converted as a SavedModel.
 
     Args:
@@ -32,6 +34,7 @@ def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, 
         ending: how many of the best classes to give in place of all scores; a function of the
             outputs to the dictionary of the file's; or None.
         folder: to write to.
+        edits: of `keras_hybrid.surgery.pipelines`, which fuse a float model.
     """
     import tensorflow as tf
 
@@ -39,7 +42,7 @@ def save_for_conversion(model, shapes, names, input_type, preprocessing, fused, 
     if is_quantized(model):
         model, preprocessing = _edited_quantized(model, preprocessing, only)
     elif fused:
-        editable = edited(model, FOR_FLOAT)
+        editable = edited(model, edits)
         if preprocessing is not None and edit_preprocessing(editable, *_statistics(preprocessing)):
             preprocessing = None
         model = editable.to_model(only)

@@ -29,6 +29,7 @@ class DotProductAttention(keras.layers.Layer):
         window_size: inputs are feature maps of one size, and attention runs inside windows of
             `window_size` x `window_size` pixels, which must divide the map (iFormer at high
             resolution). None for the whole map.
+        plain_operators: whether it takes only operators that TFLite has in int16, too: no quotient.
 
     Inputs: query (batch, ..., C), key (batch, ..., C) and value (batch, ..., D), key and value
     with the same axes between batch and channels. Output: the query's shape with D channels.
@@ -45,6 +46,7 @@ class DotProductAttention(keras.layers.Layer):
         scale: float | None = None,
         separate_positions: bool = False,
         window_size: int | None = None,
+        plain_operators: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,6 +61,7 @@ class DotProductAttention(keras.layers.Layer):
         self.scale = scale
         self.separate_positions = separate_positions
         self.window_size = window_size
+        self.plain_operators = plain_operators
 
     def build(self, input_shape):
         query, key, value = input_shape
@@ -171,6 +174,12 @@ class DotProductAttention(keras.layers.Layer):
         keys = self._scaled(
             zeros_between_heads(key, self.num_heads), query
         )  # (batch, heads * M, C)
+        if self.plain_operators:
+            scores = ops.matmul(flat(query), ops.transpose(keys, (0, 2, 1)))
+            x = self.normalized(ops.reshape(scores, (-1, length, heads, num_tokens)))
+            x = ops.reshape(ops.cast(x, scores.dtype), (-1, length, heads * num_tokens))
+            x = ops.matmul(x, zeros_between_heads(value, self.num_heads))  # (batch, N, D)
+            return ops.reshape(x, (-1, *axes, value.shape[-1]))
         scores = ops.matmul(keys, ops.transpose(flat(query), (0, 2, 1)))
         # Softmax with the pixels last: one over few tokens, row by row, takes four times as long.
         x = ops.cast(ops.reshape(scores, (-1, heads, num_tokens, length)), "float32")
@@ -200,4 +209,5 @@ class DotProductAttention(keras.layers.Layer):
             "scale": self.scale,
             "separate_positions": self.separate_positions,
             "window_size": self.window_size,
+            "plain_operators": self.plain_operators,
         }

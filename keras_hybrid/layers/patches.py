@@ -13,9 +13,9 @@ def _check_patch_size(patch_size):
         )
 
 
-def _space_to_depth(x, p):
+def _space_to_depth(x, p, plain_operators):
     """(batch, H, W, d) -> (batch, H / p, W / p, p * p * d), row by row of each patch."""
-    if hasattr(ops, "space_to_depth"):  # one operator on a phone
+    if not plain_operators and hasattr(ops, "space_to_depth"):
         return ops.space_to_depth(x, p)
     # Keras 3.12, the last for Python 3.10, lacks it.
     dim = x.shape[-1]
@@ -25,9 +25,9 @@ def _space_to_depth(x, p):
     return ops.reshape(x, (-1, height // p, width // p, p * p * dim))
 
 
-def _depth_to_space(x, p):
+def _depth_to_space(x, p, plain_operators):
     """(batch, rows, columns, p * p * d) -> (batch, rows * p, columns * p, d)."""
-    if hasattr(ops, "depth_to_space"):
+    if not plain_operators and hasattr(ops, "depth_to_space"):
         return ops.depth_to_space(x, p)
     dim = x.shape[-1] // p**2
     rows, columns = ops.shape(x)[1:3]
@@ -44,6 +44,8 @@ class UnfoldPatches(keras.layers.Layer):
 
     Args:
         patch_size: height and width p of a patch, in pixels.
+        plain_operators: whether it takes only operators that TFLite has in int16, too: reshapes and
+            a transpose in place of one that makes channels of blocks.
 
     Input: (batch, H, W, d). Output: (batch, N, p * p, d), N = H W / p^2 patches; attention runs
     along N, for each of the p * p positions on its own.
@@ -51,10 +53,11 @@ class UnfoldPatches(keras.layers.Layer):
     Reference: MobileViT, Section 3.1 (https://arxiv.org/abs/2110.02178).
     """
 
-    def __init__(self, patch_size: int = 2, **kwargs):
+    def __init__(self, patch_size: int = 2, plain_operators: bool = False, **kwargs):
         super().__init__(**kwargs)
         _check_patch_size(patch_size)
         self.patch_size = patch_size
+        self.plain_operators = plain_operators
 
     def call(self, inputs):
         p, dim = self.patch_size, inputs.shape[-1]
@@ -65,7 +68,7 @@ class UnfoldPatches(keras.layers.Layer):
         if not _divides(p, inputs.shape):
             x = resize_bilinear(x, rows * p, columns * p)
         if p > 1:
-            x = _space_to_depth(x, p)  # (batch, rows, columns, p * p * d)
+            x = _space_to_depth(x, p, self.plain_operators)  # (batch, rows, columns, p * p * d)
         return ops.reshape(x, (-1, rows * columns, p * p, dim))
 
     def compute_output_shape(self, input_shape):
@@ -77,7 +80,8 @@ class UnfoldPatches(keras.layers.Layer):
         return (batch, patches, p * p, dim)
 
     def get_config(self):
-        return {**super().get_config(), "patch_size": self.patch_size}
+        own = {"patch_size": self.patch_size, "plain_operators": self.plain_operators}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -86,15 +90,17 @@ class FoldPatches(keras.layers.Layer):
 
     Args:
         patch_size: as given to `UnfoldPatches`.
+        plain_operators: likewise.
 
     Inputs: sequences (batch, N, p * p, d) and a reference map (batch, H, W, ...).
     Output: (batch, H, W, d).
     """
 
-    def __init__(self, patch_size: int = 2, **kwargs):
+    def __init__(self, patch_size: int = 2, plain_operators: bool = False, **kwargs):
         super().__init__(**kwargs)
         _check_patch_size(patch_size)
         self.patch_size = patch_size
+        self.plain_operators = plain_operators
 
     def call(self, inputs):
         sequences, reference = inputs
@@ -103,7 +109,7 @@ class FoldPatches(keras.layers.Layer):
         rows, columns = (height + p - 1) // p, (width + p - 1) // p
         x = ops.reshape(sequences, (-1, rows, columns, p * p * dim))
         if p > 1:
-            x = _depth_to_space(x, p)  # (batch, rows * p, columns * p, d)
+            x = _depth_to_space(x, p, self.plain_operators)  # (batch, rows * p, columns * p, d)
         if not _divides(p, reference.shape):
             x = resize_bilinear(x, height, width)
         return x
@@ -113,7 +119,8 @@ class FoldPatches(keras.layers.Layer):
         return (sequences[0], reference[1], reference[2], sequences[3])
 
     def get_config(self):
-        return {**super().get_config(), "patch_size": self.patch_size}
+        own = {"patch_size": self.patch_size, "plain_operators": self.plain_operators}
+        return {**super().get_config(), **own}
 
 
 def _divides(patch_size, map_shape):

@@ -4,9 +4,11 @@ import keras
 
 from keras_hybrid.layers import (
     CropToReference,
+    DotProductAttention,
     DropPath,
     FoldPatches,
     GroupedConv2D,
+    LeanLayerNormalization,
     UnfoldPatches,
 )
 
@@ -74,3 +76,6 @@ HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layer
 
 # Clip on the way out at no cost, in an int8 file, what a layer after them clips.
 FUSES_INTO = (*HAS_ACTIVATION, keras.layers.Add, keras.layers.Multiply)
+
+# Are written for the fewest operators, or (`plain_operators`) with such as TFLite has in int16.
+HAVE_PLAIN_OPERATORS = (DotProductAttention, LeanLayerNormalization, FoldPatches, UnfoldPatches)

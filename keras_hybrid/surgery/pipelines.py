@@ -33,6 +33,7 @@ from keras_hybrid.surgery.passes.image_scaling import edit_scalings
 from keras_hybrid.surgery.passes.layer_norm import edit_layer_norms
 from keras_hybrid.surgery.passes.position_encoding import edit_position_encodings
 from keras_hybrid.surgery.passes.training_only import edit_regularisers
+from keras_hybrid.surgery.plain_operators import edit_operators_of_int16
 
 Edit = Callable[[EditableModel], object]
 
@@ -69,6 +70,9 @@ FOR_FLOAT: tuple[Edit, ...] = (
     edit_flat_residuals,
     edit_channel_shuffles,
 )
+
+# A file of int8 weights and int16 activations, for which the converter has fewer operators.
+FOR_INT16: tuple[Edit, ...] = (*FOR_FLOAT, edit_operators_of_int16)
 
 # A file in integers, by `quantize`'s profile; what only quantisation needs comes after.
 FOR_INT8: dict[str, tuple[Edit, ...]] = {
