@@ -46,6 +46,30 @@ def test_the_file_computes_the_same_bit_by_bit(small_network, through_int8):
     assert through_int8(small_network(convolutions)).from_keras >= 60
 
 
+def test_the_file_holds_the_very_biases(make_images, tmp_path, require):
+    """Large ones: one in a hundred falls the other way where a step is off by its last bit."""
+    require(module="ai_edge_litert")
+    from keras_hybrid.litert import open_interpreter
+
+    image = keras.Input((8, 8, 3))
+    layer = L.Dense(2048, bias_initializer=keras.initializers.RandomNormal(stddev=0.1, seed=0))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(8, 1, activation="relu")(image))
+    quantized = keras_hybrid.quantize(keras.Model(image, layer(x)))
+    keras_hybrid.calibrate(quantized, make_images(size=8), stream=None)
+    last = kernels(quantized)[-1]
+    step = np.asarray(rounding_before(last).step() * last._step(), "float64")
+    expected = np.rint(np.asarray(rounded_bias(last, last.bias, last._step())) / step)
+    assert np.abs(expected).max() > 10_000
+    file = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    interpreter = open_interpreter(file)
+    (index,) = (
+        x["index"]
+        for x in interpreter.get_tensor_details()
+        if x["dtype"] == np.int32 and tuple(x["shape"]) == (2048,)
+    )
+    np.testing.assert_array_equal(interpreter.get_tensor(index), expected)
+
+
 def test_the_rounding_is_found_behind_what_moves_values(model):
     found = {layer.name: rounding_before(layer).name for layer in kernels(model)}
     assert found == {

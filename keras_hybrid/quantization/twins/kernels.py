@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.biases import rounded_bias
+from keras_hybrid.quantization.twins.constants import folded
 from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
@@ -62,7 +63,8 @@ class QuantizedKernel(TwinOfOneCall):
         return self._back(self._rounded(update=bool(training) and not self.frozen))
 
     def _rounded(self, update):
-        return tfmot.apply(self.weight_quantizer, self._folded_kernel(), self.kernel_range, update)
+        kernel = folded(self._folded_kernel, self)
+        return tfmot.apply(self.weight_quantizer, kernel, self.kernel_range, update)
 
     def reset_range(self):
         """Has the kernel's range follow the kernel.
@@ -127,12 +129,15 @@ class QuantizedKernel(TwinOfOneCall):
         return (high - low) / tfmot.num_steps(self.weight_quantizer)
 
     def _finish(self, outputs, training):
-        bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
-        if bias is not None:
+        if self.use_bias or self.batch_norm is not None:
             learning = bool(training) and not self.frozen  # there is no grid to keep to yet
-            step = None if learning else self._step()
-            outputs = ops.add(outputs, rounded_bias(self, bias, step))
+            bias = folded(lambda: self._rounded_bias(learning), self)
+            outputs = ops.add(outputs, bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _rounded_bias(self, learning):
+        bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
+        return rounded_bias(self, bias, None if learning else self._step())
 
     def get_config(self):
         return {
