@@ -37,14 +37,17 @@ def _register_twins(_layers):
     importlib.import_module("keras_hybrid.quantization.rules")
 
 
-def _register_losses(_layers):
-    """The same for what compiled models of the dense tasks hold."""
+def _register_dense_tasks(_layers):
+    """The same for what the dense tasks' models and compiled models hold."""
     importlib.import_module("keras_hybrid.tasks.segmentation.loss")
+    importlib.import_module("keras_hybrid.tasks.detection.anchors")
+    importlib.import_module("keras_hybrid.tasks.instances.roi_align")
+    importlib.import_module("keras_hybrid.tasks.instances.instance_detections")
 
 
 wrapt.register_post_import_hook(_register_layers, "keras")
 wrapt.register_post_import_hook(_register_twins, "keras_hybrid.layers")
-wrapt.register_post_import_hook(_register_losses, "keras_hybrid.layers")
+wrapt.register_post_import_hook(_register_dense_tasks, "keras_hybrid.layers")
 
 
 def __getattr__(name):

@@ -36,7 +36,6 @@ from keras_hybrid.quantization.report import layer_errors as layer_errors
 from keras_hybrid.quantization.rules import Rule as Rule
 from keras_hybrid.surgery.fuse import fuse as fuse
 from keras_hybrid.tasks.detection.average_precision import average_precision as average_precision
-from keras_hybrid.tasks.detection.detect import detect as detect
 from keras_hybrid.tasks.detection.detection_training import DetectionTraining as DetectionTraining
 from keras_hybrid.tasks.detection.objects import Objects as Objects
 from keras_hybrid.tasks.detection.post_processing import Detections as Detections
@@ -57,6 +56,11 @@ from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTS as SSDLiteMob
 from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXS as SSDLiteMobileViTXS
 from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXXS as SSDLiteMobileViTXXS
 from keras_hybrid.tasks.detection.ssdlite import ssdlite as ssdlite
+from keras_hybrid.tasks.instances.detect import detect as detect
+from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerL as MaskRCNNIFormerL
+from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerL2 as MaskRCNNIFormerL2
+from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerM as MaskRCNNIFormerM
+from keras_hybrid.tasks.instances.mask_rcnn import mask_rcnn as mask_rcnn
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTS as DeepLabV3MobileViTS
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXS as DeepLabV3MobileViTXS
 from keras_hybrid.tasks.segmentation.deeplabv3 import DeepLabV3MobileViTXXS as DeepLabV3MobileViTXXS

@@ -46,6 +46,9 @@ HOOKS = {
     ("keras", "keras_hybrid.layers"),
     ("keras_hybrid.layers", "keras_hybrid.quantization.rules"),
     ("keras_hybrid.layers", "keras_hybrid.tasks.segmentation.loss"),
+    ("keras_hybrid.layers", "keras_hybrid.tasks.detection.anchors"),
+    ("keras_hybrid.layers", "keras_hybrid.tasks.instances.roi_align"),
+    ("keras_hybrid.layers", "keras_hybrid.tasks.instances.instance_detections"),
 }
 MAXIMUM_FILES = 15
 # Where private names of other packages may be used.

@@ -57,24 +57,35 @@ def match_ssd(boxes, labels, anchors, threshold: float = 0.5, epsilon: float = 1
     return _with_claims(found, claims, valid)
 
 
-def match_retinanet(boxes, labels, anchors, positive: float = 0.5, negative: float = 0.4):
+def match_retinanet(
+    boxes,
+    labels,
+    anchors,
+    positive: float = 0.5,
+    negative: float = 0.4,
+    least_claim: float = 0.0,
+):
     """RetinaNet's rule: an anchor's best object from `positive` on, none below `negative`.
 
     Besides, each object has every anchor that overlaps it most, however little; of several such
     objects the last. Anchors between the two thresholds that no object has are left out.
 
-    Args and Returns: as of `match_ssd`, with `IGNORED` for anchors that are left out.
+    Args and Returns: as of `match_ssd`, with `IGNORED` for anchors that are left out. `anchors`
+    may also be (batch, n, 4), others for each image; `least_claim` is the overlap from which on an
+    object claims its best anchors.
 
     Reference: RetinaNet (https://arxiv.org/abs/1708.02002), Section 4, "Anchors"; the claims are
     MMDetection's.
     """
     boxes, valid = _padded(boxes, labels)
-    overlap = _masked(overlaps(boxes, anchors[None]), valid)  # (batch, m, n)
+    anchors = anchors if len(anchors.shape) == 3 else anchors[None]
+    overlap = _masked(overlaps(boxes, anchors), valid)  # (batch, m, n)
     most = ops.max(overlap, axis=1)
     best = ops.argmax(overlap, axis=1)
     found = ops.where(most >= positive, best, ops.where(most < negative, BACKGROUND, IGNORED))
     # Differs from MMDetection: an object that overlaps no anchor claims none, where it has all.
     claims = ops.equal(overlap, ops.max(overlap, axis=2, keepdims=True)) & (overlap > 0)
+    claims = claims & (overlap >= least_claim)
     return _with_claims(found, claims, valid)
 
 

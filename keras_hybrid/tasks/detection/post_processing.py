@@ -49,11 +49,14 @@ class Detections:
         boxes: (n, 4), float32: corners x1, y1, x2, y2.
         scores: (n,), float32, from 0 to 1.
         labels: (n,), int64, from 0.
+        masks: (n, H, W), truth values: which of the image's pixels each object has; None of a
+            network that tells boxes only.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    masks: np.ndarray | None = None
 
     def __len__(self):
         return len(self.scores)

@@ -17,12 +17,27 @@ class Module:
         parts: into how many parts they are cut; 1 for whole tensors.
         turns: how often the parts take turns along that axis. At 1 they are equally long; else
             there are two, and each is as long as its layer needs.
+        positions: of the map that a dense layer takes flattened: here channels last, published
+            channel by channel; 1 where nothing is flattened.
     """
 
     name: str
     part: int = 0
     parts: int = 1
     turns: int = 1
+    positions: int = 1
+
+    def channels_last(self, array: np.ndarray) -> np.ndarray:
+        """A published tensor with the inputs of a flattened map in our order."""
+        if self.positions == 1 or array.ndim != 2:
+            return array
+        return _turned(array, -1, self.positions)
+
+    def channels_first(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `channels_last`."""
+        if self.positions == 1 or array.ndim != 2:
+            return array
+        return _turned(array, self.positions, -1)
 
     def cut(self, array: np.ndarray, rows: int) -> np.ndarray:
         """The part of a published tensor, `rows` long."""
@@ -34,6 +49,12 @@ class Module:
         own = rows // self.turns
         groups = groups[:, :own] if self.part == 0 else groups[:, groups.shape[1] - own :]
         return groups.reshape(rows, *array.shape[1:])
+
+
+def _turned(matrix, first, second):
+    """A matrix (out, first * second) with the two in the other order."""
+    outputs, inputs = matrix.shape
+    return matrix.reshape(outputs, first, second).swapaxes(1, 2).reshape(outputs, inputs)
 
 
 def joined(parts: list[np.ndarray], turns: int = 1) -> np.ndarray:

@@ -38,6 +38,8 @@ def parameters(layer: keras.layers.Layer) -> list[Parameter]:
         return [_depthwise_kernel(layer.kernel), *_vectors(bias=layer.bias)]
     if isinstance(layer, keras.layers.Conv2D):
         return [_kernel(layer.kernel), *_vectors(bias=layer.bias)]
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return [_transposed_kernel(layer.kernel), *_vectors(bias=layer.bias)]
     if isinstance(layer, keras.layers.Dense):
         return [_matrix(layer.kernel), *_vectors(bias=layer.bias)]
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -86,6 +88,18 @@ def _kernel(variable):
         variable,
         "weight",
         (outputs, inputs, height, width),
+        lambda array: np.transpose(array, (2, 3, 1, 0)),
+        lambda array: np.transpose(array, (3, 2, 0, 1)),
+    )
+
+
+def _transposed_kernel(variable):
+    """Transposed convolution: (in, out, kh, kw) <-> (kh, kw, out, in)."""
+    height, width, outputs, inputs = variable.shape
+    return Parameter(
+        variable,
+        "weight",
+        (inputs, outputs, height, width),
         lambda array: np.transpose(array, (2, 3, 1, 0)),
         lambda array: np.transpose(array, (3, 2, 0, 1)),
     )

@@ -29,6 +29,7 @@ from keras_hybrid.weights.origin import forget, remember
 # Shaped by the number of classes; of SSDLite, published in one tensor with the offsets.
 DENSE_CLASSIFIERS = (
     *("logits", "auxiliary", "head_classes_output"),
+    *("head_box_logits", "head_box_offsets", "head_mask_logits"),
     *(f"head_level{level}_{kind}" for level in range(6) for kind in ("boxes", "classes")),
 )
 # PyTorch counts the batches a norm has seen; inference and Keras have no use for it.
@@ -204,7 +205,7 @@ def _heads_to_merge(family, layer_names):
 
 def _to_keras(module, parameter):
     if module.parts == 1:
-        return parameter.to_keras
+        return lambda array: parameter.to_keras(module.channels_last(np.asarray(array)))
     return lambda array: parameter.to_keras(module.cut(array, parameter.shape[0]))
 
 

@@ -58,7 +58,8 @@ def published_state_dict(model: keras.Model, naming: str) -> dict[str, np.ndarra
     turns: dict[str, int] = {}
     for layer, key, module, parameter in published_parameters(model, key_map_of(model, naming)):
         value = keras.ops.convert_to_numpy(parameter.variable)
-        array = np.ascontiguousarray(parameter.to_published(value.astype("float32", copy=False)))
+        published = parameter.to_published(value.astype("float32", copy=False))
+        array = np.ascontiguousarray(module.channels_first(published))
         parts.setdefault(key, {})[module.part] = array
         turns[key] = module.turns
         if isinstance(layers[layer], keras.layers.BatchNormalization):

@@ -9,6 +9,7 @@ from keras_hybrid.weights.checkpoints.key_maps import KeyMap, Module
 from keras_hybrid.weights.checkpoints.mmengine_names import in_system
 from keras_hybrid.weights.family import (
     ADE20K,
+    COCO,
     IMAGENET,
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -230,6 +231,24 @@ DENSE_PRESETS = tuple(
         ("M", 42.4, 12_710_478),
         ("L", 44.5, 18_599_246),
         ("L2", 46.2, 28_255_222),
+    )
+) + tuple(
+    Preset(
+        f"MaskRCNNIFormer{variant}",
+        "coco",
+        COCO,
+        # Images fit 800 x 1333 px, whatever their aspect: `keras_hybrid.detect` does it.
+        Preprocessing(800, 1.0, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
+        score,
+        parameters,
+        "MIT",
+        _system_files(f"iFormer_{variant.lower()}_epoch_12.pth"),
+        metric="box AP",
+    )
+    for variant, score, parameters in (
+        ("M", 40.8, 28_611_240),
+        ("L", 42.2, 34_500_008),
+        ("L2", 44.6, 44_155_984),
     )
 )
 

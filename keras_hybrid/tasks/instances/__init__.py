@@ -1,0 +1,1 @@
+"""Instance segmentation: Mask R-CNN, its regions, its training and the masks of images."""
