@@ -57,6 +57,7 @@ from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXS as SSDLiteMo
 from keras_hybrid.tasks.detection.ssdlite import SSDLiteMobileViTXXS as SSDLiteMobileViTXXS
 from keras_hybrid.tasks.detection.ssdlite import ssdlite as ssdlite
 from keras_hybrid.tasks.instances.detect import detect as detect
+from keras_hybrid.tasks.instances.instance_training import InstanceTraining as InstanceTraining
 from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerL as MaskRCNNIFormerL
 from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerL2 as MaskRCNNIFormerL2
 from keras_hybrid.tasks.instances.mask_rcnn import MaskRCNNIFormerM as MaskRCNNIFormerM

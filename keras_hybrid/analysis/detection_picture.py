@@ -21,6 +21,7 @@ RIGHT = 0.5  # overlap from which on a detection is its object's
 _COLUMNS = 4
 _PANEL = 3.2  # inches
 _COLORS = 21
+_VEIL = 0.45  # how much of a picture a mask hides
 
 
 def plot_detections(
@@ -32,7 +33,7 @@ def plot_detections(
     objects: Objects | Sequence[Objects] | None = None,
     score_threshold: float = SCORE_THRESHOLD,
 ) -> "Figure":
-    """Draws pictures with the boxes that were found in them.
+    """Draws pictures with the boxes that were found in them, and with masks where there are any.
 
     Args:
         images: a picture or several: a file, or (H, W, 3), RGB of 0 to 255.
@@ -87,6 +88,8 @@ def _draw(axes, found, truth, classes, score_threshold):
         label = int(found.labels[index])
         color = np.array(colors[label % _COLORS]) / 255
         name = str(label) if classes is None else classes[label]
+        if found.masks is not None:
+            _mask(axes, found.masks[index], color)
         _rectangle(axes, found.boxes[index], color, "-" if right[index] else "--")
         axes.text(
             *found.boxes[index, :2],
@@ -116,6 +119,13 @@ def _compared(found, truth, shown):
             right[index] = True
             free[fits.argmax()] = truth.crowd[fits.argmax()]
     return right, truth.boxes[free & ~truth.crowd]
+
+
+def _mask(axes, mask, color):
+    """A veil over an object's pixels."""
+    veil = np.zeros((*mask.shape, 4), "float32")
+    veil[mask] = (*color, _VEIL)
+    axes.imshow(veil)
 
 
 def _rectangle(axes, box, color, style):

@@ -37,17 +37,19 @@ def run(arguments: list[str]) -> int:
     prepare()
     from keras_hybrid.models.catalogue import build_model, builder_family
     from keras_hybrid.tasks.detection.ssdlite import DETECTORS
+    from keras_hybrid.tasks.instances.mask_rcnn import MASK_RCNNS
     from keras_hybrid.tasks.segmentation.systems import SYSTEMS, build_system
     from keras_hybrid.weights.presets import find_preset, list_weights
     from keras_hybrid.weights.pretrained.pretrained import cache_folder, converted_file
 
+    detectors = DETECTORS | MASK_RCNNS
     model, _, tag = (options.name or "").partition("/")
-    if model and model not in (*SYSTEMS, *DETECTORS):
+    if model and model not in (*SYSTEMS, *detectors):
         builder_family(model)  # refuses unknown names
-    if options.fetch and model in (*SYSTEMS, *DETECTORS):
+    if options.fetch and model in (*SYSTEMS, *detectors):
         preset = find_preset(model, tag or list_weights(model)[0].tag)
-        if model in DETECTORS:
-            DETECTORS[model](weights=preset.tag)
+        if model in detectors:
+            detectors[model](weights=preset.tag)
         else:
             build_system(model, preset.tag)
         print(cache_folder(preset))

@@ -33,6 +33,7 @@ def fetched_by_hand(preset, model, naming):
             {"output_stride": 8, "auxiliary": True},
         ),
         ("SemanticFPNIFormerM", "ade20k", "mmengine", {}),
+        ("MaskRCNNIFormerM", "coco", "mmengine", {}),
     ],
 )
 def test_a_tag_loads_its_home_s_file(name, tag, naming, options, tmp_path, monkeypatch, require):
@@ -67,6 +68,9 @@ def test_addresses_and_figures(monkeypatch):
     ade = find_preset("SemanticFPNIFormerL2", "ade20k")
     assert ade.homes[0].url.endswith("iFormer/releases/download/v0.9/iFormer_l2_iter_40000.pth")
     assert (ade.score, ade.metric, ade.dataset) == (46.2, "mIoU", "ADE20K")
+    coco = find_preset("MaskRCNNIFormerL", "coco")
+    assert coco.homes[0].url.endswith("iFormer/releases/download/v0.9/iFormer_l_epoch_12.pth")
+    assert (coco.score, coco.metric, coco.dataset) == (42.2, "box AP", "COCO 2017")
     shown = {preset.name for preset in keras_hybrid.list_weights()}
     assert {"DeepLabV3MobileViTXS/voc", "SemanticFPNIFormerL/ade20k"} <= shown
 

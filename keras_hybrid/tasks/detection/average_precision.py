@@ -10,6 +10,7 @@ import numpy as np
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.tasks.detection.post_processing import Detections
 
+BOXES, MASKS = "boxes", "masks"
 LIMIT = 100  # detections of an image that count, the best
 # In pycocotools' order of `stats`.
 _AP50 = 0  # index of the overlap 0.5 among the thresholds
@@ -50,22 +51,26 @@ def average_precision(
     objects: Sequence[Objects],
     classes: int,
     class_agnostic: bool = False,
+    of: str = BOXES,
 ) -> AveragePrecision:
-    """COCO's average precision of boxes.
+    """COCO's average precision of boxes or masks.
 
     Args:
         detections: of each image, in its pixels.
         objects: of the same images; regions of crowds excuse detections and need not be found.
         classes: number of classes.
         class_agnostic: whether a box is right whatever its class.
+        of: what is compared, "boxes" or "masks".
 
     Raises:
         ImportError: without pycocotools.
-        ValueError: for other numbers of images, or labels beyond the classes.
+        ValueError: for other numbers of images, labels beyond the classes, another `of`, or masks
+            that are missing or of another size than the image's other ones.
     """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
+        from pycocotools.mask import area as mask_area
     except ImportError as error:
         raise ImportError(
             "Average precision is computed by pycocotools: `pip install 'keras-hybrid[detection]'`."
@@ -82,8 +87,14 @@ def average_precision(
                 f"Labels must be from 0 to {classes - 1}. Received: {kind} with labels from "
                 f"{labels.min()} to {labels.max()}"
             )
+    if of not in (BOXES, MASKS):
+        raise ValueError(f"`of` must be one of {(BOXES, MASKS)}. Received: of={of!r}")
+    sizes = _mask_sizes(detections, objects) if of == MASKS else [(0, 0)] * len(objects)
     category = (lambda label: 1) if class_agnostic else (lambda label: int(label) + 1)
-    images = [{"id": index} for index in range(1, len(objects) + 1)]
+    images = [
+        {"id": index, "height": height, "width": width}
+        for index, (height, width) in enumerate(sizes, start=1)
+    ]
     categories = [{"id": number} for number in range(1, 2 if class_agnostic else classes + 1)]
     truths = [
         {
@@ -92,10 +103,16 @@ def average_precision(
             "bbox": _corner_and_sides(box),
             "area": float(area),
             "iscrowd": int(crowd),
+            **shape,
         }
         for index, of_image in enumerate(objects, start=1)
-        for box, label, crowd, area in zip(
-            of_image.boxes, of_image.labels, of_image.crowd, of_image.areas, strict=True
+        for box, label, crowd, area, shape in zip(
+            of_image.boxes,
+            of_image.labels,
+            of_image.crowd,
+            of_image.areas,
+            _shapes(of_image, of),
+            strict=True,
         )
     ]
     found = [
@@ -106,10 +123,15 @@ def average_precision(
             "area": sides[2] * sides[3],
             "score": float(score),
             "iscrowd": 0,
+            **shape,
         }
         for index, of_image in enumerate(detections, start=1)
-        for box, score, label in zip(of_image.boxes, of_image.scores, of_image.labels, strict=True)
+        for box, score, label, shape in zip(
+            of_image.boxes, of_image.scores, of_image.labels, _shapes(of_image, of), strict=True
+        )
     ]
+    if of == MASKS:  # a detection is as large as its mask
+        found = [{**each, "area": float(mask_area(each["segmentation"]))} for each in found]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints tables
         sets = []
         for annotations in (truths, found):
@@ -118,7 +140,7 @@ def average_precision(
             coco.dataset = {"images": images, "categories": categories, "annotations": numbered}
             coco.createIndex()
             sets.append(coco)
-        evaluation = COCOeval(*sets, "bbox")
+        evaluation = COCOeval(*sets, "bbox" if of == BOXES else "segm")
         evaluation.params.maxDets = [1, 10, LIMIT]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -138,6 +160,33 @@ def average_precision(
         by_class=precision.mean(axis=(0, 1)),
         precision=precision[_AP50],
     )
+
+
+def _mask_sizes(detections, objects):
+    """Height and width of each image's masks; 0 where there is nothing in it."""
+    sizes = []
+    for index, pair in enumerate(zip(detections, objects, strict=True)):
+        missing = [type(one).__name__ for one in pair if len(one) and one.masks is None]
+        shapes = {one.masks.shape[1:] for one in pair if one.masks is not None and len(one)}
+        if missing or len(shapes) > 1:
+            raise ValueError(
+                "Masks of one size are expected, of every detection and object of an image. "
+                f"Received: image {index} with masks of the sizes {sorted(shapes)}, and "
+                f"{missing or 'nothing'} without"
+            )
+        sizes.append(shapes.pop() if shapes else (0, 0))
+    return sizes
+
+
+def _shapes(of_image, of):
+    """What an annotation of each box has besides: its mask, run by run."""
+    if of == BOXES or not len(of_image):
+        return [{}] * len(of_image)
+    from pycocotools.mask import encode
+
+    return [
+        {"segmentation": encode(np.asfortranarray(mask, dtype="uint8"))} for mask in of_image.masks
+    ]
 
 
 def _corner_and_sides(box):

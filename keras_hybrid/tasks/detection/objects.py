@@ -17,7 +17,8 @@ class Objects:
         crowd: (n,), truth values: regions of many objects, which nothing is trained on and where
             no detection is wrong; None for none.
         areas: (n,), float32: of the objects in square pixels, by which average precision tells
-            small from large; None for the boxes' areas.
+            small from large; None for the masks' areas, or the boxes' where there are none.
+        masks: (n, H, W), truth values: each object's pixels; None where they are not known.
 
     Raises:
         ValueError: for arrays that do not fit each other, or boxes that are not finite.
@@ -27,18 +28,31 @@ class Objects:
     labels: Any
     crowd: Any = None
     areas: Any = None
+    masks: Any = None
 
     def __post_init__(self):
         boxes = np.asarray(self.boxes, "float32").reshape(-1, 4)
         labels = np.asarray(self.labels, "int64").reshape(-1)
         count = len(boxes)
         crowd = np.zeros(count, bool) if self.crowd is None else np.asarray(self.crowd, bool)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        areas = sides.prod(axis=1) if self.areas is None else np.asarray(self.areas, "float32")
+        masks = None if self.masks is None else np.asarray(self.masks, bool)
+        if masks is not None and masks.ndim != 3:
+            raise ValueError(
+                f"Masks (objects, height, width) are expected. Received: masks {masks.shape}"
+            )
+        if self.areas is not None:
+            areas = np.asarray(self.areas, "float32")
+        elif masks is not None:
+            areas = masks.sum(axis=(1, 2)).astype("float32")
+        else:
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         lengths = {"labels": len(labels), "crowd": len(crowd), "areas": len(areas)}
+        if masks is not None:
+            lengths["masks"] = len(masks)
         if any(length != count for length in lengths.values()):
             raise ValueError(
-                f"As many labels, crowds and areas as boxes are expected. Received: {count} boxes, "
+                "As many labels, crowds, areas and masks as boxes are expected. Received: "
+                f"{count} boxes, "
                 + ", ".join(f"{length} {name}" for name, length in lengths.items())
             )
         if not np.isfinite(boxes).all():
@@ -46,6 +60,7 @@ class Objects:
         for name, value in (("boxes", boxes), ("labels", labels), ("crowd", crowd)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "areas", areas)
+        object.__setattr__(self, "masks", masks)
 
     def __len__(self):
         return len(self.labels)
@@ -53,7 +68,8 @@ class Objects:
     def trainable(self) -> "Objects":
         """Those that a network is trained on: no crowds, and none without an area."""
         kept = ~self.crowd & (self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1)
-        return Objects(self.boxes[kept], self.labels[kept], areas=self.areas[kept])
+        masks = None if self.masks is None else self.masks[kept]
+        return Objects(self.boxes[kept], self.labels[kept], areas=self.areas[kept], masks=masks)
 
 
 def padded(objects: Sequence[Objects], count: int | None = None) -> dict[str, np.ndarray]:
@@ -64,10 +80,11 @@ def padded(objects: Sequence[Objects], count: int | None = None) -> dict[str, np
         count: the length; None for that of the image with the most.
 
     Returns: "boxes" (batch, count, 4), float32, and "labels" (batch, count), int32, -1 where there
-        is no object.
+        is no object; where all objects have masks, and these one size, "masks"
+        (batch, count, H, W), uint8 of 0 and 1.
 
     Raises:
-        ValueError: for an image with more than `count` objects.
+        ValueError: for an image with more than `count` objects, and masks of several sizes.
     """
     kept = [of_image.trainable() for of_image in objects]
     most = max((len(of_image) for of_image in kept), default=0)
@@ -83,4 +100,12 @@ def padded(objects: Sequence[Objects], count: int | None = None) -> dict[str, np
     for index, of_image in enumerate(kept):
         boxes[index, : len(of_image)] = of_image.boxes
         labels[index, : len(of_image)] = of_image.labels
-    return {"boxes": boxes, "labels": labels}
+    if any(of_image.masks is None for of_image in kept) or not kept:
+        return {"boxes": boxes, "labels": labels}
+    sizes = sorted({of_image.masks.shape[1:] for of_image in kept})
+    if len(sizes) > 1:
+        raise ValueError(f"Masks of one size are expected. Received: masks of the sizes {sizes}")
+    masks = np.zeros((len(kept), count, *sizes[0]), "uint8")
+    for index, of_image in enumerate(kept):
+        masks[index, : len(of_image)] = of_image.masks
+    return {"boxes": boxes, "labels": labels, "masks": masks}

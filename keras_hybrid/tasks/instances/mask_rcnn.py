@@ -238,3 +238,7 @@ def _published(variant, backbone):
 MaskRCNNIFormerM = _published("M", IFormerM)
 MaskRCNNIFormerL = _published("L", IFormerL)
 MaskRCNNIFormerL2 = _published("L2", IFormerL2)
+# Those with published weights, by name.
+MASK_RCNNS = {
+    builder.__name__: builder for builder in (MaskRCNNIFormerM, MaskRCNNIFormerL, MaskRCNNIFormerL2)
+}

@@ -83,18 +83,15 @@ class RegionProposals(keras.layers.Layer):
         *maps, sizes = [ops.stop_gradient(x) for x in inputs]
         half = len(maps) // 2
         boxes, scores = [], []
-        anchors = region_anchors()
-        for logits, offsets, stride in zip(maps[:half], maps[half:], anchors.strides, strict=True):
+        strides = region_anchors().strides
+        for logits, offsets, stride in zip(maps[:half], maps[half:], strides, strict=True):
             found, score = self._of_level(logits, offsets, stride, sizes)
+            valid = ops.all(found[..., 2:] > found[..., :2], axis=-1) & (score > NONE)
+            stays = not_suppressed(found, valid, self.overlap_threshold)
             boxes.append(found)
-            scores.append(score)
-        boxes = ops.stack(boxes, axis=1)  # (batch, levels, candidates, 4)
-        scores = ops.stack(scores, axis=1)
-        valid = ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1) & (scores > NONE)
-        stays = not_suppressed(boxes, valid, self.overlap_threshold)
-        total = len(anchors.strides) * self.candidates
-        scores = ops.reshape(ops.where(stays, scores, NONE), (-1, total))
-        boxes = ops.reshape(boxes, (-1, total, 4))
+            scores.append(ops.where(stays, score, NONE))
+        boxes, scores = ops.concatenate(boxes, axis=1), ops.concatenate(scores, axis=1)
+        total = scores.shape[1]
         if total < self.limit:
             more = self.limit - total
             scores = ops.pad(scores, ((0, 0), (0, more)), constant_values=NONE)
@@ -105,14 +102,17 @@ class RegionProposals(keras.layers.Layer):
         return boxes, scores
 
     def _of_level(self, logits, offsets, stride, sizes):
-        """(batch, candidates, 4) and (batch, candidates), the best first."""
+        """The best of a level, (batch, n, 4) and (batch, n), best first."""
         height, width = ops.shape(logits)[1:3]
+        count = self.candidates
+        if all(isinstance(side, int) for side in (height, width)):
+            count = min(count, height * width * len(ASPECT_RATIOS))
         logits = ops.reshape(logits, (-1, height * width * len(ASPECT_RATIOS)))
         offsets = ops.reshape(offsets, (-1, height * width * len(ASPECT_RATIOS), 4))
-        scores = ops.pad(
-            ops.sigmoid(logits), ((0, 0), (0, self.candidates)), constant_values=NONE
-        )  # a level may have fewer anchors
-        scores, best = ops.top_k(scores, self.candidates)
+        scores = ops.sigmoid(logits)
+        if not isinstance(height * width, int):  # there may be fewer anchors
+            scores = ops.pad(scores, ((0, 0), (0, count)), constant_values=NONE)
+        scores, best = ops.top_k(scores, count)
         best = ops.cast(ops.where(scores > NONE, best, 0), "int32")
         offsets = ops.take_along_axis(offsets, best[..., None], axis=1)
         cell, kind = best // len(ASPECT_RATIOS), best % len(ASPECT_RATIOS)

@@ -1,0 +1,120 @@
+"""Training of Mask R-CNN with `compile` and `fit`, on any backend."""
+
+import keras
+from keras import ops
+
+from keras_hybrid.tasks.detection.systems import anchor_boxes
+from keras_hybrid.tasks.instances.instance_loss import (
+    box_loss,
+    drawn_regions,
+    mask_loss,
+    region_loss,
+)
+from keras_hybrid.tasks.instances.parts import parts_of
+from keras_hybrid.tasks.instances.region_proposals import RegionProposals, region_anchors
+
+CANDIDATES = 2000  # of a level, in training
+REGIONS, POSITIVE_REGIONS = 512, 128
+PARTS = ("region_class", "region_box", "class", "box", "mask")
+
+
+class InstanceTraining(keras.Model):
+    """A view of a Mask R-CNN that has its losses: what is compiled and fitted.
+
+    It shares the network's layers. Save the network, not the view. Batch norms stay in inference
+    mode, as the authors train: their statistics are the checkpoint's, scale and offset learn.
+    Regularization by random layers is off with them.
+
+    Args:
+        model: of `keras_hybrid.mask_rcnn`, with images of a known size.
+        regions: of each image that the box head is trained on, at most.
+        positive_regions: of them, at most: those that the mask head is trained on.
+        candidates: of each level that regions are chosen from.
+        seed: of the anchors and regions that are drawn.
+        name: of the view.
+
+    Compile it with an optimizer and no loss. Fit it on images and padded lists of objects with
+    masks, as `keras_hybrid.tasks.detection.objects.padded` makes them. Boxes without an area count
+    nothing. The five parts of the loss, all of weight 1, are shown beside it.
+
+    Raises:
+        ValueError: for a model that is none, or other targets.
+
+    Reference: Mask R-CNN (https://arxiv.org/abs/1703.06870), Section 3.1, "Training"; numbers are
+    MMDetection's.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        regions: int = REGIONS,
+        positive_regions: int = POSITIVE_REGIONS,
+        candidates: int = CANDIDATES,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name or f"{model.name}_training")
+        parts = parts_of(model)
+        height, width = parts.input_size
+        if height is None or width is None:
+            raise ValueError(
+                "The size of the images must be known: give the network's backbone an "
+                f"`input_shape`. Received: {model.name} with images of {model.input_shape}"
+            )
+        if not 0 < positive_regions <= regions:
+            raise ValueError(
+                "`positive_regions` must be 1 or more, and no more than `regions`. "
+                f"Received: {regions=}, {positive_regions=}"
+            )
+        self.network = model
+        self.first = parts.first
+        self.heads = parts.box_head, parts.mask_head
+        self.regions = RegionProposals(parts.regions.limit, candidates, name="regions")
+        self.drawn = regions, positive_regions
+        self.anchors = anchor_boxes(region_anchors(), height, width)
+        self.seeds = keras.random.SeedGenerator(seed)
+        self.parts = {kind: keras.metrics.Mean(f"{kind}_loss") for kind in PARTS}
+        self.size = float(height), float(width)
+        self.built = True
+
+    def call(self, images):
+        found = self.first(images, training=False)
+        # Drawn here: what happens in `compute_loss` has no random state on some backends.
+        shape = (ops.shape(images)[0], len(self.anchors) + self.regions.limit)
+        return {**found, "draws": keras.random.uniform(shape, seed=self.seeds)}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if not isinstance(y, dict) or not {"boxes", "labels", "masks"} <= set(y):
+            raise ValueError(
+                'Targets must be a dict of "boxes" (batch, m, 4), "labels" (batch, m) and "masks" '
+                f"(batch, m, H, W). Received: {sorted(y) if isinstance(y, dict) else type(y)}"
+            )
+        if sample_weight is not None:
+            raise ValueError("Networks are trained without sample weights. Received: some")
+        box_head, mask_head = self.heads
+        logits, offsets, draws = (y_pred[key] for key in ("logits", "offsets", "draws"))
+        sizes = ops.ones_like(logits[0][:, 0, 0, :2]) * ops.convert_to_tensor(self.size)
+        regions, _ = self.regions([*logits, *offsets, sizes])
+        anchors = len(self.anchors)
+        found = region_loss(
+            y, _joined(logits, 1)[..., 0], _joined(offsets, 4), self.anchors, draws[:, :anchors]
+        )
+        # The objects are regions, too; they are drawn by numbers that anchors have used.
+        again = draws[:, : y["labels"].shape[1] or ops.shape(y["labels"])[1]]
+        draws = ops.concatenate([again, draws[:, anchors:]], axis=1)
+        drawn = drawn_regions(y, regions, draws, *self.drawn)
+        maps = y_pred["maps"]
+        found |= box_loss(y, drawn, *box_head([*maps, drawn["regions"]]))
+        first = {key: value[:, : self.drawn[1]] for key, value in drawn.items()}
+        found["mask"] = mask_loss(y, first, mask_head([*maps, first["regions"]]))
+        for kind, value in found.items():
+            self.parts[kind].update_state(value)
+        return sum(self.losses, sum(found.values()))
+
+
+def _joined(maps, values):
+    """(batch, H, W, n * values) of each level -> (batch, all of them, values)."""
+    flat = [
+        ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3] // values, values)) for x in maps
+    ]
+    return ops.concatenate(flat, axis=1)
