@@ -84,23 +84,24 @@ def train_quantized(
     training = recipe.training_recipe(run.recipe)
     facts = {"float_weights": _fingerprint(run.model), **data_facts(source)}
     check_folder(folder, recipe, facts, begun=(CALIBRATED_FILE,))
-    if not (folder / CALIBRATED_FILE).exists():
-        model = quantize(
+    if (folder / CALIBRATED_FILE).exists():
+        post_training = keras.models.load_model(folder / CALIBRATED_FILE)
+    else:
+        post_training = quantize(
             run.model,
             recipe.profile,
             keep_float=recipe.keep_float,
             batch_norm=recipe.batch_norm,
         )
         calibrate(
-            model,
+            post_training,
             _calibration_batches(source, training, recipe.calibration_images),
             method=recipe.calibration_method,
             weights=recipe.calibration_weights,
             stream=stream,
         )
         claim_folder(folder, recipe, facts)  # whatever can be refused has been
-        _save(model, folder / CALIBRATED_FILE)
-    post_training = keras.models.load_model(folder / CALIBRATED_FILE)
+        _save(post_training, folder / CALIBRATED_FILE)
     if not recipe.epochs:
         return QuantizedRun(folder, recipe, [], post_training, None)
     history = _fit(folder, recipe, training, source, callbacks, stream)

@@ -4,6 +4,10 @@ import keras
 from absl import logging
 
 
+def _is_no_retracing(record) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
 def prepare_process():
     """Silences the libraries' running commentary, and shortens TensorFlow's start on a CPU.
 
@@ -14,6 +18,8 @@ def prepare_process():
     logging.set_verbosity(logging.WARNING)
     import tensorflow as tf
 
+    # A run has functions of its own for training, evaluation, predictions: many, each traced once.
+    tf.get_logger().addFilter(_is_no_retracing)
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")  # here it only reads data
         return

@@ -117,6 +117,27 @@ def test_adamw_steps_as_its_paper_has_it_however_small_the_gradients(recipe, siz
     assert optimizer.epsilon == 1e-8
 
 
+def test_a_variable_adds_few_operators_to_the_step(recipe, require):
+    """Tracing them took as long as tracing the network: what variables share is computed once."""
+    require(backend="tensorflow")
+    import tensorflow as tf
+
+    def count_operators(layers):
+        image = x = keras.Input((3,))
+        for _ in range(layers):
+            x = keras.layers.Dense(3)(x)
+        model = keras.Model(image, x)
+        recipe_of_it = dataclasses.replace(recipe, weight_decay=0.05, clip_norm=None)
+        optimizer = make_optimizer(recipe_of_it, model, 10)
+        gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
+        step = tf.function(lambda *grads: optimizer.apply(list(grads)))
+        return len(step.get_concrete_function(*gradients).graph.get_operations())
+
+    fixed, both = count_operators(1), count_operators(11)
+    a_layer = (both - fixed) / 10
+    assert a_layer <= 20, "a kernel that decays and a bias that does not"
+
+
 def test_decay_shrinks_kernels_by_learning_rate_times_decay(recipe):
     recipe = dataclasses.replace(recipe, weight_decay=0.5, learning_rate=0.1)
     model, layer = one_layer()
