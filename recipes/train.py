@@ -21,7 +21,8 @@ and on JAX the processes of several hosts, each started with its own --process_i
     KERAS_BACKEND=jax python recipes/train.py ... --distribute=data_parallel \\
         --coordinator=10.0.0.1:1234 --num_processes=2 --process_id=0
 
-Ctrl-C and SIGTERM end the run after the step, with status 3; the same command goes on from there.
+Ctrl-C and SIGTERM end the run after the step, with status 3; the same command goes on from there,
+also on another machine, with other accumulation_steps or precision, with the data at another path.
 
 --out gets history.csv, state.npz (to resume from), best.keras and model.keras, with --tensorboard
 also a log that `tensorboard --logdir=runs` shows.
@@ -56,7 +57,13 @@ flags.DEFINE_string(
     "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic.",
 )
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
-flags.DEFINE_string("out", None, "Folder of the run, such as runs/a.")
+flags.DEFINE_string("out", None, "Folder of the run, such as runs/a or gs://bucket/a.")
+flags.DEFINE_float(
+    "save_minutes", None, "Save the state inside an epoch, too, every so many minutes."
+)
+flags.DEFINE_integer(
+    "keep_states", 2, "States kept until the run ends: the newest, and older ones."
+)
 flags.DEFINE_bool("dry_run", False, "Print what would be done, and read one batch.")
 flags.DEFINE_bool("tensorboard", False, "Write a log for TensorBoard, too.")
 flags.DEFINE_enum(
@@ -130,6 +137,8 @@ def main(argv):
             FLAGS.out,
             data_dir=FLAGS.data_dir,
             tensorboard=FLAGS.tensorboard,
+            save_minutes=FLAGS.save_minutes,
+            keep_states=FLAGS.keep_states,
             distribution=distribution,
         )
     except TrainingStoppedError as stopped:

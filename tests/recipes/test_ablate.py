@@ -21,8 +21,8 @@ from keras_hybrid.training.data import sources
 
 saves, save_state = [], callbacks.save_state
 
-def save(*arguments):
-    save_state(*arguments)
+def save(*arguments, **options):
+    save_state(*arguments, **options)
     saves.append(arguments)
     if len(saves) == int(os.environ.get("KILL_AFTER", 0)):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_hybrid.files import write_text
+from keras_hybrid.files import is_bucket, local_path, write_text
 from keras_hybrid.image_files import HEIF_HINT, HEIF_SUFFIXES, abbreviated
 from keras_hybrid.training.data.file_check import check_files
 from keras_hybrid.training.data.file_list import FileList
@@ -35,12 +35,14 @@ class ImageFolder:
         splits: files with labels, ordered by class and name.
         notes: what was left out or looks wrong, a sentence each.
         left_out: paths in the folder of the files left out.
+        fingerprint: of names, labels and contents, wherever the folder lies.
     """
 
     class_names: tuple[str, ...]
     splits: dict[str, FileList]
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
     def __iter__(self):
         """As the pair (class names, splits)."""
@@ -70,6 +72,12 @@ def read_folder(path, cache, in_splits: bool = True) -> ImageFolder:
     Raises:
         ValueError: for a missing path, less than one class, or a class that training lacks.
     """
+    if is_bucket(path):
+        raise ValueError(
+            "Image files are read one by one, for which a bucket is too slow: mount it (gcsfuse, "
+            "s3fs), or prepare a TFDS set in it and give its name with data_dir=gs://... "
+            f"Received: {path!r}"
+        )
     path = Path(path).expanduser().resolve()
     if not path.is_dir():
         raise ValueError(f"There is no folder of that name. Received: folder:{path}")
@@ -79,7 +87,7 @@ def read_folder(path, cache, in_splits: bool = True) -> ImageFolder:
     names, notes = _class_names(root, layout, scans)
     notes = [*layout.notes, *notes]
 
-    record = Path(cache) / "keras_hybrid_folders"
+    record = local_path(cache) / "keras_hybrid_folders"
     record /= f"{hashlib.sha256(str(root).encode('utf-8', 'replace')).hexdigest()[:16]}.npy"
     every = [name for scan in scans.values() for name in scan.names]
     status = np.concatenate([scan.status for scan in scans.values()])
@@ -116,6 +124,7 @@ def read_folder(path, cache, in_splits: bool = True) -> ImageFolder:
             f"{abbreviated(copies)}"
         )
     notes += _shared(splits, digests)
+    fingerprint = _fingerprint(splits, digests)
     if None in layout.splits and in_splits:
         splits = _split(splits[ALL], digests[ALL], root)
     if left_out := [*bad, *copies]:
@@ -124,7 +133,19 @@ def read_folder(path, cache, in_splits: bool = True) -> ImageFolder:
         notes.append(f"{listing} lists all that is left out")
     if notes:
         warnings.warn("; ".join(map(_printable, notes)) + ".", stacklevel=3)
-    return ImageFolder(tuple(names), splits, tuple(map(_printable, notes)), tuple(left_out))
+    notes = tuple(map(_printable, notes))
+    return ImageFolder(tuple(names), splits, notes, tuple(left_out), fingerprint)
+
+
+def _fingerprint(splits, digests):
+    """Of the names in the folder, labels and contents of all images."""
+    digest = hashlib.sha256()
+    for split in sorted(splits):
+        files = splits[split]
+        parts = (files.names, files.ends.tobytes(), files.labels.tobytes())
+        for part in (split.encode(), *parts, digests[split].tobytes()):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:16]
 
 
 def _printable(text):

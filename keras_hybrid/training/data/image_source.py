@@ -24,6 +24,8 @@ class ImageSource:
             that order, from 0 -> the example; so an epoch is read in any order. None where the
             split can be read in order only: it is held in memory then.
         notes: what was left out, or looks wrong, a sentence each.
+        fingerprint: what tells the data by their content, wherever they lie; None where only the
+            name tells them.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ImageSource:
     open_split: Callable[[str], tf.data.Dataset] | None = None
     open_reader: Callable[[str], Callable] | None = None
     notes: tuple[str, ...] = ()
+    fingerprint: str | None = None
     _held: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def split(self, name: str, skip: int = 0, holds: Callable | None = None) -> tf.data.Dataset:

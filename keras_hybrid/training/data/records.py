@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
+
+from keras_hybrid.files import is_bucket, place
 
 # A record: its length, a checksum of that, the content, a checksum of that.
 _LENGTH = struct.Struct("<Q")
@@ -39,12 +40,12 @@ class Records:
     def __len__(self):
         return len(self.spans)
 
-    def read(self, place: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """The content of a record."""
-        start, length = self.spans[place].tolist()
-        file = self.files[self.file_of[place]]
-        if _is_remote(file) or not hasattr(os, "pread"):
-            with tf.io.gfile.GFile(file, "rb") as opened:
+        start, length = self.spans[index].tolist()
+        file = self.files[self.file_of[index]]
+        if is_bucket(file) or not hasattr(os, "pread"):
+            with place(file).open("rb") as opened:
                 opened.seek(start)
                 return opened.read(length)
         return os.pread(self._descriptor(file), length, start)
@@ -60,16 +61,12 @@ class Records:
             close(descriptor)
 
 
-def _is_remote(file):
-    return "://" in file
-
-
 def _index(file, skip, take):
     """Start and length of the records of a file: (n, 2)."""
     file = os.fspath(file)
-    size = tf.io.gfile.stat(file).length
+    size = place(file).stat().length if is_bucket(file) else os.stat(file).st_size
     spans, position = [], 0
-    with tf.io.gfile.GFile(file, "rb") if _is_remote(file) else open(file, "rb", 0) as opened:
+    with place(file).open("rb") if is_bucket(file) else open(file, "rb", 0) as opened:
         while position < size and (take < 0 or len(spans) < skip + take):
             opened.seek(position)
             header = opened.read(_LENGTH.size)

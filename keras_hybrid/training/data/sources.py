@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from keras_hybrid.files import is_bucket
 from keras_hybrid.training.data.folder import read_folder
 from keras_hybrid.training.data.image_source import ImageSource
 
@@ -23,7 +24,7 @@ def open_source(data: str, data_dir: str | None = None) -> ImageSource:
         ValueError: for an unknown set, or one without images and labels.
     """
     data = os.fspath(data)
-    if data.startswith(FOLDER_PREFIX):
+    if data.startswith(FOLDER_PREFIX) or is_bucket(data):
         return _open_folder(data.removeprefix(FOLDER_PREFIX), data_dir)
     if os.sep in data and Path(data).expanduser().is_dir():
         return _open_folder(data, data_dir)
@@ -41,4 +42,5 @@ def _open_folder(path, data_dir):
         {name: len(files) for name, files in folder.splits.items()},
         open_reader=lambda split: folder.splits[split].reader(),
         notes=folder.notes,
+        fingerprint=folder.fingerprint,
     )

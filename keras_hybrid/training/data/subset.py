@@ -68,4 +68,5 @@ def subset(
         sizes=sizes,
         open_split=None,
         open_reader=open_reader,
+        fingerprint=None,  # the name tells which classes
     )

@@ -1,5 +1,7 @@
 """Classification sets of TensorFlow Datasets, read in any order."""
 
+import json
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -39,7 +41,13 @@ def open_tfds(data: str, data_dir: str | None = None) -> ImageSource:
         return readers[split]
 
     sizes = {name: builder.info.splits[part].num_examples for name, part in parts.items()}
-    return ImageSource(data, tuple(features[label].names), sizes, open_reader=open_reader)
+    return ImageSource(
+        data,
+        tuple(features[label].names),
+        sizes,
+        open_reader=open_reader,
+        fingerprint=f"{builder.info.full_name} {json.dumps(sizes)}",
+    )
 
 
 def _reader_of_records(builder, part, image, label):

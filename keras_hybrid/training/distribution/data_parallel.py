@@ -78,6 +78,9 @@ class DataParallel(Distribution):
                 f"JAX says: {error}"
             ) from error
 
+    def told_to_stop(self, step):
+        return multihost_utils.reached_preemption_sync_point(step)
+
     def broadcast(self, content):
         if self.share.processes == 1:
             return content

@@ -36,6 +36,22 @@ class Distribution:
         """
         self.share.check(recipe.step_batch_size)
 
+    def describe(self) -> str:
+        """Backend, devices and processes, in words."""
+        devices, processes = self.share.devices, self.share.processes
+        return (
+            f"{keras.backend.backend()}, {devices} device{'s' * (devices > 1)}, "
+            f"{processes} process{'es' * (processes > 1)}"
+        )
+
+    def told_to_stop(self, step: int) -> bool:
+        """Whether some process was told to end, after a step on which all of them agree.
+
+        Args:
+            step: of this process, counted from its start; all call this after each.
+        """
+        return False
+
     @contextlib.contextmanager
     def scope(self):
         """Where the model is built and trained."""

@@ -148,6 +148,17 @@ class CommonRecipe:
         "whether XLA compiles the step; None leaves it to Keras.",
         default=None,
     )
+    steps_per_execution: int = number(
+        "training steps that the device takes in a row, without the host; on JAX each of them is "
+        "compiled.",
+        AT_LEAST_1,
+        1,
+    )
+    validation_every: int = number(
+        "epochs from evaluation to evaluation; the last epoch is evaluated always.",
+        AT_LEAST_1,
+        1,
+    )
     batch_norm_per_device: bool = number(
         "whether batch norms see the images of one device, on mirrored devices; else all of a "
         "training step.",

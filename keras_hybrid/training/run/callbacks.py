@@ -4,13 +4,15 @@ import csv
 import math
 import sys
 import time
-from pathlib import Path
 
 import keras
 from tqdm import tqdm
 
-from keras_hybrid.files import whole_file
+from keras_hybrid.files import STATE_FILE, place, whole_file
 from keras_hybrid.training.run.training_state import save_state
+
+READ_EVERY = 16  # steps, after which the loss is brought from the device
+SHOWN_EVERY = 0.5  # seconds, the same of the metrics of a bar
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -46,9 +48,12 @@ class Progress(keras.callbacks.Callback):
         self.steps = steps
         self.stream = stream
         self._compiling = {}  # seconds of the first step of training, and of evaluation
+        self._compiled_steps = 0  # in the first execution, which compiles
+        self._shown = -math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
+        self._done = 0
         self._bar = tqdm(
             total=self.steps * self.images_per_step,
             initial=self.first_step * self.images_per_step,
@@ -62,9 +67,14 @@ class Progress(keras.callbacks.Callback):
             tqdm.write("compiling the step, which can take a minute or two", file=self.stream)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._compiling.setdefault("training", time.monotonic() - self._started)
-        self._bar.set_postfix(_brief(logs), refresh=False)
-        self._bar.update(self.images_per_step)
+        now = time.monotonic()
+        self._compiling.setdefault("training", now - self._started)
+        self._compiled_steps = self._compiled_steps or batch + 1
+        if not self._bar.disable and now - self._shown > SHOWN_EVERY:
+            self._shown = now
+            self._bar.set_postfix(_brief(logs), refresh=False)
+        self._bar.update((batch + 1 - self._done) * self.images_per_step)
+        self._done = batch + 1
 
     def on_test_begin(self, logs=None):
         if hasattr(self, "_bar"):
@@ -80,10 +90,10 @@ class Progress(keras.callbacks.Callback):
         seconds = time.monotonic() - self._started
         training = getattr(self, "_trained", time.monotonic()) - self._started
         steps = self.steps - self.first_step
-        compiled = sum(self._compiling.values()) if steps > 1 else 0.0
+        compiled = sum(self._compiling.values()) if steps > self._compiled_steps else 0.0
         if compiled:
             training -= self._compiling["training"]
-            seconds, steps = seconds - compiled, steps - 1
+            seconds, steps = seconds - compiled, steps - self._compiled_steps
         self._compiling = dict.fromkeys(self._compiling, 0.0)
         speed = steps * self.images_per_step / training
         self.first_step = 0
@@ -104,22 +114,40 @@ def _brief(logs):
 class StopOnNaN(keras.callbacks.Callback):
     """Ends the run with a clear message when the loss is no finite number.
 
+    The loss is the mean of the epoch so far, which is kept on the device and stays no number once
+    it was none: it is enough to read it now and then, and before anything is saved.
+
     Args:
         state_path: of the last good state, for the message.
+        every: steps from reading to reading, each of which the device waits for.
 
     Raises:
-        TrainingDivergedError: at the end of that batch, before anything is saved.
+        TrainingDivergedError: before anything is saved.
     """
 
-    def __init__(self, state_path):
+    def __init__(self, state_path, every: int = READ_EVERY):
         super().__init__()
-        self.state_path = Path(state_path)
+        self.state_path = place(state_path)
+        self.every = every
         self._epoch = 0
+        self._read = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
+        self._read = 0
 
     def on_train_batch_end(self, batch, logs=None):
+        is_last = batch + 1 >= (self.params or {}).get("steps", 0)
+        if is_last or batch + 1 - self._read >= self.every:
+            self.check(batch, logs)
+
+    def check(self, batch: int, logs):
+        """Reads the loss after a step.
+
+        Raises:
+            TrainingDivergedError: where it is no finite number.
+        """
+        self._read = batch + 1
         if math.isfinite(logs["loss"]):
             return
         if hasattr(self.model, "jax_state_sync"):
@@ -144,6 +172,7 @@ class Saver(keras.callbacks.Callback):
         monitor: the metric of which the greatest value is the best; among equals, which small
             sets have many of, the least `val_loss` is.
         writes: whether this process is the one that writes; others only keep the history.
+        keep: states that are kept, the newest and those before it.
     """
 
     def __init__(
@@ -153,10 +182,12 @@ class Saver(keras.callbacks.Callback):
         history: list[dict],
         monitor: str = "val_accuracy",
         writes: bool = True,
+        keep: int = 1,
     ):
         super().__init__()
         self.writes = writes
-        self.folder = Path(folder)
+        self.keep = keep
+        self.folder = place(folder)
         self.save_best = save_best
         self.history = history
         self.monitor = monitor
@@ -174,17 +205,19 @@ class Saver(keras.callbacks.Callback):
             "learning_rate": float(self.model.optimizer.learning_rate),
             **{name: float(value) for name, value in logs.items()},
         }
-        best = max(map(self._rank, self.history), default=(-math.inf,))
+        evaluated = [old for old in self.history if self.monitor in old]
+        best = max(map(self._rank, evaluated), default=(-math.inf,))
         self.history.append(row)
-        if self._rank(row) > best:
+        if self.monitor in row and self._rank(row) > best:
             self.save_best()
         if not self.writes:
             return
-        save_state(self.folder / "state.npz", self.model, self.history)
+        save_state(self.folder / STATE_FILE, self.model, self.history, keep=self.keep)
         with (
             whole_file(self.folder / "history.csv") as path,
             open(path, "w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            names = dict.fromkeys(name for old in self.history for name in old)
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)

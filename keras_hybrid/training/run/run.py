@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import TextIO
 
 import keras
@@ -13,8 +14,9 @@ from keras_hybrid.files import (
     BEST_FILE,
     MODEL_FILE,
     STATE_FILE,
-    local_path,
+    is_bucket,
     locked_folder,
+    place,
     whole_file,
 )
 from keras_hybrid.training.data.image_source import ImageSource
@@ -34,7 +36,7 @@ from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
 from keras_hybrid.training.run.fused_norms import training_norms
-from keras_hybrid.training.run.interruption import StopOnSignal
+from keras_hybrid.training.run.interruption import SaveByClock, StopOnSignal
 from keras_hybrid.training.run.run_folder import (
     Run,
     check_folder,
@@ -42,11 +44,14 @@ from keras_hybrid.training.run.run_folder import (
     load_run,
     run_facts,
 )
+from keras_hybrid.training.run.step_logs import StepCallbacks
 from keras_hybrid.training.run.tensorboard import TensorBoardLog
 from keras_hybrid.training.run.training_state import (
     ResumedMetrics,
     load_metrics,
     load_state,
+    read_state,
+    remove_older_states,
     save_state,
 )
 from keras_hybrid.training.tasks.of_recipe import task_of
@@ -74,12 +79,15 @@ def logits_view(model: keras.Model) -> keras.Model:
 def compile_for_training(view: keras.Model, recipe: CommonRecipe, steps: int):
     """Compiles a view that ends in logits: loss, metrics, optimiser."""
     task = task_of(recipe)
+    optimizer = make_optimizer(recipe, view, steps)
+    if recipe.precision == "mixed_float16":  # small gradients would be 0
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
     view.compile(
-        optimizer=make_optimizer(recipe, view, steps),
+        optimizer=optimizer,
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
         **task.losses(recipe, view),
     )
-    view.optimizer.build(view.trainable_variables)  # a loss scale may have been put around it
+    view.optimizer.build(view.trainable_variables)
     # Metrics that have no variables before the first step would make TensorFlow trace it twice.
     view.compute_metrics(None, *task.example(view))
     view.reset_metrics()
@@ -120,6 +128,8 @@ def train(
     stream: TextIO = sys.stderr,
     distribution: Distribution | None = None,
     tensorboard: bool = False,
+    save_minutes: float | None = None,
+    keep_states: int = 2,
 ) -> Run | None:
     """Trains from scratch with `model.fit`, or goes on where an interrupted run ended.
 
@@ -128,54 +138,78 @@ def train(
     weights' moving average is evaluated and saved where the recipe has one. Ctrl-C and SIGTERM end
     the run after the step, with a state from which it goes on as if nothing had happened.
 
+    A run goes on with other `run_folder.MAY_CHANGE` of its recipe, on other devices, and with the
+    same data at another path; that is said.
+
     Args:
         recipe: its numbers.
         data: a name that the recipe's task opens, or an open source.
-        folder: of the run, new or the same run's.
+        folder: of the run, new or the same run's; of this machine, or in a bucket (gs://...).
         data_dir: of TFDS.
         callbacks: more Keras callbacks.
         stream: where progress goes.
         distribution: from `open_distribution`; None for one device. Of several processes the first
             reads and writes `folder`; the others need not see it.
         tensorboard: whether metrics go to a log for TensorBoard in `folder`, too.
+        save_minutes: from one state to the next inside an epoch; None for states of whole epochs.
+        keep_states: states that are kept until the run is finished: the newest, and those before
+            it, to go on from where a disk has damaged that.
 
     Returns: the finished `Run`, at once where `folder` holds one; None in other processes than the
         first.
 
     Raises:
-        ValueError: when `folder` holds a run of another recipe or data set, or is in a bucket.
+        ValueError: when `folder` holds a run of another recipe or data set, or is in a bucket that
+            cannot be reached.
         FolderInUseError: when another process trains into `folder`.
+        NotWrittenError: when the disk is full or `folder` read-only; the last state is whole.
         TrainingStoppedError: when the run was told to end.
         TrainingDivergedError: when the loss is no finite number.
         ProcessLostError: when another process has ended.
     """
     distribution = distribution or Distribution()
-    folder = local_path(folder)
+    folder = place(folder)
+    if keep_states < 1 or (save_minutes is not None and save_minutes <= 0):
+        raise ValueError(
+            "`keep_states` must be 1 or more and `save_minutes` positive. "
+            f"Received: keep_states={keep_states}, save_minutes={save_minutes}"
+        )
     task = task_of(recipe)
     source = data if isinstance(data, ImageSource) else task.open_source(data, data_dir)
+    saving = Saving(save_minutes, keep_states, tensorboard)
     with distribution.scope(), contextlib.ExitStack() as stack:
-        return _train(
-            task, recipe, source, folder, callbacks, stream, distribution, tensorboard, stack
-        )
+        return _train(task, recipe, source, folder, callbacks, stream, distribution, saving, stack)
 
 
-def _train(task, recipe, source, folder, callbacks, stream, distribution, tensorboard, stack):
+@dataclass(frozen=True)
+class Saving:
+    """What a run writes beside its models: see `train`."""
+
+    minutes: float | None
+    keep: int
+    tensorboard: bool
+
+
+def _train(task, recipe, source, folder, callbacks, stream, distribution, saving, stack):
     share, is_main = distribution.share, distribution.is_main
     distribution.check(recipe)
     steps = steps_per_epoch(source, recipe, share)
     distribution.agree("recipe and data", json.dumps([source.name, as_plain(recipe)]))
+    facts = run_facts(source, task, distribution.describe())
+    changed = []
     if is_main:
-        check_folder(folder, recipe, run_facts(source, task), (STATE_FILE, MODEL_FILE))
-    if distribution.decide((folder / MODEL_FILE).exists()):
+        changed = check_folder(folder, recipe, facts, (STATE_FILE, MODEL_FILE))
+    if distribution.decide((folder / MODEL_FILE).exists() if is_main else False):
         if not is_main:
             return None
         print(f"{folder} holds a finished run", file=stream)
         return load_run(folder)
-    is_new = not folder.exists()
+    is_new = not folder.exists() if is_main else False
     if is_main and not is_new:
         stack.enter_context(locked_folder(folder))
     state_path = folder / STATE_FILE
-    state = distribution.broadcast(state_path.read_bytes() if state_path.exists() else None)
+    state = read_state(state_path, saving.keep, stream) if is_main else None
+    state = distribution.broadcast(state)
     resumed = state is not None
 
     given = recipe
@@ -197,18 +231,23 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, tensor
     view, average = training_view(network, recipe, None if cached else teacher)
     compile_for_training(view, recipe, steps)
     history = load_state(state_path, view, state) if resumed else []
-    first_step, metrics = load_metrics(state_path, state) if resumed else (0, [])
+    first_step, metrics = 0, []
+    if resumed:
+        first_step, metrics = load_metrics(state_path, state, recipe.accumulation_steps)
     distribution.part_draws(view)
     training_data = task.training_dataset(source, recipe, len(history), share, cached, first_step)
     validation_data = task.evaluation_dataset(source, recipe, share)
     if is_main:
-        if is_new:
+        if is_new and not is_bucket(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        if is_new:
             stack.enter_context(locked_folder(folder))
-        claim_folder(folder, given, run_facts(source, task))  # whatever can be refused has been
+        claim_folder(folder, given, facts)  # whatever can be refused has been
     if resumed and is_main:
         inside = f" and step {first_step} of the next" if first_step else ""
         print(f"resuming {folder} after epoch {len(history)}{inside}", file=stream)
+        for change in changed:
+            print(f"goes on with another {change}", file=stream)
 
     def save(name):
         if network is not model:
@@ -223,31 +262,53 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, tensor
         with average.in_place():
             save(BEST_FILE)
 
+    def save_inside(done):
+        if is_main:
+            save_state(state_path, view, history, done, saving.keep)
+
     metric = task.metric(recipe)
-    stop = StopOnSignal(lambda done: save_state(state_path, view, history, done), steps, first_step)
+    nan = StopOnNaN(state_path)
+    inside = {
+        "save": save_inside,
+        "check": nan.check,
+        "steps": steps,
+        "accumulation_steps": recipe.accumulation_steps,
+        "first_step": first_step,
+    }
+    several = share.processes > 1
+    stop = StopOnSignal(distribution.told_to_stop if several else None, **inside)
+    by_clock = saving.minutes is not None and is_main
     standing = [
-        StopOnNaN(state_path),
+        nan,
         *([average] if average else []),
         *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream, first_step)] * is_main),
-        Saver(folder, save_best, history, f"val_{metric}", writes=is_main),
-        *([TensorBoardLog(folder, history)] * (tensorboard and is_main)),
+        Saver(folder, save_best, history, f"val_{metric}", writes=is_main, keep=saving.keep),
+        *([SaveByClock(saving.minutes, **inside)] if by_clock else []),
+        *([TensorBoardLog(folder, history)] * (saving.tensorboard and is_main)),
         *callbacks,
-        *([stop] if share.processes == 1 else []),  # several would have to agree on the step
+        stop,
+    ]
+    evaluated = [
+        epoch
+        for epoch in range(1, recipe.epochs + 1)
+        if epoch % recipe.validation_every == 0 or epoch == recipe.epochs
     ]
 
     def fit(data, first_epoch, epochs, steps, *more):
+        _set_execution(view, recipe, steps, stream if is_main else None)
         view.fit(
             data,
             steps_per_epoch=steps,
             initial_epoch=first_epoch,
             epochs=epochs,
             validation_data=validation_data,
+            validation_freq=evaluated,
             shuffle=False,  # the data set shuffles
             verbose=0,
-            callbacks=[*more, *standing],
+            callbacks=StepCallbacks([*more, *standing], view, epochs, steps),
         )
 
-    with stop.listening() if share.processes == 1 else contextlib.nullcontext():
+    with stop.listening():
         if first_step:  # the rest of the epoch that was interrupted
             rest = training_data.take(steps - first_step)
             epoch = len(history)
@@ -256,7 +317,8 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, tensor
         if len(history) < recipe.epochs and not (first_step and view.stop_training):
             fit(training_data, len(history), recipe.epochs, steps)
     score = f"val_{metric}"
-    scores = {"weights": "last", score: history[-1][score]}
+    found = next((row[score] for row in reversed(history) if score in row), float("nan"))
+    scores = {"weights": "last", score: found}
     if average:
         last = view.evaluate(validation_data, verbose=0, return_dict=True)
         scores |= {"weights": "average", f"{score}_of_last": float(last[metric])}
@@ -265,9 +327,26 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, tensor
     save(MODEL_FILE)
     if not is_main:
         return None
-    claim_folder(folder, given, {**run_facts(source, task), "saved": scores})
+    claim_folder(folder, given, {**facts, "saved": scores})
+    remove_older_states(state_path)
     print(describe_saved(scores, task, score), file=stream)
     return Run(folder, given, source.name, source.class_names, history, model)
+
+
+def _set_execution(view, recipe, steps, stream):
+    """Sets how many steps the device takes in a row: as many as the recipe says, or the next
+    number below that divides the steps of an epoch, which must not reach into the next one."""
+    asked = min(recipe.steps_per_execution, steps)
+    taken = next(number for number in range(asked, 0, -1) if steps % number == 0)
+    if taken != recipe.steps_per_execution and stream is not None:
+        print(
+            f"{taken} steps in a row in place of steps_per_execution={recipe.steps_per_execution}, "
+            f"which does not divide {steps} steps",
+            file=stream,
+        )
+    if view.steps_per_execution != taken:
+        view.steps_per_execution = taken
+        view.train_function = view.test_function = None  # which have been made for another number
 
 
 def describe_saved(scores: dict, task: Task, score: str) -> str:

@@ -1,20 +1,24 @@
 """What a run's folder says: whose it is, and what came of it."""
 
 import dataclasses
+import io
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_hybrid.files import MODEL_FILE, RUN_FILE, STATE_FILE, write_text
+from keras_hybrid.files import MODEL_FILE, RUN_FILE, STATE_FILE, is_bucket, place, write_text
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
 from keras_hybrid.training.tasks.of_recipe import task_named
 from keras_hybrid.training.tasks.task import Task
 
 DEFAULT_TASK = "classification"  # of runs that do not say
+# Facts of a run that may change from process to process, and what tells data by their content.
+DATA, MACHINE, FINGERPRINT = "data", "machine", "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,24 @@ class Run:
     model: keras.Model
 
 
-def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]):
+# Numbers of a recipe that say how a machine computes, and not what: a run may go on with others.
+MAY_CHANGE = frozenset(
+    (
+        "accumulation_steps",
+        "precision",
+        "jit_compile",
+        "steps_per_execution",
+        "validation_every",
+        "teacher_cache",
+    )
+)
+
+
+def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]) -> list[str]:
     """Checks that a folder is this run's, or holds none that has begun.
+
+    A run may go on with other numbers of `MAY_CHANGE`, on another machine, and with its data at
+    another path where they are the same by their fingerprint.
 
     Args:
         folder: of the run.
@@ -47,32 +67,56 @@ def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]):
         facts: what else makes a run what it is, by name.
         begun: names of files of which one is there when there is something to lose.
 
+    Returns: what has changed and may, a phrase each.
+
     Raises:
         ValueError: it says what differs.
     """
     path = folder / RUN_FILE
     if not path.exists() or not any((folder / name).exists() for name in begun):
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    defaults = {field.name: field.default for field in dataclasses.fields(recipe)}
+        return []
+    found = _described(path)
+    defaults = {
+        field.name: field.default
+        if field.default_factory is dataclasses.MISSING
+        else field.default_factory()
+        for field in dataclasses.fields(recipe)
+    }
     there = {name: found["recipe"].get(name, defaults[name]) for name in defaults}
-    different = [
-        f"{name}={there[name]!r} there, {value!r} now"
-        for name, value in as_plain(recipe).items()
-        if there[name] != value and there[name] is not dataclasses.MISSING
-    ]
-    different += [
-        f"other {name}"
-        if isinstance(value, list)
-        else f"{name}={found.get(name)!r} there, {value!r} now"
-        for name, value in facts.items()
-        if found.get(name) != value
-    ]
+    changed, different = [], []
+    for name, value in as_plain(recipe).items():
+        if there[name] != value and there[name] is not dataclasses.MISSING:
+            kind = changed if name in MAY_CHANGE else different
+            kind.append(f"{name}={there[name]!r} there, {value!r} now")
+    is_same_data = facts.get(FINGERPRINT, 0) == found.get(FINGERPRINT, 1)
+    for name, value in facts.items():
+        if found.get(name) == value or (name == FINGERPRINT and name not in found):
+            continue
+        if name in (DATA, MACHINE):
+            kind = changed if name == MACHINE or is_same_data else different
+            kind.append(f"{name}={found.get(name)!r} there, {value!r} now")
+        elif name == FINGERPRINT:
+            different.append("other images than when it began")
+        elif isinstance(value, list):
+            different.append(f"other {name}")
+        else:
+            different.append(f"{name}={found.get(name)!r} there, {value!r} now")
     if different:
         raise ValueError(
             "The folder holds another run: choose another, or remove it. "
             f"Received: folder={str(folder)!r}, {'; '.join(different)}"
         )
+    return changed
+
+
+def _described(path):
+    """What `run.json` says."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"A run's {RUN_FILE} is a JSON file. Received: {path}, which is damaged: {error}"
+        ) from error
 
 
 def claim_folder(folder: Path, recipe, facts: dict):
@@ -83,12 +127,15 @@ def claim_folder(folder: Path, recipe, facts: dict):
 
 def data_facts(source: ImageSource) -> dict:
     """What a run's folder says of its data."""
-    return {"data": source.name, "class_names": list(source.class_names)}
+    facts = {DATA: source.name, "class_names": list(source.class_names)}
+    return facts if source.fingerprint is None else {**facts, FINGERPRINT: source.fingerprint}
 
 
-def run_facts(source: ImageSource, task: Task) -> dict:
-    """What a run's folder says of its data, and of its task where that is not classification."""
+def run_facts(source: ImageSource, task: Task, machine: str | None = None) -> dict:
+    """What a run's folder says of its data, of its machine, and of its task where that is not
+    classification."""
     facts = data_facts(source)
+    facts |= {} if machine is None else {MACHINE: machine}
     return facts if task.name == DEFAULT_TASK else {**facts, "task": task.name}
 
 
@@ -98,13 +145,13 @@ def load_run(folder) -> Run:
     Raises:
         ValueError: when the folder holds none.
     """
-    folder = Path(folder)
+    folder = place(folder)
     if not (folder / MODEL_FILE).exists():
         raise ValueError(
             f"A finished run's folder holds `{MODEL_FILE}`; `recipes/train.py` makes one. "
             f"Received: folder={str(folder)!r}"
         )
-    described = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    described = _described(folder / RUN_FILE)
     recipe_class = task_named(described.get("task", DEFAULT_TASK)).recipe_class
     known = {field.name for field in dataclasses.fields(recipe_class)}
     fields = {  # a run of an older version may have had others
@@ -112,7 +159,8 @@ def load_run(folder) -> Run:
         for name, value in described["recipe"].items()
         if name in known
     }
-    with np.load(folder / STATE_FILE, allow_pickle=False) as arrays:
+    content = io.BytesIO((folder / STATE_FILE).read_bytes())
+    with np.load(content, allow_pickle=False) as arrays:
         history = json.loads(str(arrays["history"]))
     return Run(
         folder,
@@ -120,5 +168,15 @@ def load_run(folder) -> Run:
         described["data"],
         tuple(described["class_names"]),
         history,
-        keras.models.load_model(folder / MODEL_FILE),
+        _load_model(folder / MODEL_FILE),
     )
+
+
+def _load_model(path):
+    """A model of a file, which may be in a bucket."""
+    if not is_bucket(path):
+        return keras.models.load_model(path)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        copy.write_bytes(path.read_bytes())
+        return keras.models.load_model(copy)

@@ -1,9 +1,9 @@
 """A run's history for TensorBoard, written without the `tensorboard` package."""
 
-from pathlib import Path
-
 import keras
 import tensorflow as tf
+
+from keras_hybrid.files import place
 
 FOLDER = "tensorboard"
 
@@ -22,7 +22,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def __init__(self, folder, history: list[dict]):
         super().__init__()
-        self.folder = Path(folder) / FOLDER
+        self.folder = place(folder) / FOLDER
         self.history = history
 
     def on_train_begin(self, logs=None):

@@ -4,7 +4,8 @@ On TensorFlow nothing is dropped at random: mirrored devices draw otherwise than
 
     python distributed_program.py FOLDER DISTRIBUTION DEVICES [COORDINATOR PROCESSES ID [KILL]]
 
-Where KILL is "2.1", the process kills itself after step 1 of epoch 2.
+Where KILL is "2.1", the process kills itself after step 1 of epoch 2; where it is "2.1 TERM", it
+is told to end there, as a scheduler does, and the processes end with status 3.
 """
 
 import dataclasses
@@ -24,9 +25,10 @@ from keras_hybrid.training.distribution.cluster import (
 )
 from keras_hybrid.training.distribution.opening import open_distribution
 from keras_hybrid.training.run import run
+from keras_hybrid.training.run.interruption import TrainingStoppedError
 
 folder, name, devices, *rest = sys.argv[1:]
-place, kill = rest[:3], rest[3] if len(rest) > 3 else None
+place, kill = rest[:3], rest[3] if len(rest) > 3 else ""
 
 
 class Losses(keras.callbacks.Callback):
@@ -43,8 +45,8 @@ class Losses(keras.callbacks.Callback):
         total = float(logs["loss"]) * (batch + 1)
         self.losses.append(total - self.sum)
         self.sum = total
-        if kill == f"{self.epoch}.{batch}":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if kill.split()[:1] == [f"{self.epoch}.{batch}"]:
+            os.kill(os.getpid(), signal.SIGTERM if kill.endswith("TERM") else signal.SIGKILL)
 
 
 cluster = None
@@ -69,6 +71,9 @@ try:
         callbacks=(losses,),
         distribution=distribution,
     )
+except TrainingStoppedError as stopped:
+    print(json.dumps({"losses": losses.losses, "stopped": str(stopped)}))
+    sys.exit(3)
 except (ValueError, ProcessLostError) as error:
     end_process(f"refused: {error}")
 print(json.dumps({"losses": losses.losses, "writes": finished is not None}))

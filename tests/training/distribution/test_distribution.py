@@ -86,7 +86,8 @@ def test_two_mirrored_devices_train_as_one(tmp_path):
 
 @pytest.mark.large
 def test_processes_train_as_one_and_end_and_resume_together(tmp_path, require):
-    """Two processes of two devices; one kills itself in the third epoch; both start again."""
+    """Two processes of two devices. One is told to end inside the first epoch, and both do after
+    the same step; one kills itself in the third; both start again each time."""
     require(module="jax")
     one = start("jax", tmp_path / "one", "none", 1)
 
@@ -96,6 +97,17 @@ def test_processes_train_as_one_and_end_and_resume_together(tmp_path, require):
             start("jax", tmp_path / f"process{i}", "data_parallel", 2, coordinator, 2, i, *kill[i:])
             for i in (0, 1)
         ]
+
+    told = []
+    for process in pair(kill=("never", "0.0 TERM")):
+        printed, errors = process.communicate(timeout=600)
+        assert process.returncode == 3, errors[-3000:]
+        told.append(json.loads(printed.splitlines()[-1]))
+    done = len(told[0]["losses"])
+    assert [len(found["losses"]) for found in told] == [done, done] and done in (2, 4, 6)
+    for found in told:
+        assert found["stopped"].startswith("Stopped by SIGTERM after ")
+    assert not (tmp_path / "process1").exists()
 
     first, second = pair(kill=("never", "2.1"))
     second.communicate(timeout=600)

@@ -94,10 +94,3 @@ def test_a_second_writer_is_refused_and_finds_the_folder_free_afterwards(
     assert len(Second.refused) == 1 and not left.exists()
     with locked_folder(folder):
         pass
-
-
-def test_a_bucket_is_no_local_folder(recipe, source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="mount the bucket.*Received: 'gs://bucket/run'"):
-        train(recipe, source, "gs://bucket/run")
-    assert list(tmp_path.iterdir()) == []
