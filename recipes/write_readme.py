@@ -68,7 +68,8 @@ none; or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or
 `ADEChallengeData2016`. The same command
 resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
 data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
-process goes on from its last finished epoch.
+process goes on from its last finished epoch, or with --save_minutes from some minutes ago. Other
+devices, precision, accumulation and paths of the data are taken and said; docs/scale.md has more.
 
 | recipe | variants | published | cost |
 | --- | --- | --- | --- |

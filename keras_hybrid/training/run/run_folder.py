@@ -90,7 +90,8 @@ def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]) -> l
             kind.append(f"{name}={there[name]!r} there, {value!r} now")
     is_same_data = facts.get(FINGERPRINT, 0) == found.get(FINGERPRINT, 1)
     for name, value in facts.items():
-        if found.get(name) == value or (name == FINGERPRINT and name not in found):
+        is_new = name in (FINGERPRINT, MACHINE) and name not in found  # an older run did not say
+        if found.get(name) == value or is_new:
             continue
         if name in (DATA, MACHINE):
             kind = changed if name == MACHINE or is_same_data else different

@@ -206,7 +206,8 @@ def load_state(path, model: keras.Model, content: bytes | None = None) -> list[d
         paths = json.loads(str(arrays["paths"])) if "paths" in arrays.files else {}
         saved = _by_place((name, paths.get(name, ""), name) for name in numbered)
         variables = _by_place(
-            (name, variable.path, variable) for name, variable in _variables(model).items()
+            (name, variable.path if paths else "", variable)
+            for name, variable in _variables(model).items()
         )
         found = {key: arrays[name].shape for key, name in saved.items()}
         expected = {key: tuple(variable.shape) for key, variable in variables.items()}
