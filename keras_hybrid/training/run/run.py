@@ -174,6 +174,11 @@ def train(
             "`keep_states` must be 1 or more and `save_minutes` positive. "
             f"Received: keep_states={keep_states}, save_minutes={save_minutes}"
         )
+    if tensorboard and is_bucket(folder) and not os.fspath(folder).startswith("gs://"):
+        raise ValueError(
+            "TensorFlow writes logs to folders and to gs://: leave `tensorboard` out. "
+            f"Received: folder={os.fspath(folder)!r}"
+        )
     task = task_of(recipe)
     source = data if isinstance(data, ImageSource) else task.open_source(data, data_dir)
     saving = Saving(save_minutes, keep_states, tensorboard)

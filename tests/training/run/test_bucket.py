@@ -96,6 +96,8 @@ def test_what_no_bucket_can_be_is_said(recipe, source, tmp_path, memory, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="gs://, s3://, az://, hf:// are known"):
         train(recipe, source, "ftp://bucket/run")
+    with pytest.raises(ValueError, match="leave `tensorboard` out"):
+        train(recipe, source, bucket.ADDRESS, tensorboard=True)
     for data in ("folder:gs://bucket/photos", "gs://bucket/photos"):
         with pytest.raises(ValueError, match="mount it .* TFDS set .*Received: 'gs://bucket/"):
             open_source(data, data_dir=str(tmp_path))
