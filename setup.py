@@ -69,6 +69,8 @@ EXTRAS = {
     ],
     # COCO's average precision; KerasCV's metrics beside it.
     "detection": ["pycocotools>=2.0.7,<3", "keras-cv>=0.9,<0.10"],
+    # Arm's compiler for its NPUs, which tells what an NPU takes of a file.
+    "engines": ["ethos-u-vela>=5.2,<6"],
     "torch": ["torch>=2.6"],
     "jax": ["jax>=0.4.30"],
     # Other implementations that the tests compare with.

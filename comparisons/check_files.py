@@ -88,7 +88,7 @@ def file_checksums(name):
     for precision in PRECISIONS:
         exported = model
         if precision != "float32":
-            exported = keras_hybrid.quantize(model, precision)
+            exported = keras_hybrid.quantize(model, precision, target="cpu")
             keras_hybrid.calibrate(exported, images)
         with tempfile.TemporaryDirectory() as folder:
             path = keras_hybrid.export_tflite(exported, f"{folder}/a.tflite", precision=precision)

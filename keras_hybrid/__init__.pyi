@@ -8,6 +8,7 @@ from keras_hybrid.analysis.heads import head_similarity as head_similarity
 from keras_hybrid.analysis.heads import plot_head_similarity as plot_head_similarity
 from keras_hybrid.analysis.segmentation_picture import plot_segmentation as plot_segmentation
 from keras_hybrid.analysis.summary import summarize_cost as summarize_cost
+from keras_hybrid.engines.check import check_engines as check_engines
 from keras_hybrid.export.convert import export_tflite as export_tflite
 from keras_hybrid.export.verify import verify_tflite as verify_tflite
 from keras_hybrid.models.catalogue import build_model as build_model

@@ -34,6 +34,7 @@ ROOMS = (
     "training",
     "export",
     "benchmark",
+    "engines",
     "workflows",
     "cli",
     "__main__",

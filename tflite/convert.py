@@ -37,6 +37,12 @@ flags.DEFINE_enum(
     ["float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8"],
     "Of the weights, and from int8 on of what is computed.",
 )
+flags.DEFINE_enum(
+    "target",
+    None,
+    ["cpu", "gpu", "npu"],
+    "Engine that the file is for; cpu if not set.",
+)
 flags.DEFINE_string("data", None, "Images to calibrate with: a folder, .npy or .npz.")
 flags.DEFINE_integer("limit", 200, "Use at most this many of them.", lower_bound=1)
 flags.DEFINE_bool("raw", False, "The data are what the network takes, not pixels of 0 to 255.")
@@ -71,6 +77,7 @@ def main(argv):
             model,
             FLAGS.output,
             FLAGS.precision,
+            target=FLAGS.target,
             data=FLAGS.data,
             limit=FLAGS.limit,
             raw=FLAGS.raw,

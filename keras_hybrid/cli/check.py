@@ -1,6 +1,7 @@
 """Says what is in a .tflite: input, labels, operators, and which engines take it.
 
     keras-hybrid check model.tflite
+    keras-hybrid check model.tflite --engines    asks the engines themselves, where they are there
 
 Exit status 1 where it needs operators that are not TFLite's own.
 """
@@ -11,6 +12,11 @@ from keras_hybrid.cli.command import DONE, FAILED, UsageError
 
 def add_arguments(parser):
     parser.add_argument("files", nargs="+", help=".tflite files")
+    parser.add_argument(
+        "--engines",
+        action="store_true",
+        help="ask LiteRT.js' GPU engine, an NPU's compiler and MediaPipe as well",
+    )
 
 
 def run(options) -> int:
@@ -24,23 +30,21 @@ def run(options) -> int:
     from keras_hybrid.cli.quiet import load_tensorflow
 
     load_tensorflow()
-    return max(_check(path) for path in found)
+    return max(_check(path, options.engines) for path in found)
 
 
-def _check(path):
-    from keras_hybrid.export.engines import check_gpu_delegate
+def _check(path, ask_all):
+    from keras_hybrid.engines.check import ENGINES, check_engines
     from keras_hybrid.export.inspect import inspect_tflite
     from keras_hybrid.export.metadata import read_metadata
 
-    inspection, gpu, metadata = inspect_tflite(path), check_gpu_delegate(path), read_metadata(path)
+    inspection, metadata = inspect_tflite(path), read_metadata(path)
+    engines = check_engines(path, ENGINES if ask_all else (), by_list=True)
     images = [tensor for tensor in inspection.activations if tensor.producer == "INPUT"]
     outputs = [tensor for tensor in inspection.activations if tensor.is_output]
     labels = list(metadata.labels)
     shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     operators = ", ".join(f"{count} {name}" for name, count in inspection.ops.most_common(6))
-    refused = [f"{count} {name}" for name, count in gpu.unsupported_ops.items()]
-    refused += [f"{tensor.name} {tensor.shape}" for tensor in gpu.unsupported_shapes]
-    left = ", ".join(f"{count} {name}" for name, count in inspection.undelegated.items())
     foreign = [*inspection.flex_ops, *inspection.custom_ops]
     lines = [
         f"{path}: {inspection.size_bytes / 1e6:.2f} MB",
@@ -49,10 +53,7 @@ def _check(path):
         *(f"  output      {tensor.name} {tensor.shape} {tensor.dtype}" for tensor in outputs),
         f"  labels      {shown or 'none'}",
         f"  operators   {inspection.num_ops}: {operators}",
-        f"  CPU         XNNPACK takes it in {inspection.partitions} partition"
-        + ("s" if inspection.partitions != 1 else "")
-        + (f", and leaves {left}" if left else ""),
-        "  GPU         takes all" if gpu.ready else f"  GPU         refuses {', '.join(refused)}",
+        *(answer.text() for answer in engines.answers.values()),
     ]
     if foreign:
         lines.append(f"  needs       {', '.join(foreign)}, which are not TFLite's own")

@@ -18,6 +18,7 @@ from keras_hybrid.cli.arguments.numbers import whole
 from keras_hybrid.cli.command import DONE, UsageError
 from keras_hybrid.files import MODEL_FILE, RUN_FILE, write_text
 
+TARGETS = ("cpu", "gpu", "npu")
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 CALIBRATED = ("int8", "int8_cpu", "int16x8")
 TYPES = ("float32", "uint8", "int8")
@@ -29,6 +30,7 @@ def add_arguments(parser):
     parser.add_argument("--out", help=".tflite to write; of a run, model.tflite in its folder")
     parser.add_argument("--weights", help="of a network's name: a tag such as imagenet, or a file")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--target", choices=TARGETS, help="engine it is for; cpu if not given")
     parser.add_argument("--data", help="images to calibrate integers with: a folder, .npy or .npz")
     parser.add_argument("--limit", type=whole(1), default=200, help="at most so many of them")
     parser.add_argument("--raw", action="store_true", help="they are normalised already")
@@ -76,6 +78,7 @@ def run(options) -> int:
         model,
         out,
         options.precision,
+        target=options.target,
         data=data,
         limit=options.limit,
         raw=options.raw,

@@ -27,12 +27,12 @@ from keras_hybrid.export.metadata import About, add_metadata, label_names
 from keras_hybrid.export.saved_model import save_for_conversion
 from keras_hybrid.export.signature import input_shapes, output_names
 from keras_hybrid.litert import open_interpreter
-from keras_hybrid.quantization.quantize import is_quantized, quantize
+from keras_hybrid.quantization.quantize import is_quantized, quantize, target_of
 from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibrated
 from keras_hybrid.quantization.ranges.representative_data import representative_batches
 from keras_hybrid.quantization.report import check_all_int8, check_profile
 from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
-from keras_hybrid.surgery.pipelines import FOR_FLOAT, FOR_INT16
+from keras_hybrid.surgery.pipelines import FILES, check_target
 from keras_hybrid.tasks.detection.file_output import (
     OPERATOR,
     TFLITE,
@@ -54,6 +54,7 @@ def export_tflite(
     precision: str = "float32",
     preprocessing: bool | Preprocessing = False,
     *,
+    target: str | None = None,
     input: str = "float32",
     output: str = "float32",
     representative_data: Any = None,
@@ -87,6 +88,9 @@ def export_tflite(
             `keras_hybrid.preprocess_input` does; a `Preprocessing` for another than the model's.
             Without, an app has to do it, and the file's metadata say how: MediaPipe Tasks can only
             where all channels are alike, which a warning says.
+        target: the engine that the file is for, which costs nothing but speed elsewhere: "cpu"
+            (XNNPACK), "gpu" (files in float32 and float16) or "npu" (files in int8); None for
+            "cpu".
         input: type of the input: "float32", or "uint8" for camera frames as they come; of a file
             in int8 also "int8", and then "uint8" and "int8" are what the input's scale and zero
             point in the file say.
@@ -119,9 +123,9 @@ def export_tflite(
     Returns: the path.
 
     Raises:
-        ValueError: for an unknown precision or input type, a path that does not end in `.tflite`,
-            a model of any size without `input_size`, labels, `top_k` or a mask's output that do not
-            fit the model,
+        ValueError: for an unknown precision or input type, a target that does not fit, a path that
+            does not end in `.tflite`, a model of any size without `input_size`, labels, `top_k` or
+            a mask's output that do not fit the model,
             preprocessing for a model that scales pixels itself or has several inputs, or another
             backend than TensorFlow.
         RuntimeError: when the converted model needs other than builtin operators.
@@ -134,6 +138,7 @@ def export_tflite(
     ):
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+    target = _target(model, precision, target)
     if path.suffix != ".tflite":
         raise ValueError(f"`path` must end in '.tflite'. Received: path={str(path)!r}")
     if keras.backend.backend() != "tensorflow":
@@ -157,12 +162,12 @@ def export_tflite(
     segments = mask is not None or is_segmentation(model)
     stretches = later_stretches(model, mask) if segments else None
     types = (input, output_type)
-    model, samples = _prepare(model, precision, representative_data, types, top_k, known)
+    model, samples = _prepare(model, precision, target, representative_data, types, top_k, known)
     with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
         ending = mask or detector or top_k
-        edits = FOR_INT16 if precision == "int16x8" else FOR_FLOAT
+        edits = FILES[precision][target]
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
             file = _convert(folder, precision, input, output_type, samples, postprocess)
@@ -173,6 +178,7 @@ def export_tflite(
         labels,
         {
             "precision": precision,
+            "target": target,
             "preprocessing": known is not None,
             "input": input,
             "top_k": top_k,
@@ -194,7 +200,20 @@ def export_tflite(
     return path
 
 
-def _prepare(model, precision, data, types, top_k, preprocessing):
+def _target(model, precision, target):
+    """The engine that the file is for: of a quantised model, the one that it was quantised for."""
+    if not is_quantized(model) or precision not in ("int8", "int8_cpu"):
+        return check_target(precision, target)
+    own = target_of(model)
+    if target is not None and check_target(precision, target) != own:
+        raise ValueError(
+            f"The model was quantised for {own!r}: quantise with target={target!r} for this file. "
+            f"Received: target={target!r}, model {model.name!r}"
+        )
+    return own
+
+
+def _prepare(model, precision, target, data, types, top_k, preprocessing):
     """The model to convert, quantised where that is asked for, and samples for the converter."""
     quantized = is_quantized(model)
     if precision == "int16x8" and (types != ("float32", "float32") or top_k is not None):
@@ -242,7 +261,7 @@ def _prepare(model, precision, data, types, top_k, preprocessing):
         if preprocessing is not None:  # the file takes pixels
             arrays = [_pixels(image, preprocessing) for image in arrays]
         return model, lambda: ([image] for image in arrays)
-    return calibrate(quantize(model, precision), data), None
+    return calibrate(quantize(model, precision, target=target), data), None
 
 
 def _check_classes(model, labels, top_k):

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
+from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.inspect import Tensor, inspect_tflite
 
 # The delegate's list for floating-point models: LiteRT documentation, "GPU delegates for LiteRT",
@@ -31,15 +32,17 @@ class GpuReadiness:
     Attributes:
         unsupported_ops: operators that are not on the delegate's list, and how many of each.
         unsupported_shapes: activations of rank over 4 or with a first dimension over 1.
+        constant_products: matrix products with a constant on the left, by what they compute.
     """
 
     unsupported_ops: Counter
     unsupported_shapes: tuple[Tensor, ...]
+    constant_products: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
         """Whether nothing would be refused."""
-        return not self.unsupported_ops and not self.unsupported_shapes
+        return not (self.unsupported_ops or self.unsupported_shapes or self.constant_products)
 
 
 def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
@@ -56,4 +59,19 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
             {name: count for name, count in found.ops.items() if name not in SUPPORTED_OPS}
         ),
         unsupported_shapes=found.gpu_shape_offenders,
+        constant_products=_constant_products(path),
     )
+
+
+def _constant_products(path):
+    file = TFLiteFile.read(path)
+    graph = file.model.subgraphs[0]
+    computed, found = {int(index) for index in graph.inputs}, []
+    for operator in graph.operators:
+        name, inputs = file.operator_name(operator), [int(index) for index in operator.inputs]
+        if name == "DEQUANTIZE" and inputs[0] not in computed:
+            continue  # a constant in half precision
+        if name == "BATCH_MATMUL" and inputs[0] not in computed:
+            found.append(graph.tensors[operator.outputs[0]].name.decode())
+        computed.update(int(index) for index in operator.outputs)
+    return tuple(found)

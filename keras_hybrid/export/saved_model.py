@@ -9,7 +9,7 @@ import keras
 from keras_hybrid.keras_private import calls, functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
-from keras_hybrid.quantization.quantize import is_quantized
+from keras_hybrid.quantization.quantize import is_quantized, target_of
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
@@ -60,7 +60,8 @@ def _edited_quantized(model, preprocessing, shape):
     changed = edit_dead_channels(editable)
     if preprocessing is not None:
         statistics = _statistics(preprocessing)
-        if edit_quantized_preprocessing(editable, *statistics) or edit_preprocessing(
+        in_blocks = target_of(model) == "npu"
+        if edit_quantized_preprocessing(editable, *statistics, in_blocks) or edit_preprocessing(
             editable, *statistics
         ):
             changed, preprocessing = True, None

@@ -2,7 +2,7 @@
 
 from keras_hybrid.layers.channels import ChannelShuffle, SplitChannels
 from keras_hybrid.layers.depth_to_space import DepthToSpace
-from keras_hybrid.layers.dot_product_attention import DotProductAttention
+from keras_hybrid.layers.dot_product_attention import DotProductAttention, LearnedQueryAttention
 from keras_hybrid.layers.drop_path import DropPath
 from keras_hybrid.layers.dynamic_relu import DynamicReLU
 from keras_hybrid.layers.grouped_convolution import GroupedConv2D
@@ -29,6 +29,7 @@ __all__ = [
     "GroupedConv2D",
     "LayerScale",
     "LeanLayerNormalization",
+    "LearnedQueryAttention",
     "PadToMultiple",
     "PublishedWeights",
     "ResizeToReference",

@@ -30,7 +30,13 @@ def zeros_between_heads(tokens, num_heads: int):
     return ops.reshape(x, (-1, num_heads * num_tokens, channels))
 
 
-def to_heads(x, num_heads: int, separate_positions: bool = False, window_size: int | None = None):
+def to_heads(
+    x,
+    num_heads: int,
+    separate_positions: bool = False,
+    window_size: int | None = None,
+    positions_first: bool = False,
+):
     """(batch, ..., C) -> (batch, groups * heads, N, C / heads).
 
     Args:
@@ -38,8 +44,14 @@ def to_heads(x, num_heads: int, separate_positions: bool = False, window_size: i
         num_heads: number of heads, each a contiguous part of the channels.
         separate_positions: as for `DotProductAttention`: groups are MobileViT's positions.
         window_size: as for `DotProductAttention`: groups are windows. Else there is one group.
+        positions_first: as for `DotProductAttention`.
     """
     heads, channels = num_heads, x.shape[-1]
+    if separate_positions and positions_first:
+        positions, length = x.shape[1], ops.shape(x)[2]
+        x = ops.reshape(x, (-1, length, heads, channels // heads))  # (batch * positions, ...)
+        x = ops.transpose(x, (0, 2, 1, 3))
+        return ops.reshape(x, (-1, positions * heads, length, channels // heads))
     if separate_positions:
         positions = x.shape[2]
         x = ops.reshape(x, (-1, ops.shape(x)[1], positions * heads, channels // heads))
@@ -60,7 +72,12 @@ def to_heads(x, num_heads: int, separate_positions: bool = False, window_size: i
 
 
 def from_heads(
-    x, query, num_heads: int, separate_positions: bool = False, window_size: int | None = None
+    x,
+    query,
+    num_heads: int,
+    separate_positions: bool = False,
+    window_size: int | None = None,
+    positions_first: bool = False,
 ):
     """(batch, groups * heads, N, c) -> the query's axes with heads * c channels.
 
@@ -70,9 +87,13 @@ def from_heads(
         num_heads: number of heads.
         separate_positions: whether groups are MobileViT's positions.
         window_size: side of the windows that the groups are; None without.
+        positions_first: as for `DotProductAttention`.
     """
     heads, channels = num_heads, num_heads * x.shape[-1]
     axes = tuple(ops.shape(query)[1:-1])
+    if separate_positions and positions_first:
+        x = ops.reshape(x, (-1, heads, axes[1], channels // heads))  # (batch * positions, ...)
+        return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, *axes, channels))
     if window_size:
         rows, columns = (size // window_size for size in axes)
         if heads > 1:

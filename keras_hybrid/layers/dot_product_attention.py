@@ -29,6 +29,7 @@ class DotProductAttention(keras.layers.Layer):
         window_size: inputs are feature maps of one size, and attention runs inside windows of
             `window_size` x `window_size` pixels, which must divide the map (iFormer at high
             resolution). None for the whole map.
+        positions_first: with `separate_positions`, whether inputs are (batch, positions, N, C).
         plain_operators: whether it takes only operators that TFLite has in int16, too: no quotient.
 
     Inputs: query (batch, ..., C), key (batch, ..., C) and value (batch, ..., D), key and value
@@ -47,6 +48,7 @@ class DotProductAttention(keras.layers.Layer):
         separate_positions: bool = False,
         window_size: int | None = None,
         plain_operators: bool = False,
+        positions_first: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,6 +64,7 @@ class DotProductAttention(keras.layers.Layer):
         self.separate_positions = separate_positions
         self.window_size = window_size
         self.plain_operators = plain_operators
+        self.positions_first = positions_first
 
     def build(self, input_shape):
         query, key, value = input_shape
@@ -130,11 +133,14 @@ class DotProductAttention(keras.layers.Layer):
 
     def to_heads(self, x):
         """(batch, ..., C) -> (batch, groups * num_heads, N, C / num_heads)."""
-        return to_heads(x, self.num_heads, self.separate_positions, self.window_size)
+        return to_heads(
+            x, self.num_heads, self.separate_positions, self.window_size, self.positions_first
+        )
 
     def from_heads(self, x, query):
         """(batch, groups * num_heads, N, c) -> the query's axes with num_heads * c channels."""
-        return from_heads(x, query, self.num_heads, self.separate_positions, self.window_size)
+        settings = self.separate_positions, self.window_size, self.positions_first
+        return from_heads(x, query, self.num_heads, *settings)
 
     def _scaled(self, x, query):
         """`x` times the factor on the scores, where it is not 1."""
@@ -193,7 +199,7 @@ class DotProductAttention(keras.layers.Layer):
         """Multiply-adds of both matrix products for one image, given the inputs' shapes."""
         queries, keys = (math.prod(shape[1:-1]) for shape in (query, key))
         if self.separate_positions:
-            keys = key[1]
+            keys = key[2 if self.positions_first else 1]
         elif self.window_size:
             keys = self.window_size**2
         return queries * keys * (query[-1] + value[-1])
@@ -210,4 +216,59 @@ class DotProductAttention(keras.layers.Layer):
             "separate_positions": self.separate_positions,
             "window_size": self.window_size,
             "plain_operators": self.plain_operators,
+            "positions_first": self.positions_first,
         }
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class LearnedQueryAttention(keras.layers.Layer):
+    """`DotProductAttention` whose queries are weights, the same for every image: for inference.
+
+    The scores are a 1x1 convolution of the keys. As a matrix product with a constant on the left
+    they would be what LiteRT's GPU engine does not take.
+
+    Args:
+        num_queries: number M of queries.
+        num_heads: number of heads, a divisor of the channels.
+
+    Inputs: key (batch, ..., C) and value (batch, ..., D), with the same axes between batch and
+    channels. Output: (batch, M, D). The weight "queries", (C, heads * M), holds the scaled queries
+    of one head after the other, each with zeros in the channels of the others.
+
+    Reference: Mobile-Former (https://arxiv.org/abs/2108.05895), Equation 1, of the first block.
+    """
+
+    def __init__(self, num_queries: int, num_heads: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.num_queries = num_queries
+        self.num_heads = num_heads
+
+    def build(self, input_shape):
+        key, value = input_shape
+        if key[-1] % self.num_heads or value[-1] % self.num_heads:
+            raise ValueError(
+                "All channels must divide by `num_heads`. "
+                f"Received: key {tuple(key)}, value {tuple(value)}, num_heads={self.num_heads}"
+            )
+        self.queries = self.add_weight(
+            name="queries", shape=(key[-1], self.num_heads * self.num_queries)
+        )
+
+    def call(self, inputs):
+        key, value = inputs
+        kernel, columns = self.queries[None, None], self.num_heads * self.num_queries
+        pixels = key if len(key.shape) == 4 else flat(key)[:, :, None]
+        scores = flat(ops.conv(pixels, kernel, data_format="channels_last"))
+        scores = ops.transpose(scores, (0, 2, 1))  # (batch, heads * M, N)
+        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        x = ops.matmul(ops.cast(weights, scores.dtype), flat(value))  # (batch, heads * M, D)
+        x = ops.reshape(x, (-1, self.num_heads, columns // self.num_heads, value.shape[-1]))
+        return ops.sum(x * head_mask(x, self.num_heads), axis=1)  # (batch, M, D)
+
+    def compute_output_shape(self, input_shape):
+        _, value = input_shape
+        return (value[0], self.num_queries, value[-1])
+
+    def get_config(self):
+        own = {"num_queries": self.num_queries, "num_heads": self.num_heads}
+        return {**super().get_config(), **own}

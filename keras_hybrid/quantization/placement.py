@@ -23,17 +23,21 @@ class Placement:
         profile: of `quantize`.
         floats: steps that the user keeps in float.
         rules: the user's own, by layer class.
+        target: the engine that the file is for.
 
     Attributes:
         profile: of `quantize`.
+        target: likewise.
         rules: the rule of each step that has one; the inputs' and the `floats` have none.
         int8: whether a step is computed in int8; of an input, whether the file may take integers.
         settings: more of the twin's configuration, by step.
         producers: the step that computes a value.
     """
 
-    def __init__(self, model: EditableModel, profile: str, floats: set, rules: dict):
-        self.model, self.profile = model, profile
+    def __init__(
+        self, model: EditableModel, profile: str, floats: set, rules: dict, target: str = "cpu"
+    ):
+        self.model, self.profile, self.target = model, profile, target
         self.rules, self.int8, self.settings = {}, {}, {}
         check_rules(model, rules, floats)
         for step in model.steps:

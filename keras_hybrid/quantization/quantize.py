@@ -33,7 +33,7 @@ from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.garbage import garbage_left
 from keras_hybrid.surgery.passes.image_scaling import edit_products_and_sums
-from keras_hybrid.surgery.pipelines import FOR_INT8, edited
+from keras_hybrid.surgery.pipelines import FILES, check_target, edited
 
 
 @garbage_left()
@@ -41,6 +41,7 @@ def quantize(
     model: keras.Model,
     profile: str = "int8",
     *,
+    target: str | None = None,
     keep_float: tuple[str, ...] = (),
     batch_norm: str = "folded",
     weight_quantizer: Any = None,
@@ -59,6 +60,8 @@ def quantize(
         model: a functional model of this package's or standard layers; it is left as it is.
         profile: "int8" for int8 throughout, as accelerators want; "int8_cpu" for float where a
             phone's CPU is faster in float (the table in `keras_hybrid/quantization/rules.py`).
+        target: the engine that the file is for, "cpu" or "npu": layers are spelled as costs it
+            least (`keras_hybrid/surgery/pipelines.py`). None for "cpu".
         keep_float: names of layers to leave in float. A name also stands for the layers that were
             made of it, and for a block, by their common beginning.
         batch_norm: "folded" for kernels and biases that train with batch norm in them; "frozen" for
@@ -77,16 +80,17 @@ def quantize(
 
     Raises:
         ValueError: for another backend than TensorFlow, a model that is not functional or
-            already quantised, an unknown profile or `batch_norm`, a name in `keep_float` that no
-            layer has, layers without quantised twin: all of them named, with what to do.
+            already quantised, an unknown profile, target or `batch_norm`, a name in `keep_float`
+            that no layer has, layers without quantised twin: all of them named, with what to do.
 
     Reference: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference (https://arxiv.org/abs/1712.05877).
     """
     _check(model, profile, batch_norm)
+    target = check_target(profile, target)
     rules = rules or {}
     rewrite = functools.partial(edit_standard_layers, rules=rules)
-    editable = edited(model, (rewrite, *FOR_INT8[profile]))
+    editable = edited(model, (rewrite, *FILES[profile][target]))
     edit_activations(editable)
     edit_identities(editable)
     edit_joined_activations(editable)
@@ -95,7 +99,7 @@ def quantize(
     edit_neutral_constants(editable)
     edit_products_and_sums(editable)
     floats = kept_float(model, editable, keep_float)
-    placement = Placement(editable, profile, floats, rules)
+    placement = Placement(editable, profile, floats, rules, target)
     limits = edit_slopes(editable, lambda step: placement.int8[step])
     limits.update(edit_clipping(editable, placement))
     origins = placement.origins()
@@ -122,6 +126,11 @@ def is_quantized(model: keras.Model) -> bool:
 def profile_of(model: keras.Model) -> str | None:
     """The profile that a model was quantised for; None for a float model, and for older files."""
     return next((x.profile for x in fake_quantizers(model) if x.profile is not None), None)
+
+
+def target_of(model: keras.Model) -> str:
+    """The engine that a quantised model is for: "cpu" for those of before there was a choice."""
+    return next((x.target for x in fake_quantizers(model) if x.target is not None), "cpu")
 
 
 def _check(model, profile, batch_norm):

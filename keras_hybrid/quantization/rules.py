@@ -18,6 +18,7 @@ from keras_hybrid.quantization.twins import (
     activations,
     attention,
     composites,
+    for_npu,
     kernels,
     norms,
     plain,
@@ -62,6 +63,7 @@ class Rule:
     Attributes:
         twin: the layer class that takes its place, with the same configuration and weights; None
             where the layer itself will do.
+        npu_twin: the twin in a file for NPUs; None for the same.
         output: where its output's range comes from.
         symmetric: numbers of the inputs that are to be quantised around 0.
         one_range: whether all inputs must share a range.
@@ -76,6 +78,7 @@ class Rule:
     """
 
     twin: type | None = None
+    npu_twin: type | None = None
     output: OutputRange | FixedRange = OutputRange.LEARNED
     symmetric: tuple[int, ...] = ()
     one_range: bool = False
@@ -110,6 +113,7 @@ LAYERS = {
     layers.Dense: Rule(kernels.QuantizedDense, worth_converting=True),
     hybrid.DotProductAttention: Rule(
         attention.QuantizedDotProductAttention,
+        npu_twin=for_npu.NpuDotProductAttention,
         symmetric=(1, 2),
         on_cpu=cpu_profile.attention,
         worth_converting=True,
@@ -117,6 +121,7 @@ LAYERS = {
     ),
     hybrid.LeanLayerNormalization: Rule(
         composites.QuantizedLayerNormalization,
+        npu_twin=for_npu.NpuLayerNormalization,
         on_cpu=cpu_profile.in_float,
         why_float=f"reciprocal square root: {NO_KERNEL}",
     ),

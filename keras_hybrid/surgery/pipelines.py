@@ -21,10 +21,11 @@ from keras_hybrid.surgery.passes.constant_arithmetic import (
     edit_constant_arithmetic,
     edit_integer_images,
 )
-from keras_hybrid.surgery.passes.constant_tokens import edit_constant_tokens
+from keras_hybrid.surgery.passes.constant_tokens import edit_constant_queries, edit_constant_tokens
 from keras_hybrid.surgery.passes.depthwise import (
     edit_depth_multipliers,
     edit_large_kernels,
+    edit_multipliers_to_dense,
     edit_strided_depth_multipliers,
 )
 from keras_hybrid.surgery.passes.flat_residuals import edit_flat_residuals
@@ -34,6 +35,7 @@ from keras_hybrid.surgery.passes.layer_norm import edit_layer_norms
 from keras_hybrid.surgery.passes.position_encoding import edit_position_encodings
 from keras_hybrid.surgery.passes.training_only import edit_regularisers
 from keras_hybrid.surgery.plain_operators import edit_operators_of_int16
+from keras_hybrid.surgery.positions_first import edit_positions_first
 
 Edit = Callable[[EditableModel], object]
 
@@ -71,6 +73,16 @@ FOR_FLOAT: tuple[Edit, ...] = (
     edit_channel_shuffles,
 )
 
+# A file in float, for GPUs.
+FOR_GPU: tuple[Edit, ...] = (
+    *_READING,
+    edit_integer_images,
+    *_FOLDING,
+    edit_constant_queries,
+    edit_flat_residuals,
+    edit_channel_shuffles,
+)
+
 # A file of int8 weights and int16 activations, for which the converter has fewer operators.
 FOR_INT16: tuple[Edit, ...] = (*FOR_FLOAT, edit_operators_of_int16)
 
@@ -79,6 +91,55 @@ FOR_INT8: dict[str, tuple[Edit, ...]] = {
     "int8": (*FOR_FLOAT, edit_strided_depth_multipliers, edit_channel_shuffles),
     "int8_cpu": FOR_FLOAT,
 }
+
+# A file in integers for NPUs.
+FOR_NPU: tuple[Edit, ...] = (
+    *_READING,
+    edit_integer_images,
+    *_FOLDING,
+    edit_multipliers_to_dense,
+    edit_strided_depth_multipliers,
+    edit_depth_multipliers,
+    edit_flat_residuals,
+    edit_channel_shuffles,
+    edit_positions_first,
+)
+
+# What an engine gets, by a file's precision: the first is the one that it is for if nothing is
+# said. `quantize` adds, for "npu", what `quantization.rules` names as twins of NPUs.
+FILES: dict[str, dict[str, tuple[Edit, ...]]] = {
+    "float32": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
+    "float16": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
+    "dynamic": {"cpu": FOR_FLOAT},
+    "int8": {"cpu": FOR_INT8["int8"], "npu": FOR_NPU},
+    "int8_cpu": {"cpu": FOR_INT8["int8_cpu"]},
+    "int16x8": {"cpu": FOR_INT16},
+}
+TARGETS = ("cpu", "gpu", "npu")
+
+
+def check_target(precision: str, target: str | None) -> str:
+    """The engine that a file is for.
+
+    Args:
+        precision: of the file.
+        target: "cpu", "gpu" or "npu"; None for the precision's own.
+
+    Raises:
+        ValueError: for an unknown engine, or one that runs no files of this precision.
+    """
+    known = FILES[precision]
+    if target is None:
+        return next(iter(known))
+    if target not in TARGETS:
+        raise ValueError(f"`target` must be one of {TARGETS}. Received: target={target!r}")
+    if target not in known:
+        fitting = [name for name, targets in FILES.items() if target in targets]
+        raise ValueError(
+            f"Files for {target!r} have a precision of {fitting}; one of precision {precision!r} "
+            f"is for {list(known)}. Received: precision={precision!r}, target={target!r}"
+        )
+    return target
 
 
 def edited(model: keras.Model | EditableModel, edits: Iterable[Edit]) -> EditableModel:

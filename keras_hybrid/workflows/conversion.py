@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_hybrid.analysis.cost import count_multiply_adds
+from keras_hybrid.engines.check import EnginesReport, check_engines
 from keras_hybrid.export.convert import export_tflite
-from keras_hybrid.export.engines import GpuReadiness, check_gpu_delegate
 from keras_hybrid.export.images import load_images
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
 from keras_hybrid.export.metadata import About, read_record
@@ -35,7 +35,7 @@ class Conversion:
         path: of the `.tflite`.
         precision: it was asked for in.
         inspection: of the file.
-        gpu: whether a GPU delegate takes it, or what of it not.
+        engines: what XNNPACK takes, and what the GPU delegate's list has.
         multiply_adds: of the network on one image.
         seconds: that making it took.
         peak_memory: most bytes that this process has had so far; None where nobody counts them.
@@ -44,7 +44,7 @@ class Conversion:
     path: Path
     precision: str
     inspection: Inspection
-    gpu: GpuReadiness
+    engines: EnginesReport
     multiply_adds: int
     seconds: float
     peak_memory: int | None
@@ -54,22 +54,15 @@ class Conversion:
         found, memory = self.inspection, ""
         if self.peak_memory is not None:
             memory = f", memory at its peak {self.peak_memory / 2**30:.2f} GiB"
-        left = ", ".join(f"{count} {name}" for name, count in found.undelegated.items())
         lines = [
             f"{self.path}: {found.size_bytes / 1e6:.2f} MB, made in {self.seconds:.0f} s{memory}",
             f"multiply-adds: {self.multiply_adds / 1e6:.1f} M",
             f"operators: {found.num_ops}",
             *(f"  {count:5d} {name}" for name, count in found.ops.most_common()),
-            f"XNNPACK partitions: {found.partitions}"
-            + (f", outside of them: {left}" if left else ""),
         ]
         if self.precision == "int8":
             lines.append(f"not in integers: {', '.join(found.integer_offenders) or 'nothing'}")
-        refused = [f"{count} {name}" for name, count in self.gpu.unsupported_ops.items()]
-        refused += [f"{tensor.name} {tensor.shape}" for tensor in self.gpu.unsupported_shapes]
-        lines.append(
-            "GPU delegate: " + ("takes all" if self.gpu.ready else "refuses " + ", ".join(refused))
-        )
+        lines += [answer.text() for answer in self.engines.answers.values()]
         return "\n".join(lines)
 
 
@@ -117,6 +110,7 @@ def convert(
     output: str | Path,
     precision: str = "float32",
     *,
+    target: str | None = None,
     data: str | Path | None = None,
     limit: int = 200,
     raw: bool = False,
@@ -135,6 +129,7 @@ def convert(
         model: of `open_model`; quantised or not.
         output: the `.tflite` to write.
         precision: one of `PRECISIONS`.
+        target: of `export_tflite`: the engine that the file is for.
         data: images to calibrate a float model's integers with: a folder, `.npy` or `.npz`.
         limit: use at most this many of them.
         raw: whether they are what the network takes, not pixels of 0 to 255.
@@ -161,13 +156,14 @@ def convert(
                 "`keep_float` is for a float model in int8 or int8_cpu, with `data`. "
                 f"Received: keep_float={','.join(keep_float)} precision={precision}"
             )
-        model = calibrate(quantize(model, precision, keep_float=keep_float), images)
+        model = calibrate(quantize(model, precision, target=target, keep_float=keep_float), images)
         images = None
     path = export_tflite(
         model,
         output,
         precision,
         preprocessing,
+        target=target,
         input=input,
         output=scores,
         representative_data=images,
@@ -180,7 +176,7 @@ def convert(
         path,
         precision,
         inspect_tflite(path),
-        check_gpu_delegate(path),
+        check_engines(path, ()),
         multiply_adds,
         time.monotonic() - start,
         peak_memory(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from keras_hybrid.quantization.ranges.calibration import KERNEL_RANGES, METHODS
 from keras_hybrid.quantization.rules import PROFILES
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
+from keras_hybrid.surgery.pipelines import check_target
 from keras_hybrid.training.recipe.recipe import Recipe
 
 
@@ -15,6 +16,7 @@ class QuantizedRecipe:
 
     Attributes:
         profile: of `keras_hybrid.quantize`.
+        target: likewise, the engine that the file is for; None for the profile's own.
         keep_float: names of layers that stay float.
         batch_norm: of `keras_hybrid.quantize`: "folded", or "frozen" to train its scale and offset.
         epochs: passes over the training split; 0 for post-training quantisation alone.
@@ -30,6 +32,7 @@ class QuantizedRecipe:
     """
 
     profile: str = "int8"
+    target: str | None = None
     keep_float: tuple[str, ...] = ()
     batch_norm: str = "folded"
     epochs: int = 3
@@ -65,6 +68,8 @@ class QuantizedRecipe:
                 raise ValueError(
                     f"`{name}` must be {expected}. Received: {name}={getattr(self, name)!r}"
                 )
+
+        check_target(self.profile, self.target)
 
     def training_recipe(self, trained: Recipe) -> Recipe:
         """The recipe to train on with: that of the float run, with these numbers.

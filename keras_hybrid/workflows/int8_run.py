@@ -90,6 +90,7 @@ def train_quantized(
         post_training = quantize(
             run.model,
             recipe.profile,
+            target=recipe.target,
             keep_float=recipe.keep_float,
             batch_norm=recipe.batch_norm,
         )

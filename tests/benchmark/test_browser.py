@@ -12,12 +12,12 @@ import urllib.request
 
 import numpy as np
 import pytest
-from chromium import FLAGS, Page, find_chromium
 from PIL import Image
 
 from keras_hybrid.benchmark import read_rows
 from keras_hybrid.benchmark.browser.litertjs import find_litertjs
 from keras_hybrid.benchmark.browser.server import PageServer, ServedModel
+from keras_hybrid.engines.chromium import FLAGS, Page, find_chromium
 
 LABELS = ("bright", "dark", "grey", "red", "blue")
 POSTED = {

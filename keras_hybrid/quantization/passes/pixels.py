@@ -5,14 +5,21 @@ import numpy as np
 
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.twins.kernels import QuantizedConv2D
+from keras_hybrid.quantization.twins.kernels import QuantizedConv2D, QuantizedDepthwiseConv2D
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
 from keras_hybrid.surgery.passes.image_preprocessing import first_convolution
 
 PIXELS = (0.0, 255.0)
 
 
-def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order: str) -> bool:
+# An NPU reads three channels from memory as slowly as 16 times as many: pixels side by side are
+# channels to it (98 thousand cycles in place of 452 for 224 x 224 px).
+PIXELS_OF_A_BLOCK = 16
+
+
+def edit_quantized_preprocessing(
+    model: EditableModel, mean, std, channel_order: str, in_blocks: bool = False
+) -> bool:
     """Has a quantised model take RGB images of values 0 to 255, without a float operator.
 
     Pixels are on int8's grid as they are. The factors and the channel order go into the kernel of
@@ -26,6 +33,8 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
         mean: per channel, in RGB order, for values in [0, 1].
         std: likewise.
         channel_order: "RGB" or "BGR", the order the model expects.
+        in_blocks: whether pixels are read, and the mean is subtracted, many side by side, as NPUs
+            want it.
 
     Returns: whether the model rounds its image and starts with a convolution in int8, so that it
         could be done.
@@ -46,7 +55,10 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
     offset = np.round(-255.0 * np.asarray(mean, "float64"))
     _shift_outputs(convolution, -255.0 * np.asarray(mean, "float64") - offset)
     steps = [_fixed("pixels", PIXELS, image)]
-    if np.any(offset):
+    width = image.shape[2]
+    if in_blocks and width is not None and width % PIXELS_OF_A_BLOCK == 0 and image.shape[1]:
+        steps += _in_blocks(steps[-1].output, offset)
+    elif np.any(offset):
         offset = offset.tolist()
         layer = keras.layers.Rescaling(1.0, offset=offset, name="preprocessing_mean")
         steps.append(new_step(layer, [steps[-1].output], image.shape))
@@ -54,6 +66,38 @@ def edit_quantized_preprocessing(model: EditableModel, mean, std, channel_order:
         steps.append(_fixed("preprocessing_mean_rounded", limits, steps[-1].output))
     model.replace(rounding, *steps)
     return True
+
+
+def _in_blocks(pixels, offset):
+    """The offset added to pixels side by side, as a depthwise kernel of one tap."""
+    batch, height, width, channels = pixels.shape
+    depth = PIXELS_OF_A_BLOCK * channels
+    shape = (batch, height, width // PIXELS_OF_A_BLOCK, depth)
+    blocks = new_step(keras.layers.Reshape(shape[1:], name="preprocessing_blocks"), [pixels], shape)
+    layer = QuantizedDepthwiseConv2D(1, name="preprocessing_mean", data_format="channels_last")
+    added = new_step(
+        layer,
+        [blocks.output],
+        shape,
+        {
+            "kernel": np.ones((1, 1, depth, 1), "float32"),
+            "bias": np.tile(offset, PIXELS_OF_A_BLOCK).astype("float32"),
+            "kernel_min": np.full(depth, -1, "float32"),
+            "kernel_max": np.full(depth, 1, "float32"),
+        },
+    )
+    added.partial = True
+    rounded = _fixed(
+        "preprocessing_mean_rounded",
+        (min(0.0, *offset), 255.0 + max(offset)),
+        added.output,
+    )
+    image = new_step(
+        keras.layers.Reshape(pixels.shape[1:], name="preprocessing_image"),
+        [rounded.output],
+        pixels.shape,
+    )
+    return [blocks, added, rounded, image]
 
 
 def _scale_kernel(convolution, factors, channel_order):

@@ -101,6 +101,7 @@ def _round(model, placement, value, quantizer, limits):
         quantizer,
         limits=limits,
         profile=placement.profile if step.is_a(keras.layers.InputLayer) else None,
+        target=placement.target if step.is_a(keras.layers.InputLayer) else None,
         name=f"{step.name}_rounded{number}",
     )
     new = new_step(layer, [value], value.shape)

@@ -23,17 +23,18 @@ def edit_twins(
             it, where it followed them.
     """
     for step, rule in placement.int8_rules():
-        if rule.twin is None:
+        twin = rule.npu_twin or rule.twin if placement.target == "npu" else rule.twin
+        if twin is None:
             continue
         step.edit()
-        step.layer_class, step.partial = rule.twin, True
+        step.layer_class, step.partial = twin, True
         step.config.update(placement.settings[step])
-        if issubclass(rule.twin, QuantizedKernel):
+        if issubclass(twin, QuantizedKernel):
             if weight_quantizer is not None:
                 step.config["weight_quantizer"] = tfmot.serialize(weight_quantizer)
             if unfold_batch_norms:
                 unfold_batch_norm(step)
-        elif issubclass(rule.twin, Composite) and activation_quantizer is not None:
+        elif issubclass(twin, Composite) and activation_quantizer is not None:
             step.config["activation_quantizer"] = tfmot.serialize(activation_quantizer)
     _name_shared_layers(placement)
 

@@ -19,6 +19,7 @@ class FakeQuantize(keras.layers.Layer):
         quantizer: a TFMOT `Quantizer`, or its serialized form.
         frozen: whether the range stays as it is in training.
         profile: of the model, where the layer rounds its input; None elsewhere.
+        target: the engine that the model is for, likewise.
         limits: None, or values that a learned range lies within, so that it clips as an operator
             before it would.
         output_name: what the model calls the output that it rounds, since a model's own names of
@@ -39,6 +40,7 @@ class FakeQuantize(keras.layers.Layer):
         frozen: bool = False,
         limits: tuple[float, float] | None = None,
         profile: str | None = None,
+        target: str | None = None,
         output_name: str | None = None,
         **kwargs,
     ):
@@ -47,6 +49,7 @@ class FakeQuantize(keras.layers.Layer):
         self.frozen = frozen
         self.limits = None if limits is None else tuple(limits)
         self.profile = profile
+        self.target = target
         self.output_name = output_name
         self.observer = None
         self.exact = False
@@ -139,6 +142,7 @@ class FakeQuantize(keras.layers.Layer):
             "frozen": self.frozen,
             "limits": self.limits,
             "profile": self.profile,
+            "target": self.target,
             "output_name": self.output_name,
         }
 

@@ -65,7 +65,9 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             return False
         if self.window_size:
             return self.window_size**2 >= LONG_ROW
-        axes = key[1:2] if self.separate_positions else key[1:-1]
+        axes = key[1:-1]
+        if self.separate_positions:
+            axes = key[2:3] if self.positions_first else key[1:2]
         return None not in axes and math.prod(axes) >= LONG_ROW
 
     def _build_long_rows(self):
@@ -89,10 +91,14 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         return self.from_heads(attended, query)
 
     def _from_tokens(self, query, key, value, training):
-        num_tokens, channels = query.shape[1], value.shape[-1]
         masked = self.masked_query(zeros_between_heads(query, self.num_heads), training=training)
         scores = self._product(masked, flat(key))  # (batch, heads * M, N)
         x = self._attend(scores, flat(value), (query, key, value), training)
+        return self._heads_of(x, query, value, training)
+
+    def _heads_of(self, x, query, value, training):
+        """(batch, heads * M, D) -> (batch, M, D): of each query, its head's channels."""
+        num_tokens, channels = query.shape[1], value.shape[-1]
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
         x = self.selected(x * head_mask(x, self.num_heads), training=training)
         return ops.sum(x, axis=1)  # (batch, M, D)
@@ -125,9 +131,20 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
                 return attended
             return self.attended(attended, training=training)
         scores = self._scaled_scores(scores, query, training)
-        greatest = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
-        x = self.shifted(scores - greatest, training=training)
-        x = self.exponentials(ops.exp(x), training=training)
+        x = self._exponentials(scores, self._greatest(scores), training)
+        return self._average(x, values, training)
+
+    def _greatest(self, scores):
+        """Each row's greatest score."""
+        return ops.max(scores, axis=-1, keepdims=True)
+
+    def _exponentials(self, scores, greatest, training):
+        """exp(score - greatest score)."""
+        x = self.shifted(scores - ops.stop_gradient(greatest), training=training)
+        return self.exponentials(ops.exp(x), training=training)
+
+    def _average(self, x, values, training):
+        """The values' averages with weights in proportion to x."""
         x = x * self._power_of_sum(x, "root", -0.5, training)
         x = self.weights_(x, training=training)
         inverse = self._power_of_sum(x, "inverse", -1.0, training)
@@ -135,13 +152,17 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         averaged = attended * inverse
         return averaged if self.averaged is None else self.averaged(averaged, training=training)
 
+    def _sum(self, x):
+        """Each row's sum."""
+        return ops.sum(x, axis=-1, keepdims=True)
+
     def _power_of_sum(self, x, name, power, training):
         """A power of each row's sum, by look-ups of logarithm and exponential."""
 
         def rounded(value, part):
             return getattr(self, f"{name}{part}")(value, training=training)
 
-        total = rounded(ops.sum(x, axis=-1, keepdims=True), "_sum")
+        total = rounded(self._sum(x), "_sum")
         logarithm = rounded(ops.log(total), "_logarithm")
         return rounded(ops.exp(rounded(logarithm * power, "_exponent")), "")
 

@@ -87,7 +87,7 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         if not self.zero_mean:
             x = self.centered(x - self._rounded_mean(x, learning, training), training=training)
         squares = self.squares(x * x, training=training)
-        variance = self.variance(ops.mean(squares, axis=-1, keepdims=True), training=training)
+        variance = self.variance(self._mean(squares), training=training)
         if learning:
             variance = variance + self.epsilon
         logarithm = self.logarithm(ops.log(variance), training=training)
@@ -101,8 +101,12 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
             x = x + self.offsets(self.beta, training=training)
         return x
 
+    def _mean(self, x):
+        """The mean over the channels."""
+        return ops.mean(x, axis=-1, keepdims=True)
+
     def _rounded_mean(self, x, learning, training):
-        mean = ops.mean(x, axis=-1, keepdims=True)
+        mean = self._mean(x)
         if not learning:
             return self.mean(mean)
         both = ops.concatenate([mean, x * self.MEAN_RANGE], axis=-1)

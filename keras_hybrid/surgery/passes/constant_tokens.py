@@ -1,8 +1,9 @@
-"""Dense layers on tokens that do not depend on the image, computed once and for all."""
+"""What does not depend on the image: dense layers on tokens, computed once and for all; queries."""
 
 import keras
+import numpy as np
 
-from keras_hybrid.layers import GlobalTokens
+from keras_hybrid.layers import DotProductAttention, GlobalTokens, LearnedQueryAttention
 from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
 
 
@@ -26,3 +27,24 @@ def edit_constant_tokens(model: EditableModel):
         model.replace(
             step, new_step(layer, tokens.args, step.output.shape, weights={"tokens": table})
         )
+
+
+def edit_constant_queries(model: EditableModel):
+    """Has attention from tokens that do not depend on the image hold its queries as weights."""
+    for step in list(model.steps):
+        if not step.is_a(DotProductAttention) or not model.editable(step):
+            continue
+        query, key, value = step.inputs
+        tokens = model.producer(query)
+        apart = step.setting("separate_positions") or step.setting("window_size")
+        if not tokens.is_a(GlobalTokens) or apart:
+            continue
+        heads = step.setting("num_heads")
+        table = tokens.weight("tokens")  # (M, C)
+        num_queries, channels = table.shape
+        scale = step.setting("scale") or (channels // heads) ** -0.5
+        own = np.repeat(np.eye(heads), channels // heads, axis=1)  # (heads, C)
+        queries = (scale * own[:, None] * table).reshape(-1, channels).T  # (C, heads * M)
+        layer = LearnedQueryAttention(num_queries, heads, name=step.name)
+        weights = {"queries": queries.astype("float32")}
+        model.replace(step, new_step(layer, [[key, value]], step.output.shape, weights))

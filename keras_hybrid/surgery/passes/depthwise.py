@@ -15,6 +15,8 @@ from keras_hybrid.surgery.editable_model import EditableModel, Step, new_step
 MAXIMUM_TAPS = 25
 # Narrower inputs leave vectors half empty: there, one convolution of repeated channels is faster.
 NARROW = 32
+# Up to so many channels an NPU computes all outputs of all channels in the time of their own.
+MAXIMUM_DENSE = 32
 
 
 def edit_large_kernels(model: EditableModel):
@@ -74,6 +76,38 @@ def edit_depth_multipliers(model: EditableModel):
 def edit_strided_depth_multipliers(model: EditableModel):
     """Does so at any stride, as is worth while in int8 only."""
     _split_multipliers(model, strided=True)
+
+
+def edit_multipliers_to_dense(model: EditableModel):
+    """Writes several outputs a channel as a dense convolution, where there are few channels.
+
+    For NPUs, which compute many channels at once anyway: Ethos-U85 takes 38 thousand cycles for
+    8 to 24 channels at 56 x 56 px, and 110 thousand for three depthwise kernels side by side.
+    """
+    for step in list(model.steps):
+        if not _is_plain(model, step, True) or step.setting("depth_multiplier") == 1:
+            continue
+        if any(rate != 1 for rate in step.setting("dilation_rate")):
+            continue
+        channels, multiplier = step.edit().weights["kernel"].shape[2:]
+        if channels > MAXIMUM_DENSE:
+            continue
+        kernel = step.weights["kernel"]
+        dense = np.zeros((*kernel.shape[:3], channels * multiplier), kernel.dtype)
+        for channel in range(channels):
+            columns = slice(channel * multiplier, (channel + 1) * multiplier)
+            dense[:, :, channel, columns] = kernel[:, :, channel]
+        shared = ("name", "kernel_size", "strides", "padding", "activation", "use_bias", "dtype")
+        layer = keras.layers.Conv2D(
+            filters=channels * multiplier,
+            data_format="channels_last",
+            **{name: step.config[name] for name in shared},
+        )
+        convolution = new_step(
+            layer, step.args, step.output.shape, {**step.weights, "kernel": dense}
+        )
+        convolution.folded_norm = step.folded_norm
+        model.replace(step, convolution)
 
 
 def _split_multipliers(model, strided):

@@ -179,8 +179,15 @@ async function classify() {
   say(fellBack(made) || 'Done.', Boolean(fellBack(made)));
 }
 
-function fellBack({accelerator, model, messages}) {
-  if (accelerator !== 'webgpu' || model.isFullyAccelerated) return '';
+// The engine calls a model fully accelerated of which it leaves some operators to the CPU.
+function takesAll({model, messages}) {
+  const left = /not supported by GPU delegate|remaining \d+ operations will run on the CPU/;
+  return model.isFullyAccelerated && !messages.some((line) => left.test(line));
+}
+
+function fellBack(made) {
+  const {accelerator, messages} = made;
+  if (accelerator !== 'webgpu' || takesAll(made)) return '';
   return `WebGPU did not take all of this file; the CPU ran the rest. ${messages[0] ?? ''}`;
 }
 
@@ -277,7 +284,7 @@ async function measure(file, accelerator) {
     await post({
       model: file.name, accelerator, threads, times: found.times, init_ms: made.initMs,
       first_ms: found.first, messages: made.messages, agent: navigator.userAgent,
-      whole: accelerator === 'wasm' || made.model.isFullyAccelerated,
+      whole: accelerator === 'wasm' || takesAll(made),
       gpu: gpu ?? 'none', cores: navigator.hardwareConcurrency || 1,
     });
     fill(file.name, NAMES[accelerator] + (fellBack(made) ? ', in part' : ''),

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+ANSWER_SECONDS = 400
 # WebGPU on the processor, by SwiftShader; nothing that calls home.
 FLAGS = (
     "--headless=new",
@@ -85,6 +87,8 @@ class Page:
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._buffer:
+                if not select.select([self._from], [], [], ANSWER_SECONDS)[0]:
+                    raise TimeoutError(f"Chromium does not answer {method}")
                 part = os.read(self._from, 2**16)
                 if not part:
                     raise RuntimeError("Chromium ended")

@@ -1,0 +1,1 @@
+"""Real engines that take a `.tflite` or refuse it: asked, not assumed."""

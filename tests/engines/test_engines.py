@@ -1,0 +1,139 @@
+"""Real engines, asked about files of the smallest network of each family."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import keras_hybrid
+from keras_hybrid.engines.check import check_engines
+from keras_hybrid.engines.chromium import find_chromium
+from keras_hybrid.engines.gpu import BrowserEngine, BrowserRun
+from keras_hybrid.engines.npu import find_vela, plan_for_npu
+from keras_hybrid.export.engines import check_gpu_delegate
+
+NETWORKS = ("MobileFormer26M", "MobileViTXXS", "IFormerT")
+SIZE = 64
+SAID = (
+    "INFO: Created an environment",
+    "ERROR: Following operations are not supported by GPU delegate:\n"
+    "BATCH_MATMUL: Not supported batched mat mul case: non-constant tensor\n"
+    "702 operations will run on the GPU, and the remaining 9 operations will run on the CPU.",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(require):
+    """The GPU's engine in a browser, for all files."""
+    if find_chromium() is None:
+        require(program="chromium")
+    try:
+        engine = BrowserEngine()
+    except ValueError:
+        require(program="LiteRT.js (keras-hybrid serve --install)")
+    with engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def vela(require):
+    if find_vela() is None:
+        require(program="vela")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def files(request, tmp_path_factory, require):
+    """A network's files for each engine, and the pixels to run them on."""
+    require(module="ai_edge_litert")
+    import keras
+    from harness import randomise
+
+    folder = tmp_path_factory.mktemp(request.param)
+    keras.utils.set_random_seed(0)
+    model = keras_hybrid.build_model(
+        request.param, weights=None, classes=5, input_shape=(SIZE, SIZE, 3)
+    )
+    randomise(model)
+    random = np.random.default_rng(0)
+    quantized = keras_hybrid.quantize(model, target="npu")
+    images = random.normal(size=(4, SIZE, SIZE, 3)).astype("float32")
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    paths = {
+        precision: keras_hybrid.export_tflite(
+            quantized if precision == "int8" else model,
+            folder / f"{precision}.tflite",
+            precision,
+            preprocessing=True,
+            target="npu" if precision == "int8" else target,
+        )
+        for precision, target in (("float32", "gpu"), ("float16", "cpu"), ("int8", "npu"))
+    }
+    pixels = random.integers(0, 256, (1, SIZE, SIZE, 3)).astype("float32")
+    return SimpleNamespace(paths=paths, pixels=pixels)
+
+
+@pytest.mark.large
+def test_the_gpu_takes_float_files_whole_and_computes_the_same(files, browser):
+    for precision in ("float32", "float16"):
+        path = files.paths[precision]
+        on_gpu = browser.run(path, {"image": files.pixels})
+        assert on_gpu.whole, on_gpu.refused
+        assert check_gpu_delegate(path).ready  # the list says the same
+        (found,) = on_gpu.outputs.values()
+        (expected,) = browser.run(path, {"image": files.pixels}, "wasm").outputs.values()
+        assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+        assert found.argmax() == expected.argmax()
+
+
+@pytest.mark.large
+def test_the_npu_takes_int8_files_whole(files, vela):
+    plan = plan_for_npu(files.paths["int8"])
+    assert plan.refused == ()
+    assert plan.cycles > 0 and sum(plan.cycles_by_operator.values()) > 0
+
+
+@pytest.mark.large
+def test_list_and_engine_refuse_the_same(browser, tmp_path, require):
+    require(module="ai_edge_litert")
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    path = keras_hybrid.export_tflite(
+        keras.Model(image, keras.layers.Dense(2)(keras.ops.cumsum(image, axis=1))),
+        tmp_path / "a.tflite",
+    )
+    (refused,) = browser.prepare(path).refused
+    assert refused[0] == "CUMSUM" and check_gpu_delegate(path).unsupported_ops == {"CUMSUM": 1}
+    report = check_engines(path, ("gpu",), browser)
+    assert not report.answers["gpu"].takes and not report.answers["gpu list"].takes
+    assert "1 CUMSUM: not on the list" in report.text()
+
+
+def test_what_a_browser_says_is_read():
+    found = BrowserRun(SAID, {})
+    assert not found.whole and found.on_cpu == 9
+    assert found.refused == (
+        ("BATCH_MATMUL", "Not supported batched mat mul case: non-constant tensor"),
+    )
+    assert BrowserRun(SAID[:1], {}).whole
+
+
+def test_what_is_missing_is_said_with_what_installs_it(tmp_path, monkeypatch, require):
+    require(module="ai_edge_litert")
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 3)(image))
+    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
+    monkeypatch.setattr("keras_hybrid.engines.npu.find_vela", lambda: None)
+    monkeypatch.setenv("KERAS_HYBRID_LITERTJS", os.fspath(tmp_path))
+    monkeypatch.setenv("KERAS_HYBRID_MEDIAPIPE", os.fspath(tmp_path / "python"))
+    text = check_engines(path).text()
+    for said in ("keras-hybrid serve --install", "pip install 'mediapipe"):
+        assert said in text
+    assert "export with precision='int8'" in text  # a file in float is none for that NPU
+    with pytest.raises(ValueError, match=r"keras-hybrid\[engines\]"):
+        plan_for_npu(path)
+    with pytest.raises(ValueError, match="Received: engines="):
+        check_engines(path, ("tpu",))

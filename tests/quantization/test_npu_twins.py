@@ -1,0 +1,78 @@
+"""What NPUs want spelled otherwise: as exact as the other spelling, and in integers throughout."""
+
+import pytest
+from keras import layers
+
+from keras_hybrid import layers as own
+from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
+from keras_hybrid.quantization.quantize import quantize, target_of
+from keras_hybrid.quantization.twins.for_npu import (
+    NpuDotProductAttention,
+    NpuLayerNormalization,
+    _block_width,
+)
+from keras_hybrid.surgery.editable_model import EditableModel
+
+
+def tokens_of(x, count=3):
+    """A few tokens that depend on the image."""
+    x = layers.Flatten()(layers.AveragePooling2D(4)(x))
+    return layers.Reshape((count, 8))(layers.Dense(8 * count)(x))
+
+
+def to_tokens(image):
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    tokens = tokens_of(x)
+    update = own.DotProductAttention(2)([x, layers.Dense(8)(tokens), layers.Dense(8)(tokens)])
+    return layers.GlobalAveragePooling2D()(layers.Add()([x, update]))
+
+
+def from_tokens(image):
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    return layers.Flatten()(own.DotProductAttention(2)([tokens_of(x), x, x]))
+
+
+def over_a_map(image):
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    query, key = layers.Conv2D(8, 1)(x), layers.Conv2D(8, 1)(x)
+    attended = own.DotProductAttention(1)([query, key, x])
+    return layers.Flatten()(layers.AveragePooling2D(4)(attended))
+
+
+def over_patches(image):
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    y = layers.LayerNormalization()(own.UnfoldPatches(2)(x))
+    y = own.DotProductAttention(2, separate_positions=True)([layers.Dense(8)(y)] * 2 + [y])
+    return layers.Flatten()(layers.AveragePooling2D(4)(own.FoldPatches(2)([y, x])))
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("function", [to_tokens, from_tokens, over_a_map, over_patches])
+def test_as_exact_as_for_cpus(function, small_network, through_int8):
+    model = small_network(function)
+    for_cpu, for_npu = (through_int8(model, target=target) for target in ("cpu", "npu"))
+    assert target_of(for_npu.model) == "npu"
+    assert any(
+        isinstance(layer, NpuDotProductAttention | NpuLayerNormalization)
+        for layer in for_npu.model.layers
+    )
+    assert for_npu.from_keras >= 30
+    assert for_npu.from_float >= for_cpu.from_float - 3
+    assert not for_npu.inspection.integer_offenders
+    refused = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "MEAN"}
+    assert not refused.intersection(for_npu.inspection.ops)
+
+
+@pytest.mark.parametrize(("length", "width"), [(256, 16), (196, 14), (3136, 16), (7, 7)])
+def test_blocks_of_a_row_are_as_wide_as_costs_least(length, width):
+    assert _block_width(length) == width
+
+
+def test_pixels_are_read_side_by_side(small_network):
+    model = small_network(lambda image: layers.Flatten()(layers.Conv2D(4, 3)(image)))
+    for size, blocks in ((16, True), (24, False)):
+        editable = EditableModel(quantize(model))
+        editable.inputs.shape = (1, size, size, 3)
+        assert edit_quantized_preprocessing(editable, (0.4, 0.5, 0.6), (1, 1, 1), "RGB", True)
+        names = [step.name for step in editable.steps]
+        assert ("preprocessing_blocks" in names) == blocks
