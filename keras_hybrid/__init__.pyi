@@ -10,6 +10,7 @@ from keras_hybrid.analysis.segmentation_picture import plot_segmentation as plot
 from keras_hybrid.analysis.summary import summarize_cost as summarize_cost
 from keras_hybrid.engines.check import check_engines as check_engines
 from keras_hybrid.export.convert import export_tflite as export_tflite
+from keras_hybrid.export.instances import export_instances as export_instances
 from keras_hybrid.export.verify import verify_tflite as verify_tflite
 from keras_hybrid.models.catalogue import build_model as build_model
 from keras_hybrid.models.catalogue import list_models as list_models
