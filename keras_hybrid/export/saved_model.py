@@ -1,6 +1,5 @@
 """A model as the SavedModel that is converted: one function of one image."""
 
-import contextlib
 import functools
 import math
 
@@ -13,10 +12,12 @@ from keras_hybrid.quantization.quantize import is_quantized, target_of
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
+from keras_hybrid.surgery.plain_operators import edit_argmax
 from keras_hybrid.weights.preprocessing import preprocess_input
 
 SIGNATURE = "serving_default"
 MANY_WEIGHTS = 50_000_000
+FEW_WEIGHTS = 65_536  # of one variable: biases and ranges, not kernels
 
 
 def save_for_conversion(
@@ -43,6 +44,7 @@ def save_for_conversion(
         model, preprocessing = _edited_quantized(model, preprocessing, only)
     elif fused:
         editable = edited(model, edits)
+        edit_argmax(editable)
         if preprocessing is not None and edit_preprocessing(editable, *_statistics(preprocessing)):
             preprocessing = None
         model = editable.to_model(only)
@@ -58,6 +60,7 @@ def _edited_quantized(model, preprocessing, shape):
     """
     editable = EditableModel(model)
     changed = edit_dead_channels(editable)
+    changed = edit_argmax(editable) or changed
     if preprocessing is not None:
         statistics = _statistics(preprocessing)
         in_blocks = target_of(model) == "npu"
@@ -81,11 +84,15 @@ def _servable(model, shapes, names, input_type, preprocessing, ending):
 
     # Constants in the graph: half the time for the converter. But it has five more copies of them
     # at its peak than of variables beside the graph, of which it makes constants.
-    if sum(math.prod(variable.shape) for variable in model.variables) > MANY_WEIGHTS:
-        beside, weights = [variable.value for variable in model.variables], contextlib.nullcontext
-    else:
-        constants = [(variable, tf.constant(variable.numpy())) for variable in model.variables]
-        beside, weights = [], functools.partial(keras.StatelessScope, constants)
+    sizes = [math.prod(variable.shape) for variable in model.variables]
+    most = FEW_WEIGHTS if sum(sizes) > MANY_WEIGHTS else math.inf
+    constants, beside = [], []
+    for variable, size in zip(model.variables, sizes, strict=True):
+        if size > most:
+            beside.append(variable.value)
+        else:
+            constants.append((variable, tf.constant(variable.numpy())))
+    weights = functools.partial(keras.StatelessScope, constants)
 
     structure = inputs_structure(model) if functional(model) is not None else model.input
     signature = [tf.TensorSpec(shape, input_type, name=name) for name, shape in shapes.items()]

@@ -46,11 +46,15 @@ def test_the_file_computes_the_same_bit_by_bit(small_network, through_int8):
     assert through_int8(small_network(convolutions)).from_keras >= 60
 
 
-def test_the_file_holds_the_very_biases(make_images, tmp_path, require):
+@pytest.mark.parametrize("many_weights", [False, True])
+def test_the_file_holds_the_very_biases(make_images, tmp_path, require, monkeypatch, many_weights):
     """Large ones: one in a hundred falls the other way where a step is off by its last bit."""
     require(module="ai_edge_litert")
     from keras_hybrid.litert import open_interpreter
 
+    if many_weights:  # kernels are beside the graph
+        monkeypatch.setattr("keras_hybrid.export.saved_model.MANY_WEIGHTS", 0)
+        monkeypatch.setattr("keras_hybrid.export.saved_model.FEW_WEIGHTS", 2048)
     image = keras.Input((8, 8, 3))
     layer = L.Dense(2048, bias_initializer=keras.initializers.RandomNormal(stddev=0.1, seed=0))
     x = L.GlobalAveragePooling2D()(L.Conv2D(8, 1, activation="relu")(image))

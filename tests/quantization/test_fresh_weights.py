@@ -51,6 +51,16 @@ def norm(x, gamma, beta, layer=L.LayerNormalization):
     return L.Add()([x, L.Conv2D(8, 3, padding="same")(x)])
 
 
+def dead_channel(x):
+    """A kernel's channel of zeros, with a bias that stays."""
+    layer = L.Conv2D(8, 3)
+    x = layer(x)
+    kernel, bias = layer.get_weights()
+    kernel[..., 2], bias[2] = 0.0, 0.7
+    layer.set_weights([kernel, bias])
+    return x
+
+
 CONSTANTS = {
     "neutral_norm": lambda x: norm(x, 1.0, 0.0),
     "ones_but_for_rounding": lambda x: norm(x, [1.0] * 7 + [0.999], 0.0),
@@ -59,6 +69,7 @@ CONSTANTS = {
     "neutral_offset_alone": lambda x: norm(x, 0.5, 0.0),
     "neutral_group_norm": lambda x: norm(x, 1.0, 0.0, lambda **o: L.GroupNormalization(2, **o)),
     "dead_kernel": lambda x: L.Conv2D(8, 3, kernel_initializer="zeros", activation="relu")(x),
+    "dead_channel": dead_channel,
     "dead_everywhere": lambda x: L.Multiply()([x, L.Conv2D(8, 1, kernel_initializer="zeros")(x)]),
     "factor_of_1": lambda x: L.Conv2D(8, 1)(L.Rescaling(1.0)(x)),
     "divisor_of_1": lambda x: L.Conv2D(8, 1)(x / 1.0 + 0.0),
@@ -82,6 +93,36 @@ def test_constants_that_change_nothing(case, profile, make_images, tmp_path):
         assert decibels(model(images), quantized(images)) >= 25
     else:
         np.testing.assert_array_equal(shipped, 0)
+
+
+@pytest.mark.parametrize(
+    ("case", "scale", "center"),
+    [
+        ("neutral_norm", False, False),
+        ("ones_but_for_rounding", False, False),
+        ("neutral_scale_alone", False, True),
+        ("neutral_offset_alone", True, False),
+        ("norm_of_zeros", True, True),
+    ],
+)
+def test_what_changes_nothing_is_not_rounded(case, scale, center):
+    image = keras.Input((16, 16, 3))
+    model = keras.Model(image, CONSTANTS[case](L.Conv2D(8, 3)(image)))
+    (layer,) = (
+        x
+        for x in keras_hybrid.quantize(model).layers
+        if isinstance(x, keras.layers.LayerNormalization)
+    )
+    assert (layer.scale, layer.center) == (scale, center)
+
+
+def test_a_channel_of_zeros_has_a_grid():
+    image = keras.Input((16, 16, 3))
+    quantized = keras_hybrid.quantize(keras.Model(image, dead_channel(image)))
+    (kernel,) = (x for x in quantized.layers if isinstance(x, keras.layers.Conv2D))
+    low, high = (np.asarray(kernel.kernel_range[x]) for x in ("min_var", "max_var"))
+    assert high[2] == high.max() > 0 and low[2] == low.min() < 0
+    assert len(np.unique(high)) == 7
 
 
 def test_a_sum_with_tokens_of_zeros_is_left_out(make_images):

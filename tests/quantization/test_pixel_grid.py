@@ -76,6 +76,10 @@ def test_levels_are_those_of_all_batches():
     for start in range(0, 256, 32):
         levels.add(PIXELS[start : start + 32] / 127.5 - 1)
     assert levels.range() == pytest.approx(range_of(SCALINGS["-1 to 1"]), rel=1e-5)
+    levels = SeenLevels()
+    levels.add(np.array([0.123], "float32"))  # off the grid of the pixels that follow
+    levels.add(PIXELS[:100] / 127.5 - 1)
+    assert levels.range() is None
 
 
 @pytest.mark.parametrize("name", ["0 to 1", "-1 to 1", "0 to 255"])

@@ -7,6 +7,8 @@ from keras import layers as L
 
 import keras_hybrid
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
+from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
@@ -80,6 +82,26 @@ def test_networks_of_the_three_families_take_pixels(edit):
         else:
             editable = EditableModel(keras_hybrid.quantize(model))
         assert edit(editable, PHOTOS.mean, PHOTOS.std, "RGB"), name
+
+
+@pytest.mark.parametrize("batch_norm", ["folded", "frozen"])
+def test_what_whole_pixels_leave_of_the_mean_is_in_the_bias(
+    small_network, make_images, photos, batch_norm
+):
+    known = Preprocessing(16, 0.9, "bilinear", (0.485, 0.456, 0.406), (0.23, 0.22, 0.225))
+    network = small_network(
+        lambda image: L.BatchNormalization()(L.Conv2D(4, 3, use_bias=False)(image))
+    )
+    quantized = keras_hybrid.quantize(network, batch_norm=batch_norm)
+    keras_hybrid.calibrate(quantized, make_images(), stream=None)
+    editable = EditableModel(quantized)
+    assert edit_quantized_preprocessing(editable, known.mean, known.std, "RGB")
+    result = editable.to_model()
+    for layer in (*quantized.layers, *result.layers):
+        if isinstance(layer, FakeQuantize | QuantizedKernel):
+            layer.exact = True
+    expected = quantized(np.asarray(preprocess_input(photos, known)))
+    np.testing.assert_allclose(result(photos), expected, atol=2e-4)
 
 
 def test_a_clipped_kernel_stays_clipped_as_pixels_come_in(small_network, make_images):

@@ -183,6 +183,15 @@ def test_one_image_and_plain_ones_are_warned_of(model):
         keras_hybrid.calibrate(quantized, np.full((4, 16, 16, 3), 3.0), stream=None)
 
 
+def test_signals_that_fade_are_warned_of(model, recwarn):
+    quantized = keras_hybrid.quantize(model)
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3))
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    assert not [w for w in recwarn if "below" in str(w.message)]
+    with pytest.warns(UserWarning, match="below 1e-05 for all images, and are 0 in int8, at "):
+        keras_hybrid.calibrate(quantized, images * 1e-7, stream=None)
+
+
 @pytest.mark.large
 def test_pixels_that_a_networks_preprocessing_does_not_give_are_warned_of(recwarn):
     model = keras_hybrid.IFormerT(weights=None, classes=3, input_shape=(64, 64, 3))

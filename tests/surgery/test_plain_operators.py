@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
 from harness import decibels
 from keras import layers as L
+from keras import ops
 
 import keras_hybrid
 from keras_hybrid.layers import (
@@ -50,3 +52,24 @@ def test_the_file_is_converted_and_runs(tmp_path, require):
     )
     (actual,) = run_tflite(path, images).values()
     assert decibels(model(images), actual) > 30
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_classes_are_found_in_the_file(tmp_path, require, precision):
+    require(module="ai_edge_litert")
+    from keras_hybrid.export.verify import run_tflite
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, padding="same", name="scores")(image)
+    outputs = [ops.argmax(x, axis=-1), ops.argmax(x[:, 2], axis=1, keepdims=True)]
+    model = keras.Model(image, outputs if precision == "float32" else outputs[0])
+    images = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+    if precision == "int8":
+        model = keras_hybrid.quantize(model, keep_float=model.output_names)
+        keras_hybrid.calibrate(model, images, stream=None)
+    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite", precision)
+    found = run_tflite(path, images)
+    for name, expected in zip(model.output_names, keras.tree.flatten(model(images)), strict=True):
+        assert found[name].dtype == np.int32
+        assert np.mean(found[name] == np.asarray(expected)) > 0.99

@@ -66,6 +66,17 @@ def test_half_precision_is_rebuilt_in_float32(name):
     assert {layer.compute_dtype for layer in result.layers} == {"float32"}
 
 
+def test_so_are_inputs_of_half_precision():
+    image = keras.Input((8, 8, 3), dtype="float16")
+    x = layers.Conv2D(4, 3, dtype="float16")(image)
+    model = keras.Model(image, layers.Flatten(dtype="float16")(x))
+    result = keras_hybrid.fuse(model)
+    assert {x.dtype for x in (*result.inputs, *result.outputs)} == {"float32"}
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
+    exact, actual = (x.predict(images, verbose=0) for x in (model, result))
+    np.testing.assert_allclose(actual, exact, atol=0.01)
+
+
 @pytest.mark.parametrize("kind", [layers.Dense, lambda n, **o: layers.Conv2D(n, 1, **o)])
 def test_lora_is_merged(kind):
     image = keras.Input((4, 4, 6))

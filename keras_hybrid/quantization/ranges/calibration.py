@@ -7,7 +7,11 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
-from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
+from keras_hybrid.quantization.ranges.fake_quantize import (
+    NOTHING,
+    FakeQuantize,
+    fake_quantizers,
+)
 from keras_hybrid.quantization.ranges.lean_run import images_at_a_time, run_leanly
 from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
@@ -96,7 +100,8 @@ def calibrate(
         stream: where progress goes; None for nowhere.
 
     Returns: the model. A warning says with numbers where there was only one image, where all values
-    are alike, and where a network of this package is shown what its preprocessing cannot give.
+    are alike, where a network of this package is shown what its preprocessing cannot give, and
+    where values are too small for a grid.
 
     Raises:
         ValueError: for a model that is not quantised, an unknown method, no images or such of
@@ -152,6 +157,7 @@ def calibrate(
     if not count:
         raise ValueError("Calibration needs representative images. Received: none")
     _warn_of_images(model, count, np.asarray(extremes))
+    vanishing = []
     for layer in layers:
         found = statistics.get(id(layer))
         if found is None:
@@ -159,7 +165,11 @@ def calibrate(
         layer.seen.assign((found.low, found.high))
         if layer.has_range and layer.fixed_range is None:
             on_levels = None if layer.symmetric or layer.limits else found.levels.range()
-            layer.set_range(*(on_levels or found.range()))
+            low, high = on_levels or found.range()
+            layer.set_range(low, high)
+            if low < high and max(high, 0.0) - min(low, 0.0) < NOTHING:
+                vanishing.append(layer.name)
+    _warn_of_vanishing(vanishing)
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.reset_range()
@@ -224,6 +234,18 @@ def _warn_of_images(model, count, extremes):
         f"model's preprocessing reach from {least:.4g} to {greatest:.4g}{hint}.",
         stacklevel=3,
     )
+
+
+def _warn_of_vanishing(names):
+    """Warns of values too small for a grid."""
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        warnings.warn(
+            f"Values are below {NOTHING:g} for all images, and are 0 in int8, at "
+            f"{', '.join(names[:3])}{more}. Signals fade so where weights were never trained; "
+            "where they were, these values are what rounding leaves of 0.",
+            stacklevel=3,
+        )
 
 
 def check_calibrated(model: keras.Model):

@@ -7,18 +7,18 @@ such, the rounding of biases most of all.
 import keras
 
 
-def folded(compute, layer: keras.layers.Layer):
+def folded(compute, weight: keras.Variable):
     """What a function computes; where a graph is traced with constants for weights, a constant.
 
     Args:
         compute: a function without arguments, of weights alone.
-        layer: whose weights tell what stands for weights at present.
+        weight: the largest of them, which tells what stands for them at present.
     """
     if keras.backend.backend() != "tensorflow":
         return compute()
     import tensorflow as tf
 
-    value = layer.weights[0].value
+    value = weight.value
     constant = not isinstance(value, tf.Variable) and not tf.is_symbolic_tensor(value)
     if tf.executing_eagerly() or not constant:
         return compute()

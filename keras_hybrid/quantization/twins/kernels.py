@@ -63,7 +63,7 @@ class QuantizedKernel(TwinOfOneCall):
         return self._back(self._rounded(update=bool(training) and not self.frozen))
 
     def _rounded(self, update):
-        kernel = folded(self._folded_kernel, self)
+        kernel = folded(self._folded_kernel, self.weights[0])
         return tfmot.apply(self.weight_quantizer, kernel, self.kernel_range, update)
 
     def reset_range(self):
@@ -131,7 +131,8 @@ class QuantizedKernel(TwinOfOneCall):
     def _finish(self, outputs, training):
         if self.use_bias or self.batch_norm is not None:
             learning = bool(training) and not self.frozen  # there is no grid to keep to yet
-            bias = folded(lambda: self._rounded_bias(learning), self)
+            weight = self.bias if self.batch_norm is None else self.batch_norm.beta
+            bias = folded(lambda: self._rounded_bias(learning), weight)
             outputs = ops.add(outputs, bias)
         return outputs if self.activation is None else self.activation(outputs)
 
