@@ -57,10 +57,19 @@ class DetectionTraining(keras.Model):
         self.parts["box"].update_state(found["boxes"])
         self.parts["class"].update_state(found["classes"])
         loss = self.box_weight * found["boxes"] + found["classes"]
-        return sum(self.losses, loss)
+        return sum(self.losses, loss) / _devices_in_step()
 
     def get_config(self):
         raise ValueError(
             "A view for training is not saved: save the detector that it was made of. "
             f"Received: {self.name}"
         )
+
+
+def _devices_in_step():
+    """Over how many devices `tf.distribute` sums gradients; each divides by its own positives."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -88,16 +88,30 @@ def resize_with_boxes(image, boxes, size, keeps_aspect):
 
     Returns: image (*size, 3) and boxes.
     """
+    limit = tf.constant(size, tf.float32)
     old = tf.cast(tf.shape(image)[:2], tf.float32)
-    new = tf.constant(size, tf.float32)
-    if keeps_aspect:
-        new = tf.minimum(tf.maximum(tf.floor(old * tf.reduce_min(new / old) + 0.5), 1.0), new)
-    image = tf.image.resize(image, tf.cast(new, tf.int32))
-    scale = (new / old)[::-1]
-    boxes = boxes * tf.concat([scale, scale], 0)
+    new = fitting_size(old, tf.reduce_min(limit / old)) if keeps_aspect else limit
+    image, boxes = scale_with_boxes(image, boxes, tf.minimum(new, limit))
+    return pad_picture(image, size), boxes
+
+
+def fitting_size(size, scale):
+    """A picture's height and width, float32 (2,), times a factor: whole pixels, 1 at least."""
+    return tf.maximum(tf.floor(size * scale + 0.5), 1.0)
+
+
+def scale_with_boxes(image, boxes, size):
+    """Both at a size, float32 (2,): height and width."""
+    scale = (size / tf.cast(tf.shape(image)[:2], tf.float32))[::-1]
+    image = tf.image.resize(image, tf.cast(size, tf.int32))
+    return image, boxes * tf.concat([scale, scale], 0)
+
+
+def pad_picture(image, size):
+    """A picture filled up with 0 to the right and below, (*size, 3)."""
     missing = tf.constant(size) - tf.shape(image)[:2]
     image = tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
-    return tf.ensure_shape(image, (*size, 3)), boxes
+    return tf.ensure_shape(image, (*size, 3))
 
 
 def pad_objects(boxes, labels, count):

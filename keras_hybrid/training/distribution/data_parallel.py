@@ -81,6 +81,14 @@ class DataParallel(Distribution):
     def told_to_stop(self, step):
         return multihost_utils.reached_preemption_sync_point(step)
 
+    @contextlib.contextmanager
+    def apart(self):
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(self._distribution)
+
     def broadcast(self, content):
         if self.share.processes == 1:
             return content

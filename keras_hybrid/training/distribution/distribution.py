@@ -57,6 +57,11 @@ class Distribution:
         """Where the model is built and trained."""
         yield
 
+    @contextlib.contextmanager
+    def apart(self):
+        """Where a network is built and asked that this process computes with alone."""
+        yield
+
     def join_layers(self, network: keras.Model, recipe: CommonRecipe):
         """Makes a new network's layers work as one across devices."""
 

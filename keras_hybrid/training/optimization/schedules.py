@@ -1,6 +1,7 @@
 """How a recipe optimises: learning rate by step, AdamW, and what is not decayed."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -10,7 +11,7 @@ from keras_hybrid.training.optimization.layer_depth import (
     head_multipliers,
     learning_rate_multipliers,
 )
-from keras_hybrid.training.recipe.common import CommonRecipe
+from keras_hybrid.training.recipe.common import MULTISTEP, CommonRecipe
 
 POLY_POWER = 0.9
 
@@ -70,6 +71,35 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+@keras.saving.register_keras_serializable("keras_hybrid")
+class WarmupMultistep(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise, and a fall to a tenth at each of some steps.
+
+    Args:
+        peak: the highest learning rate.
+        first: where the rise starts.
+        warmup: steps of the rise.
+        falls: the steps.
+    """
+
+    def __init__(self, peak: float, first: float, warmup: int, falls: Sequence[int]):
+        super().__init__()
+        self.peak, self.first = peak, first
+        self.warmup, self.falls = warmup, tuple(falls)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        left = self.peak
+        for fall in self.falls:
+            left = left * ops.where(step < fall, 1.0, 0.1)
+        rise = self.first + (self.peak - self.first) * step / max(self.warmup, 1)
+        return ops.where(step < self.warmup, rise, left)
+
+    def get_config(self):
+        names = ("peak", "first", "warmup", "falls")
+        return {name: getattr(self, name) for name in names}
+
+
 def _by(unit, step):
     """The last multiple of `unit` up to a step."""
     return ops.cast(ops.floor_divide(step, unit) * unit, "float32")
@@ -93,6 +123,13 @@ def learning_rate_schedule(
         raise ValueError(
             "The warm-up must be shorter than the run, with the cool-down. Received: "
             f"{warmup} steps of warm-up, {cooldown} of cool-down, {total} steps in all"
+        )
+    if recipe.decay == MULTISTEP:
+        return WarmupMultistep(
+            recipe.learning_rate * scale,
+            recipe.warmup_learning_rate * scale,
+            warmup,
+            [epoch * steps_per_epoch for epoch in recipe.decay_epochs],
         )
     unit = steps_per_epoch if recipe.schedule_unit == "epoch" else 1
     return WarmupCosine(

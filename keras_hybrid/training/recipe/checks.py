@@ -29,6 +29,11 @@ def check_common(recipe):
         recipe.batch_size % recipe.accumulation_steps == 0,
         f"a divisor of batch_size={recipe.batch_size}",
     )
+    if recipe.decay == "multistep" or recipe.decay_epochs:
+        holds = recipe.decay == "multistep" and max(recipe.decay_epochs, default=0) > 0
+        holds = holds and max(recipe.decay_epochs) < recipe.epochs
+        expected = f"epochs before the last of {recipe.epochs}, and go with decay='multistep'"
+        _check(recipe, "decay_epochs", holds, expected)
     fields = {field.name for field in dataclasses.fields(recipe)}
     taken = sorted((fields | _SET_BY_TRAINING) & set(recipe.model_options))
     _check(recipe, "model_options", not taken, f"without {taken}, which training sets itself")

@@ -1,6 +1,7 @@
 """The numbers of every training run, whatever its task."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 from keras_hybrid.training.recipe.checks import check_common
@@ -19,7 +20,8 @@ from keras_hybrid.training.recipe.fields import (
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DECAYED = ("kernels", "tokens", "layer_scales", "all")
-DECAYS = ("cosine", "poly")
+MULTISTEP = "multistep"
+DECAYS = ("cosine", "poly", MULTISTEP)
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,16 @@ class CommonRecipe:
     )
     decay: str = number(
         "how the learning rate falls after the warm-up: as half a cosine, or as (1 - t)^0.9, the "
-        "poly schedule of segmentation.",
+        "poly schedule of segmentation; or multistep, to a tenth after each of `decay_epochs`.",
         one_of(*DECAYS),
         "cosine",
+    )
+    decay_epochs: tuple[int, ...] = number(
+        "after which the learning rate falls to a tenth, with decay=multistep.",
+        Limit(
+            lambda epochs: all(a < b for a, b in itertools.pairwise((0, *epochs))), "rising epochs"
+        ),
+        (),
     )
     weight_decay: float = number(
         "of the weights that `decayed` names, by step and learning rate.",

@@ -4,6 +4,7 @@ import csv
 import math
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 from tqdm import tqdm
@@ -159,6 +160,22 @@ class StopOnNaN(keras.callbacks.Callback):
             f"Last good checkpoint: {saved}. Try a lower learning rate, a longer warm-up, "
             "`clip_norm=1`, or float32."
         )
+
+
+class Measure(keras.callbacks.Callback):
+    """Adds figures to an epoch's metrics that no Keras metric computes; it comes before the others.
+
+    Args:
+        figures: called with no argument after each epoch that is evaluated: figures by name.
+    """
+
+    def __init__(self, figures: Callable[[], dict[str, float]]):
+        super().__init__()
+        self.figures = figures
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_loss" in logs:  # an epoch that is evaluated
+            logs.update({f"val_{name}": value for name, value in self.figures().items()})
 
 
 class Saver(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.common import CommonRecipe
-from keras_hybrid.training.run.run import new_network, without_vain_average
+from keras_hybrid.training.run.run import without_vain_average
 from keras_hybrid.training.tasks.of_recipe import task_of
 
 CURVE_POINTS = 11
@@ -29,6 +29,8 @@ def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
     Raises:
         ValueError: for a recipe or data that cannot be trained.
     """
+    task = task_of(recipe)
+    source = task.prepared_source(source, recipe)
     training_steps = steps_per_epoch(source, recipe)
     steps = training_steps // recipe.accumulation_steps
     total = steps * recipe.epochs
@@ -42,7 +44,7 @@ def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
         f"  step {point:>9,}  {rate:.3e}  {'#' * round(40 * rate / peak)}"
         for point, rate in zip(points, rates, strict=True)
     )
-    model = new_network(recipe, len(source.class_names))
+    model = task.sized_network(recipe, len(source.class_names))
     freeze_stages(model, recipe.frozen_stages)
     parameters = sum(keras.ops.size(variable) for variable in model.trainable_variables)
     copies = BYTES_PER_PARAMETER + 4 * (recipe.ema_momentum is not None)
@@ -50,7 +52,7 @@ def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
     # Every output of a layer is kept for the gradient.
     kept = sum(_size(layer.output) for layer in model.layers) * recipe.step_batch_size
     width = 4 if recipe.precision == "float32" else 2
-    images, labels = next(iter(task_of(recipe).training_dataset(source, recipe)))
+    images, labels = next(iter(task.training_dataset(source, recipe)))
     scales = (
         f"batches of several scales: {recipe.scale_batch_sizes}\n"
         if recipe.scale_batch_sizes

@@ -34,7 +34,7 @@ from keras_hybrid.training.optimization.layer_depth import freeze_stages
 from keras_hybrid.training.optimization.schedules import make_optimizer
 from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
 from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
+from keras_hybrid.training.run.callbacks import Measure, Progress, Saver, StopOnNaN
 from keras_hybrid.training.run.fused_norms import training_norms
 from keras_hybrid.training.run.interruption import SaveByClock, StopOnSignal
 from keras_hybrid.training.run.run_folder import (
@@ -182,6 +182,7 @@ def train(
     task = task_of(recipe)
     source = data if isinstance(data, ImageSource) else task.open_source(data, data_dir)
     saving = Saving(save_minutes, keep_states, tensorboard)
+    source = task.prepared_source(source, recipe)
     with distribution.scope(), contextlib.ExitStack() as stack:
         return _train(task, recipe, source, folder, callbacks, stream, distribution, saving, stack)
 
@@ -261,6 +262,27 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, saving
             with whole_file(folder / name) as path:
                 model.save(path)
 
+    measured = type(task).measure is not Task.measure
+    judge = model
+    if measured and is_main and share.devices > 1:
+        with distribution.apart():
+            judge = new_network(recipe, len(source.class_names))
+
+    def measure():
+        figures = None
+        if is_main:
+            if network is not judge:
+                copy_weights(network, judge)
+            with distribution.apart():
+                figures = json.dumps(task.measure(judge, source, recipe)).encode()
+        return json.loads(distribution.broadcast(figures))
+
+    def measure_best():
+        if average is None:
+            return measure()
+        with average.in_place():
+            return measure()
+
     def save_best():
         if average is None:
             return save(BEST_FILE)
@@ -286,6 +308,7 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, saving
     standing = [
         nan,
         *([average] if average else []),
+        *([Measure(measure_best)] if measured else []),
         *([Progress(recipe.step_batch_size, recipe.epochs, steps, stream, first_step)] * is_main),
         Saver(folder, save_best, history, f"val_{metric}", writes=is_main, keep=saving.keep),
         *([SaveByClock(saving.minutes, **inside)] if by_clock else []),
@@ -325,7 +348,9 @@ def _train(task, recipe, source, folder, callbacks, stream, distribution, saving
     found = next((row[score] for row in reversed(history) if score in row), float("nan"))
     scores = {"weights": "last", score: found}
     if average:
-        last = view.evaluate(validation_data, verbose=0, return_dict=True)
+        last = (
+            measure() if measured else view.evaluate(validation_data, return_dict=True, verbose=0)
+        )
         scores |= {"weights": "average", f"{score}_of_last": float(last[metric])}
         average.set_model(view)
         average.finalize()
@@ -399,7 +424,7 @@ def training_view(
         average = MovingAverage(statistics)
     name = f"{network.name}_logits"
     if distilled is None:
-        return keras.Model(inputs, outputs, name=name), average
+        return task.view(recipe, keras.Model(inputs, outputs, name=name)), average
     view = DistillationView(inputs, outputs, recipe=distilled, teacher=teacher, name=name)
     return view, average
 

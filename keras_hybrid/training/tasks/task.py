@@ -1,4 +1,4 @@
-"""What a task is to training: a contract that classification and segmentation fill in."""
+"""What a task is to training: a contract that each task fills in."""
 
 import abc
 from typing import Any
@@ -28,11 +28,19 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def metric(self, recipe: CommonRecipe) -> str:
-        """The name of the Keras metric that the best epoch has the greatest value of."""
+        """The name of the metric that the best epoch has the greatest value of."""
 
     @abc.abstractmethod
     def open_source(self, data: str, data_dir: str | None = None) -> ImageSource:
         """Opens a data set by its name."""
+
+    def prepared_source(self, source: ImageSource, recipe: CommonRecipe) -> ImageSource:
+        """The data set as the recipe trains on it.
+
+        Raises:
+            ValueError: where it cannot.
+        """
+        return source
 
     @abc.abstractmethod
     def new_network(
@@ -46,6 +54,10 @@ class Task(abc.ABC):
         """The network with what it has in training alone, new."""
         return self.new_network(recipe, num_classes, any_size)
 
+    def sized_network(self, recipe: CommonRecipe, num_classes: int) -> keras.Model:
+        """The network for images of a training batch's size, new."""
+        return self.new_network(recipe, num_classes)
+
     def trains_more(self, recipe: CommonRecipe) -> bool:
         """Whether the network that is trained has more than the one that is saved."""
         return False
@@ -58,6 +70,10 @@ class Task(abc.ABC):
     def outputs(self, network: keras.Model) -> Any:
         """The tensors of a network that its loss is computed from."""
 
+    def view(self, recipe: CommonRecipe, plain: keras.Model) -> keras.Model:
+        """What is compiled and fitted, of a plain model from images to `outputs`."""
+        return plain
+
     def keeps_statistics(self, recipe: CommonRecipe, layer: keras.layers.Layer) -> bool:
         """Whether a batch norm keeps its statistics in training."""
         return False
@@ -69,6 +85,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def example(self, view: keras.Model) -> tuple[Any, Any]:
         """Labels and outputs of one image, for metrics to be built with."""
+
+    def measure(
+        self, model: keras.Model, source: ImageSource, recipe: CommonRecipe
+    ) -> dict[str, float]:
+        """Figures of the evaluation split by name, which no Keras metric computes.
+
+        They are measured after each epoch, and count as metrics.
+
+        Args:
+            model: the network as it is saved.
+            source: of the images.
+            recipe: of the run.
+        """
+        return {}
 
     @abc.abstractmethod
     def training_dataset(

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_hybrid.tasks.detection.objects import Objects
+from keras_hybrid.training.data.detection.detection_source import DetectionSource
+from keras_hybrid.training.data.image_source import EVALUATION_SPLITS
+from keras_hybrid.training.data.records import Records
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +80,56 @@ def open_tfds_boxes(data: str, data_dir: str | None = None) -> TFDSBoxes:
     builder.download_and_prepare()
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     return TFDSBoxes(tuple(label.names), sizes, builder)
+
+
+def tfds_source(data: str, data_dir: str | None = None) -> DetectionSource:
+    """A set by its name, read in any order; without another split, a fifth is for validation.
+
+    Args and errors are those of `open_tfds_boxes`.
+    """
+    found = open_tfds_boxes(data, data_dir)
+    parts = {split: split for split in found.sizes}
+    if not any(split in EVALUATION_SPLITS for split in parts) and "train" in parts:
+        parts |= {"train": "train[:80%]", "validation": "train[80%:]"}
+    splits = found.builder.info.splits
+    return DetectionSource(
+        data,
+        found.class_names,
+        {split: splits[part].num_examples for split, part in parts.items()},
+        open_reader=lambda split: _reader(found.builder, parts[split]),
+    )
+
+
+def _reader(builder, part):
+    """A function for `tf.data`: place -> an example as `DetectionSource` says."""
+    import tensorflow_datasets as tfds  # slow to import
+
+    instructions = builder.info.splits[part].file_instructions
+    records = Records([(entry.filename, entry.skip, entry.take) for entry in instructions])
+    inner = builder.info.features["objects"].feature
+    wanted = [key for key in ("bbox", "label", "is_crowd", "area") if key in inner]
+    features = tfds.features.FeaturesDict(
+        {
+            "image": builder.info.features["image"],
+            "objects": tfds.features.Sequence({key: inner[key] for key in wanted}),
+        }
+    )
+    decoders = {"image": tfds.decode.SkipDecoding()}
+
+    def read(place):
+        content = tf.numpy_function(records.read, [place], tf.string, stateful=False)
+        example = features.deserialize_example(tf.ensure_shape(content, ()), decoders=decoders)
+        objects = example["objects"]
+        labels = tf.cast(objects["label"], tf.int64)
+        crowd, areas = objects.get("is_crowd"), objects.get("area")
+        return {
+            "image": example["image"],
+            "boxes": tf.gather(objects["bbox"], [1, 0, 3, 2], axis=1),
+            "labels": labels,
+            "crowd": tf.zeros_like(labels, tf.bool) if crowd is None else crowd,
+            "areas": tf.fill(tf.shape(labels), float("nan"))
+            if areas is None
+            else tf.cast(areas, tf.float32),
+        }
+
+    return read

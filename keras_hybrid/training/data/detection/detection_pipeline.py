@@ -1,0 +1,158 @@
+"""tf.data pipelines of images with boxes: for training and for evaluation, repeatable."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_hybrid.image_files import decode_tensor
+from keras_hybrid.tasks.detection.objects import Objects
+from keras_hybrid.training.augmentation.boxes import (
+    fitting_size,
+    flip_with_boxes,
+    pad_objects,
+    pad_picture,
+    random_ssd_crop,
+    scale_with_boxes,
+)
+from keras_hybrid.training.augmentation.distortion import CVNETS, photometric_distortion
+from keras_hybrid.training.data.detection.detection_source import DetectionSource, objects_of
+from keras_hybrid.training.data.epoch_order import examples_in_order
+from keras_hybrid.training.data.pipeline import steps_per_epoch
+from keras_hybrid.training.data.process_share import ALONE, Share
+from keras_hybrid.training.recipe.detection import COCO_SIDES, SIDES, DetectionRecipe
+from keras_hybrid.weights.preprocessing import preprocess_input
+
+_plain = tf.autograph.experimental.do_not_convert
+
+
+def detection_training_dataset(
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    first_epoch: int = 0,
+    share: Share = ALONE,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Batches for training, from `first_epoch` to the recipe's last.
+
+    Order and augmentation follow from the recipe's seed and the epoch's number alone, as for
+    classifiers. An image is cropped, distorted, mirrored, resized, normalized and padded, in this
+    order.
+
+    Args:
+        source: of the images.
+        recipe: its numbers.
+        first_epoch: from 0.
+        share: the process's place among those that train together.
+        first_step: so many batches of the first epoch are left out.
+
+    Returns: a dataset of (images, objects): float32 (batch, resolution, resolution, 3),
+        preprocessed for the recipe's model, and {"boxes": float32 (batch, max_objects, 4), corners
+        in pixels of the input, "labels": int32 (batch, max_objects), -1 where there is no object}.
+    """
+    steps = steps_per_epoch(source, recipe, share)
+    read = source.reader("train")
+
+    @_plain
+    def read_and_augment(drawn):
+        seeds = drawn["seeds"]
+        image, boxes, labels = _decoded(read(drawn["place"]))
+        if recipe.crops:
+            image, boxes, labels = random_ssd_crop(image, boxes, labels, seeds[0])
+        image = photometric_distortion(image, recipe.distortion_probability, seeds[1], CVNETS)
+        image, boxes = flip_with_boxes(image, boxes, recipe.flip_probability, seeds[2])
+        return _as_trained_on(image, boxes, labels, recipe)
+
+    examples = examples_in_order(
+        source.sizes["train"], recipe, steps, first_epoch, first_step, share
+    )
+    return (
+        examples.map(read_and_augment, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(share.size(recipe.step_batch_size), drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def detection_evaluation_dataset(
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    split: str | None = None,
+    share: Share = ALONE,
+) -> tf.data.Dataset:
+    """Batches as of training, each image of a split once, in order, not augmented.
+
+    They are for the loss; average precision is that of `evaluation_pictures`. On several devices
+    black images without objects fill the last batch.
+
+    Args:
+        source: of the images.
+        recipe: its numbers.
+        split: its name; None for the source's evaluation split.
+        share: the process's place among those that evaluate together.
+    """
+    split = split or source.evaluation_split
+
+    @_plain
+    def prepare(example):
+        return _as_trained_on(*_decoded(example), recipe)
+
+    holds = None
+    if share.processes > 1:
+        holds = _plain(lambda place: share.holds(place, recipe.batch_size))
+    prepared = source.split(split, holds=holds).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    batch_size = share.size(recipe.batch_size)
+    if share.devices > 1:
+        batches = math.ceil(source.sizes[split] / recipe.batch_size)
+        empty = tf.nest.map_structure(
+            lambda spec: tf.zeros(spec.shape, spec.dtype), prepared.element_spec
+        )
+        empty[1]["labels"] -= 1
+        filling = tf.data.Dataset.from_tensors(empty).repeat()
+        prepared = prepared.concatenate(filling).take(batches * batch_size)
+    return prepared.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_pictures(
+    source: DetectionSource, split: str | None = None
+) -> Iterator[tuple[np.ndarray, Objects]]:
+    """The pictures of a split as they are, uint8 (H, W, 3), RGB, each with its objects, in order.
+
+    Args:
+        source: of the images.
+        split: its name; None for the source's evaluation split.
+    """
+    examples = source.split(split or source.evaluation_split).map(
+        _plain(lambda example: {**example, "image": decode_tensor(example["image"])}),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    for example in examples.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        picture = example["image"]
+        yield picture, objects_of(example, *picture.shape[:2])
+
+
+def _decoded(example):
+    """The image, and boxes in its pixels and labels of what is trained on."""
+    image = tf.cast(decode_tensor(example["image"]), tf.float32)
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    boxes = example["boxes"] * tf.stack([width, height, width, height])
+    kept = ~example["crowd"] & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return image, tf.boolean_mask(boxes, kept), tf.boolean_mask(example["labels"], kept)
+
+
+def _as_trained_on(image, boxes, labels, recipe):
+    """Of the batch's size, preprocessed, and its objects as padded lists."""
+    square = (recipe.resolution, recipe.resolution)
+    limit, old = tf.constant(square, tf.float32), tf.cast(tf.shape(image)[:2], tf.float32)
+    if recipe.fit == COCO_SIDES:
+        shorter, longer = SIDES
+        scale = tf.minimum(longer / tf.reduce_max(old), shorter / tf.reduce_min(old))
+        size = fitting_size(old, scale)
+    elif recipe.head == "retinanet":
+        size = fitting_size(old, tf.reduce_min(limit / old))
+    else:
+        size = limit
+    image, boxes = scale_with_boxes(image, boxes, tf.minimum(size, limit))
+    image = pad_picture(preprocess_input(image, recipe.model), square)
+    boxes, labels = pad_objects(boxes, labels, recipe.max_objects)
+    return image, {"boxes": boxes, "labels": labels}

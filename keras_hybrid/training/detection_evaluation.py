@@ -1,0 +1,96 @@
+"""How well a detector finds the objects of a data set: COCO's average precision."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_hybrid.tasks.detection.average_precision import AveragePrecision, average_precision
+from keras_hybrid.tasks.detection.detect import detect, detections_of, place_image
+from keras_hybrid.tasks.detection.file_output import is_detector
+from keras_hybrid.tasks.detection.objects import Objects
+from keras_hybrid.tasks.detection.post_processing import Detections
+from keras_hybrid.tasks.detection.systems import system_of
+from keras_hybrid.training.data.detection.detection_pipeline import evaluation_pictures
+from keras_hybrid.training.data.detection.detection_source import DetectionSource
+from keras_hybrid.training.recipe.detection import DetectionRecipe
+from keras_hybrid.weights.preprocessing import preprocessing_of
+
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionEvaluation:
+    """A detector's answers on a data set.
+
+    Attributes:
+        detections: of each image, by the system's published rule.
+        objects: of the same images.
+        precision: average precision.
+    """
+
+    detections: list[Detections]
+    objects: list[Objects]
+    precision: AveragePrecision
+
+    def class_agnostic(self) -> AveragePrecision:
+        """The same where a box is right whatever its class: how well objects are found at all."""
+        classes = len(self.precision.by_class)
+        return average_precision(self.detections, self.objects, classes, class_agnostic=True)
+
+
+def evaluate_detection(
+    model: keras.Model,
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    split: str | None = None,
+) -> DetectionEvaluation:
+    """Runs a detector over a split, each image once, as `keras_hybrid.detect` does.
+
+    Args:
+        model: the detector.
+        source: of the images.
+        recipe: that the network was trained with.
+        split: its name; None for the evaluation split.
+
+    Raises:
+        ValueError: for a model that is no detector, or has other classes than the data.
+    """
+    classes = len(source.class_names)
+    check_detector(model, classes)
+    detections: list[Detections] = []
+    objects: list[Objects] = []
+    batch: list = []
+    for picture, found in evaluation_pictures(source, split):
+        objects.append(found)
+        batch.append(picture)
+        if len(batch) == BATCH_SIZE:
+            detections += _detected(model, batch, recipe)
+            batch = []
+    if batch:
+        detections += _detected(model, batch, recipe)
+    return DetectionEvaluation(detections, objects, average_precision(detections, objects, classes))
+
+
+def _detected(model, pictures, recipe):
+    """What `detect` gives, by a compiled network where all batches have one shape."""
+    if None in model.input_shape[1:3]:
+        return detect(model, pictures, preprocessing=recipe.model)
+    system, known = system_of(model), preprocessing_of(recipe.model)
+    placed = [place_image(picture, system, model.input_shape[1:3], known) for picture in pictures]
+    images = [image for image, _ in placed]
+    images += images[:1] * (BATCH_SIZE - len(images))
+    outputs = model.predict_on_batch(np.stack(images))
+    return detections_of(outputs, model, [place for _, place in placed])
+
+
+def check_detector(model: keras.Model, classes: int) -> None:
+    """Raises a ValueError for what is no detector of so many classes."""
+    if not is_detector(model):
+        raise ValueError(f"A detector of this package is expected. Received: model={model.name}")
+    found = model.output["classes"].shape[-1] - system_of(model).background
+    if found != classes:
+        raise ValueError(
+            "Model and data must have the same classes. "
+            f"Received: a model of {found} classes, data of {classes}"
+        )
