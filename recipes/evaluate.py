@@ -11,7 +11,7 @@ ImageNet-1k from TFDS or from a folder with one folder a synset, beside the publ
     python recipes/evaluate.py --model=IFormerM --weights=imagenet_distill --data=imagenet/val
 
 Prints top-1 and top-5 accuracy and the number of images; of a network for segmentation mIoU, from
-one confusion matrix over the split at the images' own sizes.
+one confusion matrix over the split at the images' own sizes; of a detector average precision.
 """
 
 import os
@@ -63,17 +63,6 @@ def evaluate_weights():
     )
 
 
-def print_segmentation(run, data, split, result):
-    """mIoU of a run, and the IoU of each class where that is asked for."""
-    print(
-        f"{run.recipe.model} with {run.recipe.head} on {data} {split}, {len(result.images)} "
-        f"images: mIoU {result.mean_iou:.2%}, {result.pixel_accuracy:.2%} of the pixels right"
-    )
-    if FLAGS.per_class:
-        for name, iou in zip(run.class_names, result.class_iou(), strict=True):
-            print(f"  {name}: {iou:.2%}")
-
-
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
@@ -88,42 +77,26 @@ def main(argv):
             sys.exit(f"evaluate.py: {error}")
     import keras
 
-    from keras_hybrid.training.data.pipeline import evaluation_dataset
-    from keras_hybrid.training.evaluation import evaluate
     from keras_hybrid.training.run.run import BEST_FILE, load_run
     from keras_hybrid.training.run.startup import prepare_process
-    from keras_hybrid.training.segmentation_evaluation import evaluate_segmentation
-    from keras_hybrid.training.tasks.of_recipe import task_of
+    from keras_hybrid.workflows.answers.run_evaluation import evaluate_run, open_run_source
 
     prepare_process()
     try:
         run = load_run(FLAGS.run)
-        task = task_of(run.recipe)
-        source = task.open_source(FLAGS.data or run.data, FLAGS.data_dir)
-        if source.class_names != run.class_names:
-            raise ValueError(
-                "The data must have the classes that the run was trained on. Received: "
-                f"{len(run.class_names)} classes {', '.join(run.class_names[:5])}..., but "
-                f"--data={source.name} with {len(source.class_names)}: "
-                f"{', '.join(source.class_names[:5])}..."
-            )
+        source = open_run_source(run, FLAGS.data, FLAGS.data_dir)
         model = keras.models.load_model(Path(FLAGS.run) / BEST_FILE) if FLAGS.best else run.model
         split = FLAGS.split or source.evaluation_split
-        if task.name == "segmentation":
-            return print_segmentation(
-                run, source.name, split, evaluate_segmentation(model, source, run.recipe, split)
-            )
-        result = evaluate(model, evaluation_dataset(source, run.recipe, split), verbose=1)
-    except ValueError as error:
+        result = evaluate_run(run, model, source, split, verbose=1)
+    except (ValueError, ImportError) as error:
         sys.exit(f"evaluate.py: {error}")
-    line = f"{run.recipe.model} on {source.name} {split}, {len(result.labels)} images: "
-    line += f"top-1 {result.accuracy:.2%}"
-    if len(run.class_names) > 5:
-        line += f", top-5 {result.top_accuracy(5):.2%}"
-    print(line)
+    network = run.recipe.model
+    if head := getattr(run.recipe, "head", None):
+        network += f" with {head}"
+    print(f"{network} on {source.name} {split}, {result.images} images: {result.line}")
     if FLAGS.per_class:
-        for name, accuracy in zip(run.class_names, result.class_accuracy(), strict=True):
-            print(f"  {name}: {accuracy:.2%}")
+        for name, *figures in result.rows:
+            print(f"  {name}: {' '.join(figures)}")
 
 
 if __name__ == "__main__":

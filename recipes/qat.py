@@ -4,8 +4,9 @@
     python recipes/qat.py --run=runs/digits --out=runs/digits_cpu profile=int8_cpu epochs=0
 
 --run is a folder of recipes/train.py. --out gets float.tflite, post_training.tflite,
-trained.tflite, the Keras models behind them, and report.md: accuracy on all test images, agreement
-with Keras, size, latency on this machine, the layers that int8 hurts most, and those left in float.
+trained.tflite, the Keras models behind them, and report.md: accuracy on all test images, of a
+detector average precision, agreement with Keras, size, latency on this machine, the layers that
+int8 hurts most, and those left in float.
 Arguments after the flags replace numbers of the recipe, by name and type; `keep_float=a,b` leaves
 layers in float. The same command goes on with an interrupted run.
 """
@@ -31,11 +32,11 @@ flags.mark_flags_as_required(["run", "out"])
 
 def main(argv):
     from keras_hybrid.models.catalogue import builder_family
-    from keras_hybrid.training.data.sources import open_source
     from keras_hybrid.training.recipe.recipe import load_recipe, override
     from keras_hybrid.training.run.callbacks import TrainingDivergedError
     from keras_hybrid.training.run.run_folder import load_run
     from keras_hybrid.training.run.startup import prepare_process
+    from keras_hybrid.training.tasks.of_recipe import task_of
     from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
     from keras_hybrid.workflows.int8_report import quantized_report
     from keras_hybrid.workflows.int8_run import train_quantized
@@ -48,7 +49,7 @@ def main(argv):
         if path.suffix != ".py":
             path = Path(__file__).parent / "qat" / f"{path}.py"
         recipe = override(load_recipe(path, kind=QuantizedRecipe), argv[1:])
-        source = open_source(run.data, FLAGS.data_dir)
+        source = task_of(run.recipe).open_source(run.data, FLAGS.data_dir)
         quantized = train_quantized(run, recipe, FLAGS.out, source=source)
         report = quantized_report(run, quantized, source, worst=FLAGS.worst)
     except (ValueError, OSError, TrainingDivergedError) as error:

@@ -10,6 +10,10 @@ Segmentation likewise; a page with the classes' IoU, masks and the worst images 
 
     python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
 
+Detection likewise; its page has average precision, curves, and pictures with misses first:
+
+    python recipes/train.py --recipe=detect/digits --data=digit_scenes --out=runs/detected
+
 The numbers, steps, learning rates and memory of a published recipe, and one batch, untrained:
 
     python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
@@ -38,6 +42,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags
 
+from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.fields import describe_fields
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
@@ -45,6 +50,7 @@ from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 __doc__ += (
     f"\nNumbers of a classifier's recipe, each as name=value:\n\n{describe_fields(Recipe)}\n"
     f"\nNumbers of a recipe for segmentation:\n\n{describe_fields(SegmentationRecipe)}\n"
+    f"\nNumbers of a recipe for detection:\n\n{describe_fields(DetectionRecipe)}\n"
 )
 
 FLAGS = flags.FLAGS
@@ -54,7 +60,8 @@ flags.DEFINE_string(
     "data",
     None,
     "digits, folder:/path of class folders, or a TFDS set such as imagenet2012. For segmentation "
-    "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic.",
+    "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic. For "
+    "detection digit_scenes, folder:/path of images with boxes, or a TFDS set such as coco/2017.",
 )
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a or gs://bucket/a.")
@@ -109,6 +116,7 @@ def main(argv):
     from keras_hybrid.training.run.run import train
     from keras_hybrid.training.run.startup import prepare_process
     from keras_hybrid.training.tasks.of_recipe import task_of
+    from keras_hybrid.workflows.reports.detection_report import write_detection_report
     from keras_hybrid.workflows.reports.segmentation_report import write_segmentation_report
 
     prepare_process()
@@ -157,9 +165,10 @@ def main(argv):
         return
     found = run.history[-1][f"val_{task.metric(recipe)}"]
     print(f"{run.folder}: {task.title} {found:.2%} after {recipe.epochs}")
-    if task.name == "segmentation":
+    write = {"segmentation": write_segmentation_report, "detection": write_detection_report}
+    if task.name in write:
         source = task.open_source(FLAGS.data, FLAGS.data_dir)
-        print(write_segmentation_report(run, source).path)
+        print(write[task.name](run, task.prepared_source(source, recipe)).path)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_hybrid.analysis.detection_mistakes import compare
 from keras_hybrid.analysis.figures import new_figure, save
-from keras_hybrid.tasks.detection.matching import overlaps
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.tasks.detection.post_processing import Detections
 from keras_hybrid.tasks.pictures import list_of_images, pixels_of
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORE_THRESHOLD = 0.3
-RIGHT = 0.5  # overlap from which on a detection is its object's
 _COLUMNS = 4
 _PANEL = 3.2  # inches
 _COLORS = 21
@@ -81,8 +80,7 @@ def plot_detections(
 
 
 def _draw(axes, found, truth, classes, score_threshold):
-    shown = np.flatnonzero(found.scores >= score_threshold)
-    right, missed = _compared(found, truth, shown)
+    shown, right, missed = _compared(found, truth, score_threshold)
     colors = palette(_COLORS)
     for index in shown[::-1]:  # the surest on top
         label = int(found.labels[index])
@@ -103,22 +101,14 @@ def _draw(axes, found, truth, classes, score_threshold):
         _rectangle(axes, box, "white", ":")
 
 
-def _compared(found, truth, shown):
-    """Whether each detection is right, and the boxes of the objects that none is right about."""
+def _compared(found, truth, score_threshold):
+    """Places of what is drawn, whether each detection is no false alarm, and boxes missed."""
     if truth is None:
-        return np.ones(len(found), bool), []
-    right = np.zeros(len(found), bool)
-    if not len(truth):
-        return right, []
-    overlap = np.asarray(overlaps(found.boxes, truth.boxes)).reshape(len(found), len(truth))
-    same = found.labels[:, None] == truth.labels[None]
-    free = np.ones(len(truth), bool)
-    for index in shown:
-        fits = np.where(free & same[index], overlap[index], 0)
-        if fits.max() >= RIGHT:
-            right[index] = True
-            free[fits.argmax()] = truth.crowd[fits.argmax()]
-    return right, truth.boxes[free & ~truth.crowd]
+        shown = np.flatnonzero(found.scores >= score_threshold)
+        return shown, np.ones(len(found), bool), []
+    comparison = compare(found, truth, score_threshold)
+    right = comparison.right | comparison.excused
+    return comparison.shown, right, truth.boxes[comparison.missed]
 
 
 def _mask(axes, mask, color):

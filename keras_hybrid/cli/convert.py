@@ -7,6 +7,8 @@
     keras-hybrid convert MobileViTXXS --weights=imagenet --out=xxs.tflite
 
 Of a run, the file takes RGB images of 0 to 255, as cameras give them, and holds the run's labels.
+Of a detector's run it gives the boxes themselves, as MediaPipe's ObjectDetector reads them;
+--postprocess=raw or decoded leaves their choice to the app, and to a GPU the rest.
 """
 
 import json
@@ -22,6 +24,7 @@ TARGETS = ("cpu", "gpu", "npu")
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 CALIBRATED = ("int8", "int8_cpu", "int16x8")
 TYPES = ("float32", "uint8", "int8")
+POSTPROCESSES = ("raw", "decoded", "tflite")
 LABELS_FILE = "labels.txt"
 
 
@@ -47,6 +50,11 @@ def add_arguments(parser):
     parser.add_argument("--labels", help="text file with one class name a line; the run's own")
     parser.add_argument(
         "--top_k", type=whole(1), help="the best k scores and classes, not all scores"
+    )
+    parser.add_argument(
+        "--postprocess",
+        choices=POSTPROCESSES,
+        help="of a detector: what the file gives; tflite, the boxes themselves, of a run, else raw",
     )
     parser.add_argument("--author", default="", help="for the file's metadata")
     parser.add_argument("--licence", default="", help="for the file's metadata")
@@ -89,6 +97,7 @@ def run(options) -> int:
         input_size=options.input_size,
         labels=labels if options.head == "classes" else None,
         top_k=options.top_k,
+        postprocess=_postprocess(model, options.postprocess, of_run=folder is not None),
         about=About(
             name=model.name,
             description=options.description,
@@ -103,6 +112,19 @@ def run(options) -> int:
         shown = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
         print(f"labels: {len(names)}: {shown}")
     return DONE
+
+
+def _postprocess(model, given, of_run):
+    """What a detector's file gives; "raw" for other networks, whose files have no choice."""
+    from keras_hybrid.tasks.detection.file_output import is_detector
+
+    if is_detector(model):
+        return given or ("tflite" if of_run else "raw")
+    if given is not None:
+        raise UsageError(
+            f"--postprocess is for a detector. Received: --postprocess={given}, {model.name}"
+        )
+    return "raw"
 
 
 def _model(options):

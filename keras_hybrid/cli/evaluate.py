@@ -6,10 +6,11 @@
     keras-hybrid evaluate --model=MobileViTS --weights=imagenet --data=imagenet2012
 
 Photos are matched with classes by the names of their folders. The last form, published weights
-under their published protocol, has every flag of recipes/evaluate.py. Exit status 1 where the
-accuracy is under --least.
+under their published protocol, has every flag of recipes/evaluate.py. A run of segmentation gives
+mIoU, one of detection COCO's average precision. Exit status 1 where the figure is under --least.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from keras_hybrid.cli.arguments.numbers import share
 from keras_hybrid.cli.command import DONE, FAILED, UsageError, parse
 from keras_hybrid.cli.models import aligned
 from keras_hybrid.cli.programs import run_program
+from keras_hybrid.files import RUN_FILE
 
 PROGRAM = "recipes/evaluate.py"
 
@@ -27,7 +29,9 @@ def add_arguments(parser):
     parser.add_argument("photos", nargs="?", help="folder of photos; the run's if not set")
     parser.add_argument("--split", help="train, validation or test; all of a folder of photos")
     parser.add_argument("--per_class", action="store_true", help="a row for each class")
-    parser.add_argument("--least", type=share, help="accuracy, such as 0.9, that is expected")
+    parser.add_argument(
+        "--least", type=share, help="accuracy, mIoU or AP that is expected, such as 0.9"
+    )
     parser.add_argument("--data_dir", help="TFDS' folder, where verdicts on files are kept, too")
 
 
@@ -60,39 +64,46 @@ def run(arguments: list[str]) -> int:
 
     prepare()
     if path.is_dir() and not options.photos:
-        evaluation, names, where = _own(path, options)
+        found, where = _own(path, options)
     else:
-        evaluation, names, where = _photos(options)
-    print(f"{where}, {len(evaluation.labels)} images: top-1 {evaluation.accuracy:.2%}")
+        task = _task(path)
+        if task != "classification":
+            raise UsageError(
+                "photos in folders of their classes are for a classifier; another task's run is "
+                f"evaluated on its own data, or with --run and --data. Received: {task}, "
+                f"{options.model}"
+            )
+        found, where = _photos(options)
+    print(f"{where}, {found.images} images: {found.line}")
     if options.per_class:
-        rows = [("class", "images", "found")]
-        for label, (name, found) in enumerate(zip(names, evaluation.class_accuracy(), strict=True)):
-            count = int((evaluation.labels == label).sum())
-            rows.append((name, str(count), f"{found:.1%}" if count else ""))
-        print(aligned(rows))
-    if options.least is not None and evaluation.accuracy < options.least:
+        print(aligned([found.head, *found.rows]))
+    if options.least is not None and found.score < options.least:
         print(f"less than --least={options.least}", file=sys.stderr)
         return FAILED
     return DONE
 
 
+def _task(path):
+    """The task of a run, or of the run that a file is of."""
+    folder = path if path.is_dir() else path.parent
+    if not paths.is_run(folder):
+        return "classification"
+    return json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("task", "classification")
+
+
 def _own(path, options):
     """The run on its own data."""
-    from keras_hybrid.training.data.pipeline import evaluation_dataset
-    from keras_hybrid.training.data.sources import open_source
-    from keras_hybrid.training.evaluation import evaluate
     from keras_hybrid.training.run.run_folder import load_run
+    from keras_hybrid.workflows.answers.run_evaluation import evaluate_run, open_run_source
 
-    found = load_run(path)
-    source = open_source(found.data, options.data_dir)
-    if source.class_names != found.class_names:
-        raise UsageError(
-            f"{found.data} has other classes now than the run was trained on: "
-            f"{', '.join(source.class_names[:5])}; the run's: {', '.join(found.class_names[:5])}"
-        )
+    run = load_run(path)
+    try:
+        source = open_run_source(run, data_dir=options.data_dir)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     split = options.split or source.evaluation_split
-    evaluation = evaluate(found.model, evaluation_dataset(source, found.recipe, split))
-    return evaluation, found.class_names, f"{options.model} on {source.name} {split}"
+    found = evaluate_run(run, run.model, source, split)
+    return found, f"{options.model} on {source.name} {split}"
 
 
 def _photos(options):
@@ -100,6 +111,7 @@ def _photos(options):
     import numpy as np
 
     from keras_hybrid.training.evaluation import Evaluation
+    from keras_hybrid.workflows.answers.run_evaluation import classifier_figures
     from keras_hybrid.workflows.photos_model import open_classifier
     from keras_hybrid.workflows.photos_set import open_photos
 
@@ -125,5 +137,8 @@ def _photos(options):
             for start in range(0, len(files), 32)
         ]
     )
-    where = f"{options.model} on {options.photos} {split}"
-    return Evaluation(labels, scores), classifier.labels, where
+    found = Evaluation(labels, scores)
+    return (
+        classifier_figures(found, classifier.labels),
+        f"{options.model} on {options.photos} {split}",
+    )

@@ -4,17 +4,19 @@
     keras-hybrid predict runs/p/model.tflite photos --top=1
     keras-hybrid predict MobileViTXS/imagenet cat.jpg --save=answer.png --attention=where.png
     keras-hybrid predict DeepLabV3MobileViTS/voc street.jpg --save=masks.png
+    keras-hybrid predict SSDLiteMobileViTS/coco street.jpg --save=boxes.png
 
 The model is a run's folder, a .keras or .tflite file, a network's name (with ImageNet's weights) or
 a preset's. Pictures are files or folders of them. Of a segmentation network the answers are the
-largest classes and their shares of the picture; --save draws the label maps.
+largest classes and their shares of the picture; --save draws the label maps. Of a detector they
+are the surest boxes, left, top, right and bottom in pixels; --save draws them.
 """
 
 import sys
 from pathlib import Path
 
 from keras_hybrid.cli.arguments import paths
-from keras_hybrid.cli.arguments.numbers import whole
+from keras_hybrid.cli.arguments.numbers import share, whole
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
 
 MOST_DRAWN = 24
@@ -25,7 +27,10 @@ def add_arguments(parser):
     parser.add_argument("model", help="a run's folder, .keras, .tflite, a network or a preset")
     parser.add_argument("pictures", nargs="+", help="files, or folders of them")
     parser.add_argument("--weights", help="of a network's name: a tag or a file")
-    parser.add_argument("--top", type=whole(1), default=3, help="classes a picture")
+    parser.add_argument("--top", type=whole(1), default=3, help="classes or boxes a picture")
+    parser.add_argument(
+        "--least_score", type=share, default=0.3, help="of a detector's boxes that are told"
+    )
     parser.add_argument("--save", help="PNG of the pictures with their answers")
     parser.add_argument("--attention", help="PNG of where the network looks, of the first picture")
 
@@ -60,11 +65,14 @@ def run(options) -> int:
     prepare()
     import numpy as np
 
+    from keras_hybrid.workflows.answers.detector import is_detector_name, open_detector
+    from keras_hybrid.workflows.answers.segmenter import is_segmenter, open_segmenter
     from keras_hybrid.workflows.photos_model import open_classifier
-    from keras_hybrid.workflows.segmenter import is_segmenter, open_segmenter
 
     if is_segmenter(options.model):
         return _segment(open_segmenter(options.model, options.weights), files, options)
+    if is_detector_name(options.model):
+        return _detect(open_detector(options.model, options.weights), files, options)
     if not path.exists():
         _check_name(options.model)
     classifier = open_classifier(options.model, options.weights)
@@ -140,6 +148,46 @@ def _segment(segmenter, files, options):
             segmenter.model, _as_seen(segmenter.model, next(iter(masks))), options.attention
         )
         print(options.attention)
+    return DONE
+
+
+def _detect(detector, files, options):
+    """The answers of a detector."""
+    import numpy as np
+
+    from keras_hybrid.image_files import ImageFileError
+
+    if options.attention:
+        raise UsageError("--attention is for classifiers and segmentation, not for a detector")
+    found = {}
+    for file in files:
+        try:
+            found[file] = detector.predict([file])[0]
+        except ImageFileError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not found:
+        raise UsageError("none of the pictures can be read")
+    width = max(len(str(file)) for file in found)
+    for file, one in found.items():
+        shown = np.flatnonzero(one.scores >= options.least_score)[: options.top]
+        answers = "  ".join(
+            f"{detector.labels[one.labels[index]]} {one.scores[index]:.1%} at "
+            + ",".join(f"{edge:.0f}" for edge in one.boxes[index])
+            for index in shown
+        )
+        print(f"{str(file):<{width}}  {answers or 'nothing'}")
+    if options.save:
+        from keras_hybrid.analysis.detection_picture import plot_detections
+
+        drawn = list(found)[:MOST_DRAWN]
+        plot_detections(
+            drawn,
+            [found[file] for file in drawn],
+            options.save,
+            classes=detector.labels,
+            score_threshold=options.least_score,
+        )
+        print(options.save)
     return DONE
 
 

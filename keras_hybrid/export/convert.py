@@ -34,10 +34,13 @@ from keras_hybrid.quantization.report import check_all_int8, check_profile
 from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
 from keras_hybrid.surgery.pipelines import FILES, check_target
 from keras_hybrid.tasks.detection.file_output import (
+    DECODED,
     OPERATOR,
     TFLITE,
     detection_output,
     detector_record,
+    is_detector,
+    object_classes,
 )
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.family import Preprocessing
@@ -151,7 +154,6 @@ def export_tflite(
     mask = mask_output(model, output, mask_size, next(iter(shapes.values())))
     shape = next(iter(shapes.values()))
     detector = detection_output(model, postprocess, shape, max_detections, score_threshold)
-    about_detector = detector_record(model, postprocess)
     output_type = "float32" if mask else output
     labels = label_names(labels)
     _check_classes(model, labels, top_k)
@@ -159,6 +161,11 @@ def export_tflite(
     normalization, names = left_to_do(model, known), output_names(model)
     order = "RGB" if known else channel_order(model)
     _check_normalization(normalization, order)
+    padding = [255 * float(x) for x in known.mean] if known else (0.0, 0.0, 0.0)
+    about_detector = detector_record(model, postprocess, shape, padding)
+    labelled = None
+    if about_detector:
+        labelled = "scores" if postprocess == DECODED else "classes"
     segments = mask is not None or is_segmentation(model)
     stretches = later_stretches(model, mask) if segments else None
     types = (input, output_type)
@@ -189,6 +196,8 @@ def export_tflite(
             "package": __version__,
         },
         segmenter_softmax=output != "confidence" if segments and output != "labels" else None,
+        labelled=labelled,
+        has_detections=postprocess == TFLITE,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_beside(path) as temporary:
@@ -269,10 +278,13 @@ def _check_classes(model, labels, top_k):
     if labels is None and top_k is None:
         return
     shapes = [tuple(x.shape) for x in model.outputs]
+    if top_k is None and is_detector(model):
+        shapes = [(None, object_classes(model))]
     if len(shapes) != 1 or len(shapes[0]) not in ((2, 4) if top_k is None else (2,)):
         raise ValueError(
             "`labels` and `top_k` are for a classifier, with one output (batch, classes); `labels` "
-            "for a segmentation network, too, with one output (batch, h, w, classes). "
+            "for a segmentation network, too, with one output (batch, h, w, classes), and for a "
+            "detector of this package. "
             f"Received: {model.name} with outputs {shapes}"
         )
     classes = shapes[0][-1]

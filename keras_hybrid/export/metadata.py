@@ -3,6 +3,7 @@
 Label files lie after the model as a zip archive, as TFLite's metadata schema asks for.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Set
@@ -16,6 +17,13 @@ from keras_hybrid.export.flatbuffer.metadata import TensorTable, pack_metadata, 
 METADATA_NAME = "TFLITE_METADATA"
 RECORD_NAME = "keras_hybrid"
 LABEL_FILE = "labels.txt"
+# What MediaPipe's ObjectDetector calls the outputs of TensorFlow Lite's operator for detections.
+OBJECT_DETECTOR = {
+    "boxes": TensorTable("location", "Boxes, y1 x1 y2 x2", box_order=(1, 0, 3, 2)),
+    "classes": TensorTable("category", "Number of each box' class", values_are_classes=True),
+    "scores": TensorTable("score", "Of each box, the highest first"),
+    "count": TensorTable("number of detections"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,8 @@ def add_metadata(
     labels: list[str] | None = None,
     record: dict | None = None,
     segmenter_softmax: bool | None = None,
+    labelled: str | None = None,
+    has_detections: bool = False,
 ):
     """Puts metadata into a file, in place of what it had.
 
@@ -90,10 +100,13 @@ def add_metadata(
         about: what the model is.
         normalization: of its image; None where it is not known. TFLite's metadata state only one
             for all channels: MediaPipe Tasks opens no file with another.
-        labels: of the classes of its first output, in order; None for none.
+        labels: of the classes of an output, in order; None for none.
         record: entries for this package's own record.
         segmenter_softmax: whether MediaPipe's ImageSegmenter is to take the softmax of its output
             for confidence masks; None for what is no mask that it takes.
+        labelled: name of the output whose classes have the labels; None for the first.
+        has_detections: whether the outputs are those of TensorFlow Lite's operator for detections,
+            which MediaPipe's ObjectDetector reads.
 
     Raises:
         ValueError: for labels with a line break in one.
@@ -115,8 +128,11 @@ def add_metadata(
         },
         [_input_table(graph.tensors[index], normalization) for index in graph.inputs],
         [
-            TensorTable(name, label_file=LABEL_FILE if labels and index == 0 else None)
-            for index, name in enumerate(outputs)
+            dataclasses.replace(
+                OBJECT_DETECTOR[name] if has_detections else TensorTable(name),
+                label_file=LABEL_FILE if labels and name == (labelled or outputs[0]) else None,
+            )
+            for name in outputs
         ],
         segmenter_softmax,
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_hybrid.tasks.detection.average_precision import AveragePrecision, average_precision
 from keras_hybrid.tasks.detection.detect import detect, detections_of, place_image
-from keras_hybrid.tasks.detection.file_output import is_detector
+from keras_hybrid.tasks.detection.file_output import is_detector, object_classes
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.tasks.detection.post_processing import Detections
 from keras_hybrid.tasks.detection.systems import system_of
@@ -88,7 +88,7 @@ def check_detector(model: keras.Model, classes: int) -> None:
     """Raises a ValueError for what is no detector of so many classes."""
     if not is_detector(model):
         raise ValueError(f"A detector of this package is expected. Received: model={model.name}")
-    found = model.output["classes"].shape[-1] - system_of(model).background
+    found = object_classes(model)
     if found != classes:
         raise ValueError(
             "Model and data must have the same classes. "

@@ -121,6 +121,7 @@ def convert(
     input_size: int | None = None,
     labels: str | Path | None = None,
     top_k: int | None = None,
+    postprocess: str = "raw",
     about: About | None = None,
 ) -> Conversion:
     """Converts a model with images from disk to calibrate with, and looks at the file.
@@ -134,7 +135,7 @@ def convert(
         limit: use at most this many of them.
         raw: whether they are what the network takes, not pixels of 0 to 255.
         keep_float: names of layers to leave in float, of int8 and int8_cpu.
-        preprocessing: of `export_tflite`, as are input, input_size and top_k.
+        preprocessing: of `export_tflite`, as are input, input_size, top_k and postprocess.
         scores: type of the outputs.
         labels: text file with one class name a line.
         about: for the file's metadata.
@@ -170,6 +171,7 @@ def convert(
         input_size=input_size,
         labels=names,
         top_k=top_k,
+        postprocess=postprocess,
         about=about or About(name=model.name),
     )
     return Conversion(

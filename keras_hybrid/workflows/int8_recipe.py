@@ -7,6 +7,8 @@ from keras_hybrid.quantization.ranges.calibration import KERNEL_RANGES, METHODS
 from keras_hybrid.quantization.rules import PROFILES
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.surgery.pipelines import check_target
+from keras_hybrid.training.recipe.common import CommonRecipe
+from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.recipe import Recipe
 
 
@@ -71,40 +73,51 @@ class QuantizedRecipe:
 
         check_target(self.profile, self.target)
 
-    def training_recipe(self, trained: Recipe) -> Recipe:
+    def training_recipe(self, trained: CommonRecipe) -> CommonRecipe:
         """The recipe to train on with: that of the float run, with these numbers.
 
         Augmentation, batch and resolution stay; what made the float weights is left out.
 
         Raises:
-            ValueError: for a run of another task than classification.
+            ValueError: for a run of another task than classification and detection.
         """
+        if isinstance(trained, DetectionRecipe):
+            return dataclasses.replace(trained, **self._common())
         if not isinstance(trained, Recipe):
             raise ValueError(
-                "A classifier's run is expected; `keras_hybrid.quantize` and `calibrate` take "
-                f"dense networks. Received: a run of a {type(trained).__name__}"
+                "A classifier's or a detector's run is expected; `keras_hybrid.quantize` and "
+                "`calibrate` take networks for segmentation. "
+                f"Received: a run of a {type(trained).__name__}"
             )
         smoothing = self.label_smoothing
         return dataclasses.replace(
             trained,
+            **self._common(),
+            label_smoothing=trained.label_smoothing if smoothing is None else smoothing,
+            new_classifier=False,
+            teacher=None,
+            teacher_resolution=None,
+            teacher_preprocessing=None,
+            teacher_cache=None,
+            scales=(),
+        )
+
+    def _common(self):
+        """Of recipes of every task."""
+        return dict(
             epochs=max(self.epochs, 1),
             learning_rate=self.learning_rate,
             final_learning_rate=self.final_learning_rate,
             warmup_epochs=self.warmup_epochs,
             warmup_steps=0,
             weight_decay=self.weight_decay,
-            label_smoothing=trained.label_smoothing if smoothing is None else smoothing,
+            decay="cosine",
+            decay_epochs=(),
             drop_path_rate=0.0,
             ema_momentum=None,
             initial_weights=None,
-            new_classifier=False,
             layer_decay=None,
             frozen_stages=None,
-            teacher=None,
-            teacher_resolution=None,
-            teacher_preprocessing=None,
-            teacher_cache=None,
-            scales=(),
             precision="float32",
             jit_compile=False,
         )

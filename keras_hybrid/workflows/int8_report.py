@@ -19,8 +19,8 @@ from keras_hybrid.quantization.report import (
     warn_outside_ranges,
 )
 from keras_hybrid.training.data.image_source import ImageSource
-from keras_hybrid.training.data.pipeline import evaluation_dataset
 from keras_hybrid.training.run.run_folder import Run
+from keras_hybrid.workflows.answers.compared_images import compared_images
 from keras_hybrid.workflows.int8_run import QuantizedRun
 
 PARTITIONS = (
@@ -50,8 +50,9 @@ class Row:
         name: "float", "post-training" or "trained".
         precision: "float32" or the profile.
         path: of the `.tflite`.
-        accuracy: of the file, on all test images.
-        agreement: share of them of the same class as the Keras model behind it.
+        accuracy: of the file, on all test images; of a detector its average precision.
+        agreement: share of them of the same class as the Keras model behind it; of a detector, of
+            their anchors.
         inspection: of the file.
         timing: among the others, in turns, on one thread of this machine.
     """
@@ -74,12 +75,14 @@ class QuantizedReport:
         rows: of the files.
         errors: of the layers of the last int8 model, worst first.
         float_layers: names of layers left in float, and why.
+        score: what the figure of the rows is called: "accuracy", or "AP" of detectors.
     """
 
     path: Path
     rows: tuple[Row, ...]
     errors: tuple[LayerError, ...]
     float_layers: dict[str, str]
+    score: str = "accuracy"
 
     def table(self, short: bool = False) -> str:
         """The rows as a Markdown table, aligned.
@@ -90,7 +93,8 @@ class QuantizedReport:
         shown = [
             index for index, name in enumerate(COLUMNS) if not short or index not in FILE_COLUMNS
         ]
-        cells = [[row[index] for index in shown] for row in (COLUMNS, *self.cells())]
+        columns = [self.score if name == "accuracy" else name for name in COLUMNS]
+        cells = [[row[index] for index in shown] for row in (columns, *self.cells())]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "| "
@@ -147,9 +151,8 @@ def quantized_report(
     Returns: the report; `report.md` in the quantised run's folder says the same.
     """
     folder, profile = quantized.folder, quantized.recipe.profile
-    batches = list(evaluation_dataset(source, run.recipe, source.evaluation_split))
-    images = np.concatenate([np.asarray(batch) for batch, _ in batches])
-    labels = np.concatenate([np.asarray(label) for _, label in batches]).argmax(-1)
+    compared = compared_images(run, source)
+    images = compared.images
     models = [("float", run.model, "float32"), ("post-training", quantized.post_training, profile)]
     if quantized.trained is not None:
         models.append(("trained", quantized.trained, profile))
@@ -168,15 +171,16 @@ def quantized_report(
     timings = time_interleaved(files)
     rows = []
     for (name, model, precision), path, timing in zip(models, files, timings, strict=True):
-        (scores,) = run_tflite(path, images).values()
-        classes = model.predict(images, verbose=0).argmax(-1)
+        outputs = run_tflite(path, images)
+        answer = model.predict(images, verbose=0)
+        answer = answer if isinstance(answer, dict) else {"scores": answer}
         rows.append(
             Row(
                 name,
                 precision,
                 path,
-                float(np.mean(scores.argmax(-1) == labels)),
-                float(np.mean(scores.argmax(-1) == classes)),
+                compared.score(outputs),
+                float(np.mean(compared.classes(outputs) == compared.classes(answer))),
                 inspect_tflite(path),
                 timing,
             )
@@ -187,12 +191,14 @@ def quantized_report(
         tuple(rows),
         tuple(layer_errors(last, images[:64])),
         float_layers(last),
+        compared.title,
     )
     write_text(report.path, _text(run, quantized, report, worst))
     return report
 
 
 def _text(run, quantized, report, worst):
+    title = report.score[0].upper() + report.score[1:]
     own = [row for row in report.rows if row.precision == quantized.recipe.profile]
     offenders = own[-1].inspection.integer_offenders
     layers = "\n".join(
@@ -205,7 +211,7 @@ def _text(run, quantized, report, worst):
 
 {report.table()}
 
-Accuracy is the file's on all test images; latency is of one thread of this machine, in turns.
+{title} is the file's on all test images; latency is of one thread of this machine, in turns.
 {PARTITIONS}
 
 ## Layers that int8 hurts most

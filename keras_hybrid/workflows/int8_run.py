@@ -13,17 +13,15 @@ from keras_hybrid.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
 from keras_hybrid.quantization.quantize import quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate
 from keras_hybrid.quantization.ranges.freezing import FreezeRanges
-from keras_hybrid.training.data.pipeline import (
-    evaluation_dataset,
-    steps_per_epoch,
-    training_dataset,
-)
-from keras_hybrid.training.data.sources import ImageSource, open_source
-from keras_hybrid.training.recipe.recipe import Recipe
-from keras_hybrid.training.run.callbacks import Progress, Saver, StopOnNaN
-from keras_hybrid.training.run.run import compile_for_training, logits_view
+from keras_hybrid.training.data.image_source import ImageSource
+from keras_hybrid.training.data.pipeline import steps_per_epoch
+from keras_hybrid.training.recipe.common import CommonRecipe
+from keras_hybrid.training.run.callbacks import Measure, Progress, Saver, StopOnNaN
+from keras_hybrid.training.run.run import compile_for_training
 from keras_hybrid.training.run.run_folder import Run, check_folder, claim_folder, data_facts
 from keras_hybrid.training.run.training_state import load_state
+from keras_hybrid.training.tasks.of_recipe import task_of
+from keras_hybrid.training.tasks.task import Task
 from keras_hybrid.workflows.int8_recipe import QuantizedRecipe
 
 CALIBRATED_FILE = "calibrated.keras"
@@ -80,8 +78,9 @@ def train_quantized(
         TrainingDivergedError: when the loss is no finite number.
     """
     folder = Path(folder)
-    source = source or open_source(run.data, data_dir)
     training = recipe.training_recipe(run.recipe)
+    task = task_of(training)
+    source = task.prepared_source(source or task.open_source(run.data, data_dir), training)
     facts = {"float_weights": _fingerprint(run.model), **data_facts(source)}
     check_folder(folder, recipe, facts, begun=(CALIBRATED_FILE,))
     if (folder / CALIBRATED_FILE).exists():
@@ -116,27 +115,34 @@ def _fit(folder, recipe, training, source, callbacks, stream):
         return _history(folder)
     keras.utils.set_random_seed(training.seed)
     model = keras.models.load_model(folder / CALIBRATED_FILE)
-    view = logits_view(model)
+    task = task_of(training)
+    plain = keras.Model(model.input, task.outputs(model), name=f"{model.name}_logits")
+    view = task.view(training, plain)
     steps = steps_per_epoch(source, training)
     compile_for_training(view, training, steps)
     history = []
     if (folder / STATE_FILE).exists():
         history = load_state(folder / STATE_FILE, view)
         print(f"resuming {folder} after epoch {len(history)}", file=stream)
+    measures = []
+    if type(task).measure is not Task.measure:
+        measures.append(Measure(lambda: task.measure(model, source, training)))
+    monitor = f"val_{task.metric(training)}"
     if len(history) < recipe.epochs:
         view.fit(
-            training_dataset(source, training, len(history)),
+            task.training_dataset(source, training, len(history)),
             steps_per_epoch=steps,
             initial_epoch=len(history),
             epochs=recipe.epochs,
-            validation_data=evaluation_dataset(source, training),
+            validation_data=task.evaluation_dataset(source, training),
             shuffle=False,  # the data set shuffles
             verbose=0,
             callbacks=[
                 StopOnNaN(folder / STATE_FILE),
                 FreezeRanges(round(recipe.freeze_after * steps * recipe.epochs)),
+                *measures,
                 Progress(training.step_batch_size, recipe.epochs, steps, stream),
-                Saver(folder, lambda: _save(model, folder / BEST_FILE), history),
+                Saver(folder, lambda: _save(model, folder / BEST_FILE), history, monitor),
                 *callbacks,
             ],
         )
@@ -144,13 +150,13 @@ def _fit(folder, recipe, training, source, callbacks, stream):
     return history
 
 
-def calibration_images(source: ImageSource, recipe: Recipe, count: int) -> np.ndarray:
+def calibration_images(source: ImageSource, recipe: CommonRecipe, count: int) -> np.ndarray:
     """The first images of the training split, preprocessed as for evaluation."""
     return np.concatenate(list(_calibration_batches(source, recipe, count)))
 
 
 def _calibration_batches(source, recipe, count):
-    for images, _ in evaluation_dataset(source, recipe, "train"):
+    for images, _ in task_of(recipe).evaluation_dataset(source, recipe, split="train"):
         yield np.asarray(images)[:count]
         count -= len(images)
         if count <= 0:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_hybrid
-from keras_hybrid.workflows.segmenter import is_segmenter, open_segmenter
+from keras_hybrid.workflows.answers.segmenter import is_segmenter, open_segmenter
 
 NAMES = ("nothing", "cup", "hat")
 

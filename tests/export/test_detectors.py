@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from harness import randomise
+from PIL import Image
 
 import keras_hybrid
 from keras_hybrid.export.inspect import inspect_tflite
@@ -11,7 +12,9 @@ from keras_hybrid.export.metadata import read_metadata
 from keras_hybrid.export.verify import run_tflite
 from keras_hybrid.tasks.detection.anchors import anchors_of, from_config
 from keras_hybrid.tasks.detection.detect import decode
+from keras_hybrid.tasks.detection.matching import overlaps
 from keras_hybrid.tasks.detection.systems import system_of
+from keras_hybrid.weights.preprocessing import preprocessing_of
 
 SIZE = 64
 CLASSES = 3
@@ -118,6 +121,75 @@ def test_int8_gives_offsets_and_logits_a_range_each(detector, images, tmp_path):
 def test_impossible_choices_are_named(options, message, detector, tmp_path):
     with pytest.raises(ValueError, match=message):
         keras_hybrid.export_tflite(detector, tmp_path / "x.tflite", **options)
+
+
+# Runs in MediaPipe's own environment: boxes, names and scores of a picture.
+DETECTOR = """
+import json, sys
+import mediapipe
+from mediapipe.tasks.python import BaseOptions, vision
+options = vision.ObjectDetectorOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
+with vision.ObjectDetector.create_from_options(options) as detector:
+    found = detector.detect(mediapipe.Image.create_from_file(sys.argv[2])).detections
+print(json.dumps([
+    [x.bounding_box.origin_x, x.bounding_box.origin_y, x.bounding_box.width, x.bounding_box.height,
+     x.categories[0].category_name, x.categories[0].score]
+    for x in found
+]))
+"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_mediapipe_finds_what_detect_finds(precision, detector, tmp_path, mediapipe):
+    # Large enough for MediaPipe's whole pixels, in the input's aspect.
+    picture = np.random.default_rng(1).integers(0, 256, (8, 8, 3), "uint8")
+    picture = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    picture.resize((20 * SIZE, 20 * SIZE), Image.Resampling.NEAREST).save(tmp_path / "picture.png")
+    model, preprocessing = detector, preprocessing_of("mobilevit")
+    if precision == "int8":
+        images = np.asarray(picture, "float32")[None] / 255
+        model = keras_hybrid.calibrate(keras_hybrid.quantize(detector), images)
+    everything = keras_hybrid.detect(
+        model, tmp_path / "picture.png", preprocessing=preprocessing, score_threshold=0.0
+    )
+    threshold = float(everything.scores[:40][-1]) - 1e-4
+    names = [f"thing {index}" for index in range(CLASSES)]
+    path = keras_hybrid.export_tflite(
+        model,
+        tmp_path / "whole.tflite",
+        precision,
+        preprocessing=preprocessing,
+        postprocess="tflite",
+        labels=names,
+        score_threshold=threshold,
+    )
+    assert read_metadata(path).labels == tuple(names)
+    found = mediapipe(DETECTOR, path, tmp_path / "picture.png")
+    ours = keras_hybrid.detect(
+        model, tmp_path / "picture.png", preprocessing=preprocessing, score_threshold=threshold
+    )
+    assert len(found) >= 10 and abs(len(found) - len(ours)) <= 2
+    matched = 0
+    for x, y, width, height, name, score in found:
+        box = np.array([[x, y, x + width, y + height]], "float32")
+        box = np.clip(box, 0, 20 * SIZE)
+        same = (ours.labels == names.index(name)) & (abs(ours.scores - score) < 0.01)
+        if same.any():
+            matched += np.asarray(overlaps(box, ours.boxes[same])).max() >= 0.99
+    assert matched >= len(found) - 1, (matched, len(found), len(ours))
+
+
+def test_labels_are_of_objects(detector, tmp_path):
+    for postprocess in ("raw", "decoded"):
+        path = keras_hybrid.export_tflite(
+            detector, tmp_path / "a.tflite", postprocess=postprocess, labels=["a", "b", "c"]
+        )
+        assert read_metadata(path).labels == ("a", "b", "c")
+    with pytest.raises(ValueError, match="2 labels for 3 classes"):
+        keras_hybrid.export_tflite(detector, tmp_path / "b.tflite", labels=["a", "b"])
+    with pytest.raises(ValueError, match="top_k"):
+        keras_hybrid.export_tflite(detector, tmp_path / "b.tflite", top_k=1)
 
 
 def test_a_classifier_has_no_boxes(classifier, tmp_path):

@@ -19,8 +19,11 @@ _SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_CUSTOM = 2, 3, 9
 _TENSOR_NAME, _TENSOR_DESCRIPTION, _TENSOR_CONTENT = 0, 1, 3
 _TENSOR_PROCESS_UNITS, _TENSOR_STATS, _TENSOR_FILES = 4, 5, 6
 _NORMALIZATION_OPTIONS = 1  # in the union of processing units
-_FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2  # in the union of contents
-_TENSOR_AXIS_LABELS = 2  # kind of an associated file
+# In the union of contents.
+_FEATURE_PROPERTIES, _IMAGE_PROPERTIES, _BOX_PROPERTIES = 1, 2, 3
+_BOUNDARIES, _RATIO = 1, 0  # of boxes: their type, and that they are shares of the sides
+# Kinds of an associated file: names of an axis, or of what a tensor's values stand for.
+_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 _RGB, _GRAYSCALE = 1, 2
 # MediaPipe's own table of an ImageSegmenter, image_segmenter_metadata_schema.fbs.
 SEGMENTER = "SEGMENTER_METADATA"
@@ -39,6 +42,10 @@ class TensorTable:
         mean: of each channel, or one for all; None where no normalization is stated.
         std: likewise.
         label_file: name of the attached file with the names of its classes, or None.
+        values_are_classes: whether the tensor's values are numbers of classes, and not its last
+            axis the classes.
+        box_order: of boxes, as shares of the image's sides: where in the last axis left, top, right
+            and bottom are; None for what is no box.
     """
 
     name: str
@@ -47,6 +54,8 @@ class TensorTable:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     label_file: str | None = None
+    values_are_classes: bool = False
+    box_order: tuple[int, int, int, int] | None = None
 
 
 def pack_metadata(
@@ -124,6 +133,10 @@ def _tensor(builder, tensor):
         color = _RGB if tensor.image_channels == 3 else _GRAYSCALE
         properties = _table(builder, 2, {}, [(0, color)])
         content = _table(builder, 3, {1: properties}, [(0, _IMAGE_PROPERTIES)])
+    elif tensor.box_order is not None:
+        order = _unsigned(builder, tensor.box_order)
+        properties = _table(builder, 3, {0: order}, [(1, _BOUNDARIES), (2, _RATIO)])
+        content = _table(builder, 3, {1: properties}, [(0, _BOX_PROPERTIES)])
     else:
         properties = _table(builder, 0, {})
         content = _table(builder, 3, {1: properties}, [(0, _FEATURE_PROPERTIES)])
@@ -138,7 +151,8 @@ def _tensor(builder, tensor):
     if tensor.label_file is not None:
         texts = {0: tensor.label_file, 1: "Names of the classes"}
         strings = {position: builder.CreateString(text) for position, text in texts.items()}
-        file = _table(builder, 5, strings, [(2, _TENSOR_AXIS_LABELS)])
+        kind = _TENSOR_VALUE_LABELS if tensor.values_are_classes else _TENSOR_AXIS_LABELS
+        file = _table(builder, 5, strings, [(2, kind)])
         fields[_TENSOR_FILES] = _vector(builder, [file])
     return _table(builder, 7, fields)
 
@@ -163,6 +177,13 @@ def _floats(builder, values):
     builder.StartVector(4, len(values), 4)
     for value in reversed(values):
         builder.PrependFloat32(value)
+    return builder.EndVector()
+
+
+def _unsigned(builder, values):
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependUint32(value)
     return builder.EndVector()
 
 

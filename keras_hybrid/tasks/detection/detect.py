@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.layers.resizing import resize_bilinear
-from keras_hybrid.tasks.detection.anchors import anchors_of
+from keras_hybrid.tasks.detection.anchors import Anchors, anchors_of
 from keras_hybrid.tasks.detection.post_processing import Detections, SelectionRule, select
 from keras_hybrid.tasks.detection.systems import (
     DetectionSystem,
@@ -158,9 +158,31 @@ def detections_of(
     Raises:
         ValueError: for outputs that are not finite, or of another number of anchors.
     """
-    system, anchors = system_of(model), anchors_of(model)
+    return detections_from(outputs, system_of(model), anchors_of(model), placements, rule)
+
+
+def detections_from(
+    outputs: dict,
+    system: DetectionSystem,
+    anchors: Anchors,
+    placements: Iterable[Placement],
+    rule: SelectionRule | None = None,
+    decoded: bool = False,
+) -> list[Detections]:
+    """The same without the model, as of the outputs of a file.
+
+    Args:
+        outputs: as of `detections_of`; or decoded ones: "boxes", corners as shares of the input's
+            sides, and "scores".
+        system: of the detector.
+        anchors: likewise.
+        placements: as of `detections_of`.
+        rule: likewise.
+        decoded: whether outputs are.
+    """
     offsets, logits = (
-        keras.ops.convert_to_numpy(outputs[key]).astype("float32") for key in ("boxes", "classes")
+        keras.ops.convert_to_numpy(outputs[key]).astype("float32")
+        for key in ("boxes", "scores" if decoded else "classes")
     )
     placements = list(placements)
     found = []
@@ -177,10 +199,14 @@ def detections_of(
                 "The network's outputs must be finite: have training's weights or the image "
                 f"numbers that are not? Received: outputs that are not finite for image {index}"
             )
-        decoded = decode(system, offsets[index], boxes)
-        scores = keras.ops.convert_to_numpy(system.scores(logits[index]))
+        if decoded:
+            unit = np.ones(4) if system.shares else np.array([width, height, width, height])
+            corners, scores = offsets[index] * unit.astype("float32"), logits[index]
+        else:
+            corners = decode(system, offsets[index], boxes)
+            scores = keras.ops.convert_to_numpy(system.scores(logits[index]))
         found.append(
-            _in_pixels(decoded, scores, system, place, rule, level_sizes(anchors, height, width))
+            _in_pixels(corners, scores, system, place, rule, level_sizes(anchors, height, width))
         )
     return found
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -111,6 +112,11 @@ def is_detector(model: keras.Model) -> bool:
     return any(isinstance(layer, JoinLevels) for layer in model.layers)
 
 
+def object_classes(model: keras.Model) -> int:
+    """How many classes of objects a detector has, without the background."""
+    return model.output["classes"].shape[-1] - system_of(model).background
+
+
 def detection_output(
     model: keras.Model,
     postprocess: str,
@@ -160,12 +166,23 @@ def anchors_in_shares(model: keras.Model, image_shape: tuple[int, ...]) -> np.nd
     return anchors / np.array([width, height, width, height], "float32")
 
 
-def detector_record(model: keras.Model, postprocess: str) -> dict | None:
+def detector_record(
+    model: keras.Model,
+    postprocess: str,
+    image_shape: tuple[int, ...],
+    padding: Sequence[float] = (0.0, 0.0, 0.0),
+) -> dict | None:
     """What an app needs to know to read a detector's file; None for other models.
 
     The anchors follow from "anchors", and so do boxes from raw outputs by "coder":
     center = offset * center_scale * anchor's side + anchor's center, and
     side = exp(offset * size_scale) * anchor's side.
+
+    Args:
+        model: that the file is made of.
+        postprocess: one of `POSTPROCESSES`.
+        image_shape: of the input, with the batch.
+        padding: the color beside an image that keeps its aspect, as the file takes it.
     """
     if not is_detector(model):
         return None
@@ -176,6 +193,9 @@ def detector_record(model: keras.Model, postprocess: str) -> dict | None:
         "anchors": to_config(anchors_of(model)),
         "coder": dataclasses.asdict(system.coder),
         "background_first": system.background,
+        "classes": object_classes(model),
+        "input_size": list(image_shape[1:3]),
+        "padding": list(padding),
         "image": "padded right and below" if system.keeps_aspect else "stretched",
         "rule": dataclasses.asdict(system.rule),
     }

@@ -80,6 +80,18 @@ def system_of(model: keras.Model) -> DetectionSystem:
     return SSD if isinstance(anchors_of(model), SSDAnchors) else RETINANET
 
 
+def system_named(name: str) -> DetectionSystem:
+    """The system of a name, as a file's record has it.
+
+    Raises:
+        ValueError: for an unknown one.
+    """
+    known = {system.name: system for system in (SSD, RETINANET)}
+    if name not in known:
+        raise ValueError(f"One of the systems {tuple(known)} is expected. Received: {name!r}")
+    return known[name]
+
+
 @functools.lru_cache(maxsize=8)
 def anchor_boxes(anchors: Anchors, height: int, width: int) -> np.ndarray:
     """`anchors.boxes`, remembered: they are the same for every image of a size."""

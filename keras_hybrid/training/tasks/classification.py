@@ -61,5 +61,5 @@ class Classification(Task):
     ):
         return training_dataset(source, recipe, first_epoch, share, teacher_logits, first_step)
 
-    def evaluation_dataset(self, source, recipe, share=ALONE):
-        return evaluation_dataset(source, recipe, share=share)
+    def evaluation_dataset(self, source, recipe, share=ALONE, split=None):
+        return evaluation_dataset(source, recipe, split, share=share)

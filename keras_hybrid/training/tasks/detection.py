@@ -95,5 +95,5 @@ class Detection(Task):
     ):
         return detection_training_dataset(source, recipe, first_epoch, share, first_step)
 
-    def evaluation_dataset(self, source, recipe, share=ALONE):
-        return detection_evaluation_dataset(source, recipe, share=share)
+    def evaluation_dataset(self, source, recipe, share=ALONE, split=None):
+        return detection_evaluation_dataset(source, recipe, split, share=share)

@@ -99,5 +99,5 @@ class Segmentation(Task):
     ):
         return segmentation_training_dataset(source, recipe, first_epoch, share, first_step)
 
-    def evaluation_dataset(self, source, recipe, share=ALONE):
-        return segmentation_evaluation_dataset(source, recipe, share=share)
+    def evaluation_dataset(self, source, recipe, share=ALONE, split=None):
+        return segmentation_evaluation_dataset(source, recipe, split, share=share)

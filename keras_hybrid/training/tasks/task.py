@@ -114,6 +114,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def evaluation_dataset(
-        self, source: ImageSource, recipe: CommonRecipe, share: Share = ALONE
+        self,
+        source: ImageSource,
+        recipe: CommonRecipe,
+        share: Share = ALONE,
+        split: str | None = None,
     ) -> tf.data.Dataset:
-        """Batches of the evaluation split."""
+        """Batches of the evaluation split, or of another."""

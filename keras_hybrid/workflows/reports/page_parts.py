@@ -108,7 +108,7 @@ def curves(history: list[dict], classes: int, images: str = "photos") -> str:
     """
     training, validation = f"training {images}", f"validation {images}"
     epochs = [row["epoch"] for row in history]
-    accuracy = _chart(
+    accuracy = chart(
         "accuracy, %",
         epochs,
         {
@@ -126,11 +126,30 @@ def curves(history: list[dict], classes: int, images: str = "photos") -> str:
     # A spike of the first epochs must not flatten what comes after.
     late = [value for values in losses.values() for value in values[len(values) // 4 :]]
     top = max(*late, losses[training][0]) * 1.1
-    loss = _chart("loss", epochs, losses, low=0, high=top)
+    loss = chart("loss", epochs, losses, low=0, high=top)
     return f'<div class="curves">{accuracy}{loss}</div>'
 
 
-def _chart(title, epochs, lines, low, high, rule=None):
+def chart(
+    title: str,
+    epochs: Sequence,
+    lines: dict[str, Sequence[float]],
+    low: float,
+    high: float,
+    rule: tuple[float, str] | None = None,
+    axis: str = "epoch",
+) -> str:
+    """Up to two lines over epochs, or something else that is whole numbers, as vector graphics.
+
+    Args:
+        title: what the lines are of.
+        epochs: where they have values, rising.
+        lines: their values by name; not a number where there is none.
+        low: end of the scale.
+        high: likewise; what is beyond is cut off.
+        rule: a value to compare with, and what it is called.
+        axis: what the epochs are.
+    """
     width, height, left, right, top, bottom = 460, 300, 46, 14, 58, 38
 
     def x(epoch):
@@ -155,9 +174,8 @@ def _chart(title, epochs, lines, low, high, rule=None):
             f'<text x="{x(epoch):.1f}" y="{height - bottom + 18}" text-anchor="middle">'
             f"{epoch}</text>"
         )
-    parts.append(
-        f'<text x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>'
-    )
+    middle = (left + width - right) / 2
+    parts.append(f'<text x="{middle}" y="{height - 4}" text-anchor="middle">{axis}</text>')
     if rule:
         value, name = rule
         parts.append(
@@ -174,7 +192,9 @@ def _chart(title, epochs, lines, low, high, rule=None):
         lines.items(), (ORANGE, BLUE), ("7 4", ""), strict=False
     ):
         points = " ".join(
-            f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in zip(epochs, values, strict=True)
+            f"{x(epoch):.1f},{y(value):.1f}"
+            for epoch, value in zip(epochs, values, strict=True)
+            if math.isfinite(value)
         )
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" '
@@ -185,7 +205,7 @@ def _chart(title, epochs, lines, low, high, rule=None):
         )
         at += 46 + 8 * len(name)
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title} by epoch" '
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title} by {axis}" '
         f'font-family="inherit" font-size="14" fill="#57606a">{"".join(parts)}</svg>'
     )
 

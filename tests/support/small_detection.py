@@ -1,0 +1,76 @@
+"""Small data with boxes, a small recipe and a small detector, for tests of training."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_hybrid
+from keras_hybrid.training.data.detection.detection_source import DetectionSource
+from keras_hybrid.training.recipe.detection import DetectionRecipe
+
+CLASSES = ("bright", "dark")
+RECIPE = DetectionRecipe(
+    model="MobileViTXXS",
+    resolution=64,
+    epochs=2,
+    batch_size=4,
+    learning_rate=3e-3,
+    distortion_probability=0.2,
+    max_objects=4,
+    seed=7,
+    jit_compile=False,
+)
+
+
+def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1):
+    """Grey noise with a bright and a dark square each, the last `empty` without, as PNG files."""
+    random = np.random.default_rng(0)
+    files, boxes = [], []
+    for index in range(train + test):
+        height, width = sizes[index % len(sizes)]
+        image = np.full((height, width, 3), 128.0)
+        found = []
+        if not train - empty <= index < train:
+            top, left = random.integers(0, 6, 2)
+            for color, y in ((220, top), (30, top + 18)):
+                image[y : y + 16, left : left + 20] = color
+                found.append([left, y, left + 20, y + 16])
+        image += random.normal(0, 8, image.shape)
+        files.append(tf.io.encode_png(np.clip(image, 0, 255).astype("uint8")).numpy())
+        shares = np.reshape(found, (-1, 4)) / np.array([width, height] * 2)
+        boxes.append(shares.astype("float32"))
+    boxes = tf.ragged.constant(boxes, dtype=tf.float32, ragged_rank=1, inner_shape=(4,))
+    splits = {"train": 0, "test": train}
+
+    def open_reader(split):
+        start, images = splits[split], tf.constant(files)
+
+        def read(place):
+            found = boxes[start + place]
+            count = tf.shape(found)[0]
+            return {
+                "image": images[start + place],
+                "boxes": found,
+                "labels": tf.range(tf.cast(count, tf.int64)),
+                "crowd": tf.zeros([count], tf.bool),
+                "areas": tf.fill([count], float("nan")),
+            }
+
+        return read
+
+    return DetectionSource(
+        "squares", CLASSES, {"train": train, "test": test}, open_reader=open_reader
+    )
+
+
+def make_tiny_detector(recipe, num_classes, any_size=False):
+    """A head of the package on five convolutions, which train in milliseconds."""
+    size = None if any_size else recipe.resolution
+    x = image = keras.Input((size, size, 3), name="image")
+    for index in range(5):
+        x = keras.layers.ZeroPadding2D(1)(x)
+        x = keras.layers.Conv2D(8, 3, strides=2, name=f"stem_conv{index}")(x)
+        x = keras.layers.BatchNormalization(momentum=0.5, name=f"stem_norm{index}")(x)
+        x = keras.layers.ReLU()(x)
+    backbone = keras.Model(image, x, name="small")
+    return getattr(keras_hybrid, recipe.head)(backbone, num_classes, **recipe.head_options)
