@@ -37,6 +37,7 @@ NAMES = (
     "distill/iformer",
     *(f"finetune/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
     *(f"segment/{name}" for name in ("digits", "mobilevit", "iformer")),
+    *(f"detect/{name}" for name in ("digits", "mobilevit", "mobile_former")),
 )
 IMAGENET_IMAGES = 1_281_167
 
@@ -54,6 +55,7 @@ python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet201
 python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/my/pictures \\
     --out=runs/pictures
 python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
+python recipes/train.py --recipe=detect/digits --data=digit_scenes --out=runs/detected
 python recipes/evaluate.py --run=runs/a
 python comparisons/compare_finetuning.py --out=runs/comparison
 python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
@@ -65,7 +67,8 @@ images for each class, or with `train` and `validation` folders of such folders.
 `digit_scenes`, which needs no download, `coco/2017_panoptic`, or `folder:/path` with pictures in
 `images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for
 none; or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or
-`ADEChallengeData2016`. The same command
+`ADEChallengeData2016`. For detection `digit_scenes`, TFDS' `coco/2017` or `voc`, or `folder:/path`
+in COCO's JSON, Pascal VOC's XML or YOLO's text files. The same command
 resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
 data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
 process goes on from its last finished epoch, or with --save_minutes from some minutes ago. Other
@@ -95,6 +98,11 @@ average; of S_stride8 augmentation, second head, accumulation | where the cosine
 training list in place of 10,582 images with COCO's |
 | `segment/iformer` | all of the authors' configuration: rates, poly schedule, decay, sizes, \
 frozen statistics, divisor of the loss | 63 epochs in place of 40,000 steps (39,753) |
+| `detect/mobilevit` | epochs, batch, rates, decay of all weights, moving average, dropout, crops, \
+distortion, size | images in RGB in place of BGR; the best epoch by AP, where the authors' first \
+release took the loss |
+| `detect/mobile_former` | 12 epochs, "standard settings" | all else is MMDetection's: batch, \
+schedule, sizes, frozen statistics, AdamW of its RetinaNet on PVT; batches padded to squares |
 | `distill/iformer` | as `imagenet/iformer`, the hard loss and its share | the teacher: \
 ConvNeXt-S in place of RegNetY-16GF |
 
@@ -108,7 +116,7 @@ ImageNet has not: the published recipes have been checked against the papers' nu
 run on digits with fewer epochs and smaller images, as below. Seconds are those of all epochs, with
 evaluation, other work on the machine included; a start adds 10 to 20.
 
-| recipe | what | accuracy or mIoU | seconds | machine |
+| recipe | what | accuracy, mIoU or AP | seconds | machine |
 | --- | --- | --- | --- | --- |
 {results}
 

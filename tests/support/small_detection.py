@@ -74,3 +74,24 @@ def make_tiny_detector(recipe, num_classes, any_size=False):
         x = keras.layers.ReLU()(x)
     backbone = keras.Model(image, x, name="small")
     return getattr(keras_hybrid, recipe.head)(backbone, num_classes, **recipe.head_options)
+
+
+def write_scenes(folder, count=8, size=64, splits=("train", "valid")):
+    """Scenes of digits as YOLO's folder, the same ones in each split."""
+    from PIL import Image
+
+    from keras_hybrid.training.data.digit_scenes.scenes import CLASS_NAMES, digit_scenes
+
+    for split in splits:
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number, scene in enumerate(digit_scenes(count, size)):
+            Image.fromarray(scene.image).save(folder / "images" / split / f"{number}.png")
+            lines = [
+                f"{label} {(x1 + x2) / 2 / size} {(y1 + y2) / 2 / size} "
+                f"{(x2 - x1) / size} {(y2 - y1) / size}\n"
+                for label, (x1, y1, x2, y2) in zip(scene.labels, scene.boxes, strict=True)
+            ]
+            (folder / "labels" / split / f"{number}.txt").write_text("".join(lines))
+    (folder / "classes.txt").write_text("\n".join(CLASS_NAMES))
+    return folder
