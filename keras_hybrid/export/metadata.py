@@ -104,7 +104,8 @@ def add_metadata(
         record: entries for this package's own record.
         segmenter_softmax: whether MediaPipe's ImageSegmenter is to take the softmax of its output
             for confidence masks; None for what is no mask that it takes.
-        labelled: name of the output whose classes have the labels; None for the first.
+        labelled: of the output whose classes have the labels, its name in the signature; None for
+            the first.
         has_detections: whether the outputs are those of TensorFlow Lite's operator for detections,
             which MediaPipe's ObjectDetector reads.
 
@@ -114,7 +115,14 @@ def add_metadata(
     if labels and any("\n" in label for label in labels):
         raise ValueError("A label must be one line. Received: labels with line breaks")
     graph = file.model.subgraphs[0]
-    outputs = [graph.tensors[index].name.decode() for index in graph.outputs]
+    known = {
+        output.tensorIndex: output.name.decode()
+        for signature in file.model.signatureDefs or ()
+        for output in signature.outputs
+    }
+    outputs = [
+        (graph.tensors[index].name.decode(), known.get(index, "")) for index in graph.outputs
+    ]
     record = {**asdict(about), **(record or {})}
     if normalization is not None:
         record["normalization"] = asdict(normalization)
@@ -129,10 +137,10 @@ def add_metadata(
         [_input_table(graph.tensors[index], normalization) for index in graph.inputs],
         [
             dataclasses.replace(
-                OBJECT_DETECTOR[name] if has_detections else TensorTable(name),
-                label_file=LABEL_FILE if labels and name == (labelled or outputs[0]) else None,
+                OBJECT_DETECTOR[name] if has_detections else TensorTable(tensor),
+                label_file=LABEL_FILE if labels and name == (labelled or outputs[0][1]) else None,
             )
-            for name in outputs
+            for tensor, name in outputs
         ],
         segmenter_softmax,
     )

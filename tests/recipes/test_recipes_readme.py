@@ -40,7 +40,7 @@ def test_commands_on_the_page_are_those_of_its_rows(root):
 def test_every_recipe_gives_command_cost_and_result(root, program):
     found = {
         str(path.relative_to(root / "recipes").with_suffix(""))
-        for folder in ("imagenet", "distill", "finetune", "segment")
+        for folder in ("imagenet", "distill", "finetune", "segment", "detect")
         for path in (root / "recipes" / folder).glob("*.py")
     }
     assert found | {"digits"} == set(program["NAMES"])
