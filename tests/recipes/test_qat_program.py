@@ -5,9 +5,9 @@ import pytest
 # Puts small data in place of the run's.
 SMALL = """
 import small_training
-from keras_hybrid.training.data import sources
+from keras_hybrid.training.tasks import classification
 
-sources.open_source = lambda *_: small_training.make_source()
+classification.open_source = lambda *_: small_training.make_source()
 """
 
 
