@@ -83,6 +83,7 @@ def check_folder(folder: Path, recipe, facts: dict, begun: tuple[str, ...]) -> l
         for field in dataclasses.fields(recipe)
     }
     there = {name: found["recipe"].get(name, defaults[name]) for name in defaults}
+    there = {name: list(x) if isinstance(x, tuple) else x for name, x in there.items()}
     changed, different = [], []
     for name, value in as_plain(recipe).items():
         if there[name] != value and there[name] is not dataclasses.MISSING:

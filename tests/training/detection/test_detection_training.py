@@ -19,9 +19,11 @@ from keras_hybrid.training.data.detection.detection_source import with_objects
 from keras_hybrid.training.data.detection.detection_sources import open_detection_source
 from keras_hybrid.training.detection_evaluation import evaluate_detection
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
+from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.recipe import load_recipe, override
 from keras_hybrid.training.run.run import load_run, train, training_view
+from keras_hybrid.training.run.run_folder import check_folder
 from keras_hybrid.training.tasks.detection import Detection
 from keras_hybrid.training.tasks.of_recipe import task_of
 
@@ -187,6 +189,18 @@ def test_the_learning_rate_falls_to_a_tenth():
         assert float(schedule(step)) == pytest.approx(share * 3e-3, rel=1e-5), step
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert float(again(110)) == float(schedule(110))
+
+
+def test_runs_of_before_a_field_was_there_go_on(tmp_path):
+    described = as_plain(RECIPE)
+    for name in ("decay_epochs", "crops"):
+        del described[name]
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": described}))
+    (tmp_path / "state.npz").touch()
+    check_folder(tmp_path, RECIPE, {}, ("state.npz",))
+    changed = dataclasses.replace(RECIPE, crops=True)
+    with pytest.raises(ValueError, match="crops=False there, True now"):
+        check_folder(tmp_path, changed, {}, ("state.npz",))
 
 
 @pytest.mark.parametrize(
