@@ -91,7 +91,7 @@ def run(options) -> int:
         limit=options.limit,
         raw=options.raw,
         keep_float=tuple(filter(None, options.keep_float.split(","))),
-        preprocessing=inside == "inside",
+        preprocessing=_preprocessing(folder) if inside == "inside" else False,
         input=options.input,
         scores=options.scores,
         input_size=options.input_size,
@@ -125,6 +125,16 @@ def _postprocess(model, given, of_run):
             f"--postprocess is for a detector. Received: --postprocess={given}, {model.name}"
         )
     return "raw"
+
+
+def _preprocessing(folder):
+    """That of a run's training; the model's own without a run."""
+    from keras_hybrid.weights.preprocessing import preprocessing_of
+
+    if folder is None:
+        return True
+    recipe = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
+    return preprocessing_of(recipe["model"])
 
 
 def _model(options):

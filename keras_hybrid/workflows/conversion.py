@@ -18,6 +18,7 @@ from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.models.features import feature_pyramid
 from keras_hybrid.quantization.quantize import is_quantized, quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate
+from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 from keras_hybrid.workflows.memory import peak_memory
 
@@ -115,7 +116,7 @@ def convert(
     limit: int = 200,
     raw: bool = False,
     keep_float: tuple[str, ...] = (),
-    preprocessing: bool = False,
+    preprocessing: bool | Preprocessing = False,
     input: str = "float32",
     scores: str = "float32",
     input_size: int | None = None,

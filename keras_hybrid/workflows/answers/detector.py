@@ -88,7 +88,8 @@ def open_detector(name: str, weights: str | None = None) -> Detector:
         return _of_tflite(path)
     if path.is_dir() or path.suffix == ".keras":
         file = path / MODEL_FILE if path.is_dir() else path
-        return _of_keras(keras.saving.load_model(file, compile=False), name, _names_of_run(file))
+        names, trained_on = _of_run_beside(file)
+        return _of_keras(keras.saving.load_model(file, compile=False), name, names, trained_on)
     builder, _, tag = name.partition("/")
     if builder not in DETECTORS:
         raise ValueError(
@@ -116,24 +117,25 @@ def _joins_levels(path):
     return any(layer.get("class_name") == "JoinLevels" for layer in config.get("layers", ()))
 
 
-def _of_keras(model, name, names=()):
+def _of_keras(model, name, names=(), preprocessing=None):
     if not is_detector(model):
         raise ValueError(f"A detector of this package is expected. Received: {name}")
     classes = object_classes(model)
     return Detector(
         name,
         tuple(names) if len(names) == classes else _labels(classes),
-        lambda pictures: list(detect(model, list(pictures))),
+        lambda pictures: list(detect(model, list(pictures), preprocessing=preprocessing)),
         model,
     )
 
 
-def _names_of_run(file):
-    """Names of the classes that the run beside a file says."""
+def _of_run_beside(file):
+    """Names of the classes that the run beside a file says, and whose preprocessing it has."""
     run = file.parent / RUN_FILE
     if not run.is_file():
-        return ()
-    return json.loads(run.read_text(encoding="utf-8")).get("class_names", ())
+        return (), None
+    described = json.loads(run.read_text(encoding="utf-8"))
+    return described.get("class_names", ()), described.get("recipe", {}).get("model")
 
 
 def _of_tflite(path):
