@@ -151,7 +151,7 @@ def test_right_and_wrong_detections():
     assert comparison.right.tolist() == [True, False, False, False, False]
     assert comparison.excused.tolist() == [False, False, False, True, False]
     assert comparison.missed.tolist() == [1] and comparison.false_alarms.tolist() == [1, 2]
-    nothing = compare(Detections(*(x[:0] for x in vars(found).values())), objects, 0.3)
+    nothing = compare(Detections(found.boxes[:0], found.scores[:0], found.labels[:0]), objects, 0.3)
     assert nothing.missed.tolist() == [0, 1] and not len(nothing.false_alarms)
 
 
