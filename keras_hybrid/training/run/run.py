@@ -442,7 +442,7 @@ def training_network(recipe: CommonRecipe, model: keras.Model, apart: bool = Fal
     keras.config.set_dtype_policy(recipe.precision)
     try:
         make = task.trained_network if more else new_network
-        network = make(recipe, model.output_shape[-1], any_size=recipe.any_size)
+        network = make(recipe, task.classes_of(model), any_size=recipe.any_size)
     finally:
         keras.config.set_dtype_policy(policy)
     copy_weights(model, network)

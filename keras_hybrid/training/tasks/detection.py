@@ -5,6 +5,7 @@ import numpy as np
 from keras_hybrid.layer_names import is_in_head
 from keras_hybrid.models.catalogue import build_model
 from keras_hybrid.tasks.detection.detection_training import DetectionTraining
+from keras_hybrid.tasks.detection.file_output import object_classes
 from keras_hybrid.tasks.detection.retinanet import retinanet
 from keras_hybrid.tasks.detection.ssdlite import ssdlite
 from keras_hybrid.training.data.detection.detection_pipeline import (
@@ -70,6 +71,9 @@ class Detection(Task):
 
     def load_initial_weights(self, model, recipe):
         load_backbone_weights(model, recipe)
+
+    def classes_of(self, model):
+        return object_classes(model)
 
     def outputs(self, network):
         return network.output

@@ -58,6 +58,10 @@ class Task(abc.ABC):
         """The network for images of a training batch's size, new."""
         return self.new_network(recipe, num_classes)
 
+    def classes_of(self, model: keras.Model) -> int:
+        """How many classes a network as it is saved has."""
+        return model.output_shape[-1]
+
     def trains_more(self, recipe: CommonRecipe) -> bool:
         """Whether the network that is trained has more than the one that is saved."""
         return False

@@ -22,7 +22,7 @@ from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.recipe import load_recipe, override
-from keras_hybrid.training.run.run import load_run, train, training_view
+from keras_hybrid.training.run.run import load_run, train, training_network, training_view
 from keras_hybrid.training.run.run_folder import check_folder
 from keras_hybrid.training.tasks.detection import Detection
 from keras_hybrid.training.tasks.of_recipe import task_of
@@ -177,6 +177,15 @@ def test_offsets_weigh_what_the_recipe_says_and_statistics_stay(source):
     }
     assert {"stem_norm4/gamma", "head_level0_depthwise_norm/moving_mean"} <= moved
     assert not any("stem_norm" in path and "moving" in path for path in moved)
+
+
+def test_what_is_trained_apart_has_the_same_classes_and_weights(tiny):
+    recipe = dataclasses.replace(RECIPE, precision="mixed_bfloat16")
+    model = make_tiny_detector(recipe, 2)
+    network = training_network(recipe, model)
+    assert network is not model and network.dtype_policy.name == "mixed_bfloat16"
+    for one, other in zip(network.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_learning_rate_falls_to_a_tenth():
