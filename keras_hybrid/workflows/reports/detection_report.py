@@ -235,6 +235,7 @@ def _page(report, run, source, worst, others, drawn):
 
 
 def _curves(history):
+    history = [row for row in history if "val_ap" in row]  # epochs that were evaluated
     epochs = [row["epoch"] for row in history]
     losses = {
         "training images": [row["loss"] for row in history],
