@@ -2,12 +2,12 @@
 
     python recipes/train.py --recipe=detect/digits --data=digit_scenes --out=runs/detected
 
-Cost to expect: 60 passes over 800 scenes; --dry_run prints the steps. For a first look, `epochs=10`.
+Cost to expect: 60 passes over 800 scenes; --dry_run prints the steps. `epochs=10` for a first look.
 Published result: none.
 
 Test digits are on no training card, so that AP tells how well digits are told apart, and AP50 that
 is blind to classes (in the run's report) how well cards are found. SSDLite (`head=ssdlite`) is for
-larger images: of 128 px its maps have 8 x 8 cells and fewer, too few for cards of these sizes.
+larger images: of 128 px its maps have 8 x 8 cells and fewer, and it learns far more slowly.
 """
 
 from keras_hybrid.training.recipe.detection import DetectionRecipe
