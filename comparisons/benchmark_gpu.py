@@ -4,8 +4,8 @@
     python comparisons/benchmark_gpu.py --batch_size=64 --blocks=3 --steps=10
 
 Each side lives in a process of its own and works only while the others wait; blocks of steps
-alternate. A step is what a run does on the device: images travel as 8-bit integers, are normalised
-there, and the network trains with cross-entropy (label smoothing 0.1) and AdamW, in float32 (with
+alternate. Images travel as 8-bit integers, are normalised on the device (a run here sends float32),
+and the network trains with cross-entropy (label smoothing 0.1) and AdamW, in float32 (with
 the device's TensorFloat-32 where it has it, on all sides) or bfloat16 (`mixed_bfloat16`,
 autocast). PyTorch runs in channels_last, as it is and compiled.
 timm has MobileViT alone; the other networks stand beside nothing.
