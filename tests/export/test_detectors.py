@@ -169,9 +169,14 @@ def test_mediapipe_finds_what_detect_finds(precision, detector, tmp_path, mediap
     found = mediapipe(DETECTOR, path, tmp_path / "picture.png")
     ours = open_detector(str(path)).predict([tmp_path / "picture.png"])[0]
     assert len(found) == len(ours) >= 10
+    compared = 0
     for x, y, width, height, name, score in found:  # whole pixels, cut off
+        if min(x, y) <= 0 or max(x + width, y + height) >= 48 * SIZE:
+            continue  # of what reaches out of the picture it keeps the size
         same = (ours.labels == names.index(name)) & (abs(ours.scores - score) < 0.005)
         assert np.abs(ours.boxes[same] - [x, y, x + width, y + height]).max(axis=1).min() <= 2
+        compared += 1
+    assert compared >= 3
     if precision == "int8" or system_of(detector).clips_first:
         return  # scores tie, or boxes are clipped before they are compared
     wanted = keras_hybrid.detect(
