@@ -168,7 +168,7 @@ def test_mediapipe_finds_what_detect_finds(precision, detector, tmp_path, mediap
     assert read_metadata(path).labels == tuple(names)
     found = mediapipe(DETECTOR, path, tmp_path / "picture.png")
     ours = open_detector(str(path)).predict([tmp_path / "picture.png"])[0]
-    assert len(found) == len(ours) >= 10
+    assert 10 <= len(found) <= len(ours)  # what lies beside the picture it leaves out
     compared = 0
     for x, y, width, height, name, score in found:  # whole pixels, cut off
         if min(x, y) <= 0 or max(x + width, y + height) >= 48 * SIZE:
@@ -176,13 +176,13 @@ def test_mediapipe_finds_what_detect_finds(precision, detector, tmp_path, mediap
         same = (ours.labels == names.index(name)) & (abs(ours.scores - score) < 0.005)
         assert np.abs(ours.boxes[same] - [x, y, x + width, y + height]).max(axis=1).min() <= 2
         compared += 1
-    assert compared >= 3
+    assert compared >= (1 if system_of(detector).clips_first else 3)
     if precision == "int8" or system_of(detector).clips_first:
         return  # scores tie, or boxes are clipped before they are compared
     wanted = keras_hybrid.detect(
         model, tmp_path / "picture.png", preprocessing=preprocessing, score_threshold=threshold
     )
-    assert len(wanted) == len(ours)
+    assert len(wanted) == len(ours) == len(found)
     for box, label in zip(wanted.boxes, wanted.labels, strict=True):
         assert np.asarray(overlaps(box[None], ours.boxes[ours.labels == label])).max() >= 0.99
 
