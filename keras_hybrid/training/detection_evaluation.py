@@ -9,7 +9,7 @@ from keras_hybrid.tasks.detection.average_precision import AveragePrecision, ave
 from keras_hybrid.tasks.detection.detect import detect, detections_of, place_image
 from keras_hybrid.tasks.detection.file_output import is_detector, object_classes
 from keras_hybrid.tasks.detection.objects import Objects
-from keras_hybrid.tasks.detection.post_processing import Detections
+from keras_hybrid.tasks.detection.post_processing import Detections, SelectionRule, select
 from keras_hybrid.tasks.detection.systems import system_of
 from keras_hybrid.training.data.detection.detection_pipeline import evaluation_pictures
 from keras_hybrid.training.data.detection.detection_source import DetectionSource
@@ -17,6 +17,7 @@ from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.weights.preprocessing import preprocessing_of
 
 BATCH_SIZE = 8
+_ACROSS_CLASSES = SelectionRule(0.0, 0.5, candidates=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,13 @@ class DetectionEvaluation:
     precision: AveragePrecision
 
     def class_agnostic(self) -> AveragePrecision:
-        """The same where a box is right whatever its class: how well objects are found at all."""
+        """The same where a box is right whatever its class: how well objects are found at all.
+
+        Boxes that say several classes of one object count once: suppression is across classes.
+        """
         classes = len(self.precision.by_class)
-        return average_precision(self.detections, self.objects, classes, class_agnostic=True)
+        found = [select(one.boxes, one.scores[:, None], _ACROSS_CLASSES) for one in self.detections]
+        return average_precision(found, self.objects, classes, class_agnostic=True)
 
 
 def evaluate_detection(

@@ -10,6 +10,9 @@ import pytest
 import small_detection
 from small_detection import make_boxed_source, make_tiny_detector, write_scenes
 
+from keras_hybrid.tasks.detection.average_precision import average_precision
+from keras_hybrid.tasks.detection.objects import Objects
+from keras_hybrid.tasks.detection.post_processing import Detections
 from keras_hybrid.training.data.detection.detection_pipeline import (
     detection_evaluation_dataset,
     detection_training_dataset,
@@ -17,7 +20,7 @@ from keras_hybrid.training.data.detection.detection_pipeline import (
 )
 from keras_hybrid.training.data.detection.detection_source import with_objects
 from keras_hybrid.training.data.detection.detection_sources import open_detection_source
-from keras_hybrid.training.detection_evaluation import evaluate_detection
+from keras_hybrid.training.detection_evaluation import DetectionEvaluation, evaluate_detection
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.recipe.detection import DetectionRecipe
@@ -234,6 +237,19 @@ def test_options_that_the_head_does_not_have_are_refused():
     recipe = dataclasses.replace(RECIPE, head_options={"rates": (1, 2, 3)})
     with pytest.raises(ValueError, match="arguments of `keras_hybrid.ssdlite`"):
         task_of(recipe).new_network(recipe, 3)
+
+
+def test_blind_to_classes_an_object_counts_once():
+    """The surer image says two classes of its object, which is no false alarm."""
+    boxes = np.array([[10, 10, 30, 30]], "float32")
+    objects = [Objects(boxes, [1]), Objects(boxes, [1])]
+    detections = [
+        Detections(boxes.repeat(2, 0), np.float32([0.9, 0.8]), np.array([1, 0])),
+        Detections(boxes, np.float32([0.5]), np.array([0])),
+    ]
+    precision = average_precision(detections, objects, 2)
+    found = DetectionEvaluation(detections, objects, precision)
+    assert precision.ap50 < 0.6 and found.class_agnostic().ap50 == pytest.approx(1)
 
 
 def test_what_is_no_detector_of_these_classes_is_refused(source):
