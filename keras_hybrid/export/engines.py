@@ -31,7 +31,8 @@ class GpuReadiness:
 
     Attributes:
         unsupported_ops: operators that are not on the delegate's list, and how many of each.
-        unsupported_shapes: activations of rank over 4 or with a first dimension over 1.
+        unsupported_shapes: activations of rank over 4 or, of more than two, with a first
+            dimension over 1.
         constant_products: matrix products with a constant on the left, by what they compute.
     """
 
@@ -54,24 +55,33 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
         ValueError: for a missing file or one that is no `.tflite`.
     """
     found = inspect_tflite(path)
+    products, constants = _constants(path)
     return GpuReadiness(
         unsupported_ops=Counter(
             {name: count for name, count in found.ops.items() if name not in SUPPORTED_OPS}
         ),
-        unsupported_shapes=found.gpu_shape_offenders,
-        constant_products=_constant_products(path),
+        unsupported_shapes=tuple(
+            x for x in found.gpu_shape_offenders if len(x.shape) > 2 and x.name not in constants
+        ),
+        constant_products=products,
     )
 
 
-def _constant_products(path):
+def _constants(path):
+    """Matrix products with a constant on the left, and constants that operators compute: names.
+
+    In half precision, weights are such: DEQUANTIZE gives them.
+    """
     file = TFLiteFile.read(path)
     graph = file.model.subgraphs[0]
-    computed, found = {int(index) for index in graph.inputs}, []
+    computed, products, constants = {int(index) for index in graph.inputs}, [], set()
     for operator in graph.operators:
         name, inputs = file.operator_name(operator), [int(index) for index in operator.inputs]
+        outputs = [int(index) for index in operator.outputs]
         if name == "DEQUANTIZE" and inputs[0] not in computed:
-            continue  # a constant in half precision
+            constants.update(graph.tensors[index].name.decode() for index in outputs)
+            continue
         if name == "BATCH_MATMUL" and inputs[0] not in computed:
-            found.append(graph.tensors[operator.outputs[0]].name.decode())
-        computed.update(int(index) for index in operator.outputs)
-    return tuple(found)
+            products.append(graph.tensors[outputs[0]].name.decode())
+        computed.update(outputs)
+    return tuple(products), constants

@@ -73,7 +73,9 @@ FOR_FLOAT: tuple[Edit, ...] = (
     edit_channel_shuffles,
 )
 
-# A file in float, for GPUs.
+# A file in float, for GPUs. LiteRT's GPU engine refuses a matrix product with a constant on the
+# left: of Mobile-Former-26M that one operator left nine to the CPU, and none as a convolution.
+# Kernels are whole, of which there are fewer; what that gains on a phone was not measured.
 FOR_GPU: tuple[Edit, ...] = (
     *_READING,
     edit_integer_images,
@@ -92,7 +94,21 @@ FOR_INT8: dict[str, tuple[Edit, ...]] = {
     "int8_cpu": FOR_FLOAT,
 }
 
-# A file in integers for NPUs.
+# A file in integers for NPUs. What each engine gets, by the cycles of Ethos-U85-256 (Vela 5.2):
+#
+#   what                            for CPUs               for NPUs                thousand cycles
+#   depthwise 7x7, 56x56x32         three kernels of rows  whole                   322 -> 165
+#   8 to 24 channels, stride 2      three kernels          a dense kernel          211 -> 38
+#   the image's mean, 224x224       a sum                  of 16 pixels at once    452 -> 103
+#   greatest of rows of 196         of the row             of blocks, then theirs  174 -> 6
+#   attention of 6 queries          queries as rows        pixels as rows          139 -> 40
+#   softmax over 3 tokens, 56x56    an operator            spelled out             480 -> 65
+#   layer norm of 3 rows            MEAN                   a 1x1 convolution       7 -> 2
+#   layer norm of four axes         MEAN                   a 1x1 convolution       refused before
+#   MobileViT's unfold and fold     blocks as channels     cuts, concatenations    refused before
+#
+# GELU is one look-up in the convolution before it on both; SiLU stays LOGISTIC and a product, as
+# no operator is it as a whole, and its second look at the map costs both the same.
 FOR_NPU: tuple[Edit, ...] = (
     *_READING,
     edit_integer_images,

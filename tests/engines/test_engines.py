@@ -65,10 +65,14 @@ def files(request, tmp_path_factory, require):
             folder / f"{precision}.tflite",
             precision,
             preprocessing=True,
-            target="npu" if precision == "int8" else target,
+            target=target,
         )
-        for precision, target in (("float32", "gpu"), ("float16", "cpu"), ("int8", "npu"))
+        for precision, target in (("float32", "gpu"), ("float16", "gpu"), ("int8", "npu"))
     }
+    if request.param == "MobileFormer26M":
+        paths["float32 for CPUs"] = keras_hybrid.export_tflite(
+            model, folder / "cpu.tflite", preprocessing=True
+        )
     pixels = random.integers(0, 256, (1, SIZE, SIZE, 3)).astype("float32")
     return SimpleNamespace(paths=paths, pixels=pixels)
 
@@ -94,20 +98,14 @@ def test_the_npu_takes_int8_files_whole(files, vela):
 
 
 @pytest.mark.large
-def test_list_and_engine_refuse_the_same(browser, tmp_path, require):
-    require(module="ai_edge_litert")
-    import keras
-
-    image = keras.Input((8, 8, 3))
-    path = keras_hybrid.export_tflite(
-        keras.Model(image, keras.layers.Dense(2)(keras.ops.cumsum(image, axis=1))),
-        tmp_path / "a.tflite",
-    )
-    (refused,) = browser.prepare(path).refused
-    assert refused[0] == "CUMSUM" and check_gpu_delegate(path).unsupported_ops == {"CUMSUM": 1}
-    report = check_engines(path, ("gpu",), browser)
-    assert not report.answers["gpu"].takes and not report.answers["gpu list"].takes
-    assert "1 CUMSUM: not on the list" in report.text()
+@pytest.mark.parametrize("files", ["MobileFormer26M"], indirect=True)
+def test_list_and_engine_refuse_the_same(files, browser):
+    path = files.paths["float32 for CPUs"]
+    answers = check_engines(path, ("gpu",), browser).answers
+    for engine in ("gpu list", "gpu"):
+        assert not answers[engine].takes
+        assert {item.operator for item in answers[engine].refused} == {"BATCH_MATMUL"}
+    assert "1 BATCH_MATMUL: a constant on the left (stage2" in answers["gpu list"].text()
 
 
 def test_what_a_browser_says_is_read():

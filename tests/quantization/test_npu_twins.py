@@ -24,7 +24,7 @@ def to_tokens(image):
     x = layers.Conv2D(8, 3, padding="same")(image)
     tokens = tokens_of(x)
     update = own.DotProductAttention(2)([x, layers.Dense(8)(tokens), layers.Dense(8)(tokens)])
-    return layers.GlobalAveragePooling2D()(layers.Add()([x, update]))
+    return layers.Flatten()(layers.AveragePooling2D(4)(layers.Add()([x, update])))
 
 
 def from_tokens(image):
