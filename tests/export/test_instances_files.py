@@ -11,6 +11,7 @@ from harness import randomise
 import keras_hybrid
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.instances import export_instances
+from keras_hybrid.export.verify import run_tflite
 from keras_hybrid.tasks.instances.detect import find_instances
 from keras_hybrid.tasks.instances.host_loop import InstanceFiles, propose
 from keras_hybrid.tasks.instances.parts import parts_of
@@ -104,6 +105,21 @@ def test_the_files_find_what_keras_finds(network, images, tmp_path):
     (tmp_path / "mask_head.tflite").unlink()
     with pytest.raises(ValueError, match="without mask_head.tflite"):
         InstanceFiles(tmp_path)
+
+
+@pytest.mark.large
+def test_one_file_is_the_whole_network(network, images, tmp_path):
+    path = keras_hybrid.export_tflite(network, tmp_path / "whole.tflite")
+    seen = inspect_tflite(path)
+    assert not seen.flex_ops and not seen.custom_ops
+    given = np.concatenate([images, np.zeros_like(images[:1])])
+    found = run_tflite(path, given)
+    expected = network(given, training=False)
+    assert set(found) == set(expected) and (np.asarray(expected["scores"]) > 0).sum() > 30
+    for kind, value in expected.items():
+        np.testing.assert_allclose(found[kind], value, atol=1e-3, err_msg=kind)
+    nothing = found["scores"][-1] == 0  # places without an object hold zeros, and the label -1
+    assert (found["labels"][-1][nothing] == -1).all() and not found["boxes"][-1][nothing].any()
 
 
 @pytest.mark.large
