@@ -14,6 +14,7 @@ Prints a line every `--report_steps`.
 
 then makes int8 of it: average precision of the file is to be within 2 points of float after
 calibration on the sixteen scenes, within 1 point after some more steps.
+Measured: 0.824 calibrated and 0.914 after 60 steps, of 0.972 in float: neither is reached so far.
 """
 
 import os
