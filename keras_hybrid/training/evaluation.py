@@ -28,6 +28,12 @@ class Evaluation:
         """Share of images whose highest score is the true class."""
         return float(np.mean(self.predictions == self.labels))
 
+    @property
+    def cross_entropy(self) -> float:
+        """Mean of -log(score of the true class), for scores that are probabilities."""
+        of_truth = self.scores[np.arange(len(self.labels)), self.labels]
+        return float(-np.log(np.maximum(of_truth, 1e-7)).mean())
+
     def top_accuracy(self, k: int) -> float:
         """Share of images whose true class is among the k highest scores.
 

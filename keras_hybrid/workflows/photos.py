@@ -225,6 +225,7 @@ def train_photos(
 def keep_best(run: Run, source: ImageSource) -> tuple[Run, str, dict[str, float]]:
     """Puts the best epoch's weights in place of the last one's, where they do better.
 
+    With as many photos right, which small sets often have, the less cross-entropy is better.
     What came of it is written down: afterwards the last epoch's weights may be gone.
 
     Returns: the run, "last" or "best", and the validation accuracy of both.
@@ -237,11 +238,9 @@ def keep_best(run: Run, source: ImageSource) -> tuple[Run, str, dict[str, float]
         return run, found["kept"], found["scores"]
     data = evaluation_dataset(source, run.recipe)
     best = keras.models.load_model(run.folder / BEST_FILE)
-    scores = {
-        "last": evaluate(run.model, data).accuracy,
-        "best": evaluate(best, data).accuracy,
-    }
-    kept = "best" if scores["best"] > scores["last"] else "last"
+    found = {"last": evaluate(run.model, data), "best": evaluate(best, data)}
+    scores = {name: evaluation.accuracy for name, evaluation in found.items()}
+    kept = max(found, key=lambda name: (found[name].accuracy, -found[name].cross_entropy))
     # Written first: where the process ends between the two, the next call copies the file.
     write_text(record, json.dumps({"kept": kept, "scores": scores}) + "\n")
     return (_with_best(run) if kept == "best" else run), kept, scores

@@ -16,17 +16,21 @@ from keras_hybrid.workflows.reports.page_parts import epoch_ticks
 
 @pytest.fixture
 def run(tmp_path, recipe, source, monkeypatch):
-    """A run whose models score what their first weight says: the last 0.5, the best as told."""
+    """A run whose models score what their first weights say: the last 0.5 and a loss of 1."""
     monkeypatch.setattr(
-        photos, "evaluate", lambda model, data: SimpleNamespace(accuracy=first_weight(model))
+        photos,
+        "evaluate",
+        lambda model, data: SimpleNamespace(
+            accuracy=first_weight(model), cross_entropy=float(model.get_weights()[0].flat[1])
+        ),
     )
 
-    def make(best):
+    def make(best, loss=1.0):
         models = {}
-        for name, score in (("model.keras", 0.5), ("best.keras", best)):
+        for name, *numbers in (("model.keras", 0.5, 1.0), ("best.keras", best, loss)):
             model = small_training.make_tiny_network(recipe, len(source.class_names))
             weights = model.get_weights()
-            weights[0].flat[0] = score
+            weights[0].flat[:2] = numbers
             model.set_weights(weights)
             model.save(tmp_path / name)
             models[name] = model
@@ -39,9 +43,18 @@ def first_weight(model):
     return round(float(model.get_weights()[0].flat[0]), 3)
 
 
-@pytest.mark.parametrize("best, kept", [(0.75, "best"), (0.5, "last"), (0.25, "last")])
-def test_the_better_weights_are_kept_and_ties_are_the_last_epoch_s(run, source, best, kept):
-    first = run(best)
+@pytest.mark.parametrize(
+    "best, loss, kept",
+    [
+        (0.75, 2, "best"),
+        (0.5, 1, "last"),
+        (0.5, 0.9, "best"),
+        (0.5, 1.1, "last"),
+        (0.25, 0, "last"),
+    ],
+)
+def test_the_better_weights_are_kept_and_ties_are_the_last_epoch_s(run, source, best, loss, kept):
+    first = run(best, loss)
     found, name, scores = photos.keep_best(first, source)
     assert (name, scores) == (kept, {"last": 0.5, "best": best})
     expected = best if kept == "best" else 0.5

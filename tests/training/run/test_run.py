@@ -312,6 +312,7 @@ def test_evaluation_counts():
     assert result.top_accuracy(2) == pytest.approx(2 / 3)
     assert result.top_accuracy(3) == 1
     np.testing.assert_array_equal(result.class_accuracy(), [1, np.nan, 0])
+    assert result.cross_entropy == pytest.approx(-np.log([0.7, 0.3, 0.2]).mean())
     for k in (0, 4):
         with pytest.raises(ValueError, match=f"Received: k={k}"):
             result.top_accuracy(k)
