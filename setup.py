@@ -71,6 +71,8 @@ EXTRAS = {
     "detection": ["pycocotools>=2.0.7,<3", "keras-cv>=0.9,<0.10"],
     # Arm's compiler for its NPUs, which tells what an NPU takes of a file.
     "engines": ["ethos-u-vela>=5.2,<6"],
+    # A page for other devices' browsers: its certificate, and its address as a QR code.
+    "serve": ["trustme>=1.2,<2", "segno>=1.6,<2"],
     "torch": ["torch>=2.6"],
     "jax": ["jax>=0.4.30"],
     # Other implementations that the tests compare with.

@@ -43,6 +43,8 @@ EXTRA_OF = {
     "torch": "torch",
     "jax": "jax",
     "transformers": "peers",
+    "trustme": "serve",
+    "segno": "serve",
 }
 
 

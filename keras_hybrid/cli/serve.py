@@ -7,11 +7,13 @@
 The page classifies photos, with labels and latency, on the CPU (WASM) and on the GPU (WebGPU), and
 measures all files on both; the rows are of the benchmark's schema, with the target "browser". On an
 Android phone by cable: adb reverse tcp:8123 tcp:8123, then open http://localhost:8123 there. With
---host=0.0.0.0 any device of the network may open it, without WebGPU and camera, which browsers
-keep for localhost and https.
+--https any device of the network may open it, an iPhone, too: point its camera at the QR code, and
+accept the certificate, which is made on the spot and ends with this command. (With --host=0.0.0.0
+alone it has neither WebGPU nor camera, which browsers keep for localhost and https.)
 """
 
 import signal
+import sys
 from pathlib import Path
 
 from keras_hybrid.cli.arguments import paths
@@ -25,7 +27,12 @@ def add_arguments(parser):
     parser.add_argument("files", nargs="*", help=".tflite files, or folders of finished runs")
     parser.add_argument("--out", default="runs/browser", help="folder for rows.jsonl")
     parser.add_argument("--port", type=whole(0, 65535), default=8123, help="0 for any free one")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for the whole network")
+    parser.add_argument(
+        "--host", help="127.0.0.1; with --https 0.0.0.0, which is the whole network"
+    )
+    parser.add_argument(
+        "--https", action="store_true", help="with a certificate of its own, for other devices"
+    )
     parser.add_argument("--litertjs", help="folder of npm's @litertjs/core; the fetched one")
     parser.add_argument("--install", action="store_true", help="fetch LiteRT.js with npm")
 
@@ -42,20 +49,23 @@ def run(options) -> int:
     if not options.files:
         raise UsageError("name .tflite files, such as runs/p/model.tflite")
     found = [_file(text) for text in options.files]
-    names = _names(found)
     litertjs = find_litertjs(options.litertjs)
+    from keras_hybrid.benchmark.browser import secure
     from keras_hybrid.benchmark.browser.server import PageServer
 
-    models = {name: _described(path) for name, path in zip(names, found, strict=True)}
+    models = {name: _described(path) for name, path in zip(_names(found), found, strict=True)}
     rows = Path(options.out).expanduser() / ROWS_FILE
+    host = options.host or ("0.0.0.0" if options.https else "127.0.0.1")
+    names = secure.addresses_of(host)
+    tls = secure.server_context(secure.make_authority(), names) if options.https else None
     try:
-        server = PageServer(models, litertjs, rows, options.host, options.port)
+        server = PageServer(models, litertjs, rows, host, options.port, tls=tls)
     except OSError as error:
         raise UsageError(
-            f"{options.host}:{options.port} cannot be listened at ({error.strerror}): "
+            f"{host}:{options.port} cannot be listened at ({error.strerror}): "
             "--port=0 takes a free one"
         ) from error
-    print(f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{server.port}")
+    print("\n".join(_invitation(server, names[0])))
     print(f"rows: {rows}   Ctrl-C ends it", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # ends in order, in the background, too
         signal.signal(number, signal.default_int_handler)
@@ -66,6 +76,32 @@ def run(options) -> int:
     finally:
         server.server_close()
     return DONE
+
+
+def _invitation(server, name):
+    """Lines that tell how to open the page, here and on a phone."""
+    from keras_hybrid.benchmark.browser.secure import LOCAL, qr_code
+
+    address = f"{server.scheme}://{'localhost' if name in LOCAL else name}:{server.port}"
+    cable = (
+        f"on an Android phone by cable: adb reverse tcp:{server.port} tcp:{server.port}, "
+        f"then {server.scheme}://localhost:{server.port} there"
+    )
+    if name in LOCAL:
+        return [address, cable]
+    if server.scheme == "http":
+        return [address, "other devices get neither WebGPU nor camera: --https has both", cable]
+    picture = qr_code(address)
+    try:
+        picture.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal without the picture's blocks
+        picture = "the address as a QR code needs a terminal of UTF-8"
+    return [
+        picture,
+        address,
+        "The browser warns of the certificate, which this command made for itself: go on once",
+        "(Advanced, Proceed; Safari: Show Details, visit this website).",
+    ]
 
 
 def _file(text):

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,8 +17,10 @@ import pytest
 from PIL import Image
 
 from keras_hybrid.benchmark import read_rows
+from keras_hybrid.benchmark.browser import secure
 from keras_hybrid.benchmark.browser.litertjs import find_litertjs
 from keras_hybrid.benchmark.browser.server import PageServer, ServedModel
+from keras_hybrid.cli.serve import _invitation
 from keras_hybrid.engines.chromium import FLAGS, Page, find_chromium
 
 LABELS = ("bright", "dark", "grey", "red", "blue")
@@ -58,8 +62,8 @@ def server(engine, tmp_path):
     server.stop()
 
 
-def serve(models, engine, rows):
-    server = PageServer(models, engine, rows, say=lambda line: None)
+def serve(models, engine, rows, tls=None):
+    server = PageServer(models, engine, rows, say=lambda line: None, tls=tls)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
 
@@ -77,6 +81,60 @@ def serve(models, engine, rows):
 
     server.ask, server.stop = ask, stop
     return server
+
+
+def open_securely(server, authority, tmp_path, host="localhost"):
+    (tmp_path / "authority.pem").write_bytes(authority.cert_pem.bytes())
+    trusting = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+    return urllib.request.urlopen(f"https://{host}:{server.port}/", context=trusting, timeout=10)
+
+
+def test_over_https_a_page_is_served_to_those_who_trust_it(engine, tmp_path, require, capfd):
+    require(module="trustme")
+    path = tmp_path / "a.tflite"
+    path.write_bytes(b"model")
+    authority = secure.make_authority()
+    tls = secure.server_context(authority, ["192.0.2.7"])
+    server = serve({"a.tflite": ServedModel(path, LABELS)}, engine, tmp_path / "rows.jsonl", tls)
+    try:
+        assert server.scheme == "https"
+        # One who says nothing and one who speaks http keep nobody waiting, and are no news.
+        silent = socket.create_connection(("127.0.0.1", server.port))
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while plain.recv(1024):
+                pass
+        with pytest.raises(OSError, match="certificate verify failed"):
+            urllib.request.urlopen(f"https://localhost:{server.port}/", timeout=10)
+        for host in ("localhost", "127.0.0.1"):
+            with open_securely(server, authority, tmp_path, host) as page:
+                assert b"<html" in page.read()
+        silent.close()
+    finally:
+        server.stop()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_address_is_told_as_a_picture_and_in_words(server, require):
+    require(module="segno")
+    (local,) = secure.addresses_of("127.0.0.1")
+    lines = _invitation(server, local)
+    assert lines[0] == f"http://localhost:{server.port}" and "adb reverse" in lines[1]
+    lines = _invitation(server, "192.0.2.7")
+    assert lines[0] == f"http://192.0.2.7:{server.port}" and "--https" in lines[1]
+    server.scheme = "https"
+    picture, address, *words = _invitation(server, "192.0.2.7")
+    assert address == f"https://192.0.2.7:{server.port}" and "certificate" in words[0]
+    # A picture of the code by itself, two rows a line, with a quiet zone of one module or more.
+    modules = len(list(segno_of(address).matrix))
+    assert len(picture.splitlines()) >= (modules + 2) // 2
+    assert secure.addresses_of("0.0.0.0") != ["0.0.0.0"]
+
+
+def segno_of(text):
+    import segno
+
+    return segno.make(text, micro=False)
 
 
 def test_the_server_has_the_page_the_engine_and_the_files_and_nothing_else(server):
@@ -161,6 +219,7 @@ def test_the_command_serves_until_it_is_interrupted(classifier, engine, tmp_path
     try:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://localhost:\d+", address)
+        assert "adb reverse" in process.stdout.readline()
         assert str(tmp_path / "rows.jsonl") in process.stdout.readline()
         with urllib.request.urlopen(f"{address}/models.json", timeout=30) as answer:
             (model,) = json.loads(answer.read())["models"]

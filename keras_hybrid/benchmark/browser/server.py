@@ -2,6 +2,8 @@
 
 import json
 import os
+import ssl
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -55,6 +57,7 @@ class PageServer(ThreadingHTTPServer):
         host: to listen at: "127.0.0.1" for this machine alone, "0.0.0.0" for the network's.
         port: 0 for any that is free.
         say: is called with a line for each row.
+        tls: for https, what `secure.server_context` makes; None for http.
     """
 
     daemon_threads = True
@@ -67,12 +70,24 @@ class PageServer(ThreadingHTTPServer):
         host: str = "127.0.0.1",
         port: int = 0,
         say=print,
+        tls: ssl.SSLContext | None = None,
     ):
         self.models, self.litertjs, self.say = dict(models), litertjs, say
         self.rows_path = Path(rows_path)
         self.session = new_session_id()
         self._rows, self._lock = None, threading.Lock()
         super().__init__((host, port), _Handler)
+        self.scheme = "http" if tls is None else "https"
+        if tls is not None:
+            # Hands are shaken in the request's own thread: who is slow at it stops nobody.
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
+
+    def handle_error(self, request, client_address):
+        """Nothing of those who leave, speak http to https or do not trust the certificate."""
+        if not isinstance(sys.exc_info()[1], (ssl.SSLError, ConnectionError)):
+            super().handle_error(request, client_address)
 
     @property
     def port(self) -> int:

@@ -48,7 +48,7 @@ async function findGpu() {
   if (!navigator.gpu) {
     return [null, window.isSecureContext ?
       'This browser has no WebGPU: the CPU runs everything.' :
-      'WebGPU needs a secure page: open this one at localhost (for Android: adb reverse).'];
+      'WebGPU needs a secure page: serve with --https, or open it at localhost (Android: adb reverse).'];
   }
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
   if (!adapter) return [null, 'WebGPU finds no GPU here: the CPU runs everything.'];
