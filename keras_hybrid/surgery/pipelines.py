@@ -60,10 +60,10 @@ _FOLDING: tuple[Edit, ...] = (
 # `keras_hybrid.fuse`: the leanest model that computes the same.
 FUSE: tuple[Edit, ...] = (*_READING, *_FOLDING, edit_channel_shuffles)
 
-# A file in float, for CPUs. Beside `FUSE`, depthwise kernels over 25 taps and depthwise
-# convolutions with several outputs per channel become sums and concatenations of small ones, and
-# residuals around attention are added on flat sequences.
-FOR_FLOAT: tuple[Edit, ...] = (
+# What suits CPUs. Beside `FUSE`, depthwise kernels over 25 taps and depthwise convolutions with
+# several outputs per channel become sums and concatenations of small ones, and residuals around
+# attention are added on flat sequences.
+_FOR_CPU: tuple[Edit, ...] = (
     *_READING,
     edit_integer_images,
     *_FOLDING,
@@ -73,9 +73,13 @@ FOR_FLOAT: tuple[Edit, ...] = (
     edit_channel_shuffles,
 )
 
-# A file in float, for GPUs. LiteRT's GPU engine refuses a matrix product with a constant on the
-# left: of Mobile-Former-26M that one operator left nine to the CPU, and none as a convolution.
-# Kernels are whole, of which there are fewer; what that gains on a phone was not measured.
+# A file in float, for CPUs, which GPUs take as well. LiteRT's GPU engine refuses a matrix product
+# with a constant on the left: of Mobile-Former-26M that one operator left nine to the CPU, and none
+# as a convolution, which takes a CPU as long (26M 0.99 to 1.01, 294M 1.00 of the product's file).
+FOR_FLOAT: tuple[Edit, ...] = (*_FOR_CPU, edit_constant_queries)
+
+# A file in float, for GPUs. Kernels are whole, of which there are fewer; what that gains on a phone
+# was not measured.
 FOR_GPU: tuple[Edit, ...] = (
     *_READING,
     edit_integer_images,
@@ -86,12 +90,12 @@ FOR_GPU: tuple[Edit, ...] = (
 )
 
 # A file of int8 weights and int16 activations, for which the converter has fewer operators.
-FOR_INT16: tuple[Edit, ...] = (*FOR_FLOAT, edit_operators_of_int16)
+FOR_INT16: tuple[Edit, ...] = (*_FOR_CPU, edit_operators_of_int16)
 
 # A file in integers, by `quantize`'s profile; what only quantisation needs comes after.
 FOR_INT8: dict[str, tuple[Edit, ...]] = {
-    "int8": (*FOR_FLOAT, edit_strided_depth_multipliers, edit_channel_shuffles),
-    "int8_cpu": FOR_FLOAT,
+    "int8": (*_FOR_CPU, edit_strided_depth_multipliers, edit_channel_shuffles),
+    "int8_cpu": _FOR_CPU,
 }
 
 # A file in integers for NPUs. What each engine gets, by the cycles of Ethos-U85-256 (Vela 5.2):
@@ -126,7 +130,7 @@ FOR_NPU: tuple[Edit, ...] = (
 FILES: dict[str, dict[str, tuple[Edit, ...]]] = {
     "float32": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
     "float16": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
-    "dynamic": {"cpu": FOR_FLOAT},
+    "dynamic": {"cpu": _FOR_CPU},
     "int8": {"cpu": FOR_INT8["int8"], "npu": FOR_NPU},
     "int8_cpu": {"cpu": FOR_INT8["int8_cpu"]},
     "int16x8": {"cpu": FOR_INT16},

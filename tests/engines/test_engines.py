@@ -12,6 +12,7 @@ from keras_hybrid.engines.chromium import find_chromium
 from keras_hybrid.engines.gpu import BrowserEngine, BrowserRun
 from keras_hybrid.engines.npu import find_vela, plan_for_npu
 from keras_hybrid.export.engines import check_gpu_delegate
+from keras_hybrid.surgery.pipelines import FILES, FUSE
 
 NETWORKS = ("MobileFormer26M", "MobileViTXXS", "IFormerT")
 SIZE = 64
@@ -67,12 +68,14 @@ def files(request, tmp_path_factory, require):
             preprocessing=True,
             target=target,
         )
-        for precision, target in (("float32", "gpu"), ("float16", "gpu"), ("int8", "npu"))
+        for precision, target in (("float32", "cpu"), ("float16", "gpu"), ("int8", "npu"))
     }
     if request.param == "MobileFormer26M":
-        paths["float32 for CPUs"] = keras_hybrid.export_tflite(
-            model, folder / "cpu.tflite", preprocessing=True
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(FILES["float32"], "cpu", FUSE)  # without what GPUs ask for
+            paths["queries of a product"] = keras_hybrid.export_tflite(
+                model, folder / "product.tflite", preprocessing=True
+            )
     pixels = random.integers(0, 256, (1, SIZE, SIZE, 3)).astype("float32")
     return SimpleNamespace(paths=paths, pixels=pixels)
 
@@ -100,7 +103,7 @@ def test_the_npu_takes_int8_files_whole(files, vela):
 @pytest.mark.large
 @pytest.mark.parametrize("files", ["MobileFormer26M"], indirect=True)
 def test_list_and_engine_refuse_the_same(files, browser):
-    path = files.paths["float32 for CPUs"]
+    path = files.paths["queries of a product"]
     answers = check_engines(path, ("gpu",), browser).answers
     for engine in ("gpu list", "gpu"):
         assert not answers[engine].takes
