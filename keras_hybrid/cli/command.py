@@ -33,6 +33,7 @@ EXTRA_OF = {
     "tensorflow_datasets": "train",
     "sklearn": "train",
     "tqdm": "train",
+    "etils": "train",
     "keras_cv": "detection",
     "pycocotools": "detection",
     "matplotlib": "train",

@@ -98,8 +98,14 @@ def export_instances(
 
 
 def host_rules(parts: MaskRCNNParts) -> HostRules:
-    """The numbers of the host loop of a network whose images have a known size."""
+    """The numbers of the host loop of a network whose images have a known size.
+
+    Raises:
+        ValueError: for images of any size.
+    """
     height, width = parts.input_size
+    if height is None or width is None:
+        raise ValueError(f"A known size is expected. Received: input_size={parts.input_size}")
     regions, detections = parts.regions, parts.detections
     coder = instance_detections.CODER
     return HostRules(
@@ -116,7 +122,7 @@ def host_rules(parts: MaskRCNNParts) -> HostRules:
         aspect_ratios=region_proposals.ASPECT_RATIOS,
         center_scale=coder.center_scale,
         size_scale=coder.size_scale,
-        size_limit=coder.size_limit,
+        size_limit=instance_detections.SIZE_LIMIT,
     )
 
 

@@ -9,7 +9,8 @@ from keras_hybrid.tasks.detection.box_coder import BoxCoder
 from keras_hybrid.tasks.instances.region_proposals import clipped
 from keras_hybrid.tasks.instances.suppression import not_suppressed
 
-CODER = BoxCoder(center_scale=0.1, size_scale=0.2, size_limit=math.log(1000 / 16))
+SIZE_LIMIT = math.log(1000 / 16)
+CODER = BoxCoder(center_scale=0.1, size_scale=0.2, size_limit=SIZE_LIMIT)
 NO_LABEL = -1
 CANDIDATES = 2000
 
