@@ -19,7 +19,7 @@ Takes about half an hour for each network on two cores. Measured, in percent of 
                     130 photos of each      40             8
     start           none    checkpoint      none  checkp.  none  checkp.
     MobileFormer26M 98.8    99.6            98.0  99.2     91.6  90.0
-    MobileViTXXS    99.6                    97.6  100
+    MobileViTXXS    99.6    99.6            97.6  100
     IFormerT        98.8                    96.0  99.2
 
 (Of central squares in place of whole photos, which cut
