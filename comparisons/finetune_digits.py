@@ -14,7 +14,8 @@ interrupted runs go on. At the end it prints which of these do not hold:
 - learned: 95 % with 130 photos of each digit;
 - transferred: with 40 photos of each, 40 % (20 points over chance) and above random weights.
 
-Takes about half an hour for each network on two cores. Measured, in percent of 251 photos held back:
+Takes about half an hour for each network on two cores. Measured, in percent of 251 photos held
+back:
 
                     130 photos of each      40             8
     start           none    checkpoint      none  checkp.  none  checkp.
@@ -22,8 +23,8 @@ Takes about half an hour for each network on two cores. Measured, in percent of 
     MobileViTXXS    99.6    99.6            97.6  100
     IFormerT        98.8                    96.0  99.2
 
-(Of central squares in place of whole photos, which cut
-into the digits of long ones, a support vector machine learns five to nine points less.)
+(Of central squares in place of whole photos, which cut into the digits of long ones, a support
+vector machine learns five to nine points less.)
 """
 
 import json
