@@ -111,18 +111,9 @@ def _segment(segmenter, files, options):
     """The answers of a segmentation network."""
     import numpy as np
 
-    from keras_hybrid.image_files import ImageFileError
-
     if options.attention and segmenter.model is None:
         raise UsageError("--attention needs the Keras model: name the run or its .keras file")
-    masks = {}
-    for file in files:
-        try:
-            masks[file] = segmenter.predict([file])[0]
-        except ImageFileError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    if not masks:
-        raise UsageError("none of the pictures can be read")
+    masks = _answers(segmenter, files)
     width = max(len(str(file)) for file in masks)
     for file, mask in masks.items():
         labels, counts = np.unique(mask, return_counts=True)
@@ -151,22 +142,28 @@ def _segment(segmenter, files, options):
     return DONE
 
 
-def _detect(detector, files, options):
-    """The answers of a detector."""
-    import numpy as np
-
+def _answers(network, files):
+    """What a network says of each picture that can be read; others are named."""
     from keras_hybrid.image_files import ImageFileError
 
-    if options.attention:
-        raise UsageError("--attention is for classifiers and segmentation, not for a detector")
     found = {}
     for file in files:
         try:
-            found[file] = detector.predict([file])[0]
+            found[file] = network.predict([file])[0]
         except ImageFileError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not found:
         raise UsageError("none of the pictures can be read")
+    return found
+
+
+def _detect(detector, files, options):
+    """The answers of a detector."""
+    import numpy as np
+
+    if options.attention:
+        raise UsageError("--attention is for classifiers and segmentation, not for a detector")
+    found = _answers(detector, files)
     width = max(len(str(file)) for file in found)
     for file, one in found.items():
         shown = np.flatnonzero(one.scores >= options.least_score)[: options.top]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from keras_hybrid.tasks.detection.ssdlite import DETECTORS
 from keras_hybrid.tasks.detection.systems import system_named
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.presets import list_weights
+from keras_hybrid.workflows.answers.kept_models import holds
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,7 @@ def is_detector_name(name: str) -> bool:
     Args:
         name: as of `open_detector`.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".tflite":
-        return path.is_file() and _says_boxes(path)
-    if path.is_dir():
-        path = path / MODEL_FILE
-    if path.suffix == ".keras":
-        return zipfile.is_zipfile(path) and _joins_levels(path)
-    return name.partition("/")[0] in DETECTORS
+    return holds(name, DETECTORS, lambda record: bool(record.get("detector")), _joins_levels)
 
 
 def open_detector(name: str, weights: str | None = None) -> Detector:
@@ -100,20 +93,8 @@ def open_detector(name: str, weights: str | None = None) -> Detector:
     return _of_keras(DETECTORS[builder](weights=weights), name, COCO_NAMES)
 
 
-def _says_boxes(path):
-    try:
-        return bool(read_record(path).get("detector"))
-    except ValueError:  # no `.tflite`, which who opens it says
-        return False
-
-
-def _joins_levels(path):
-    """Whether a `.keras` file's network has the layer that keeps a detector's anchors."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json")).get("config", {})
-    except (KeyError, ValueError, zipfile.BadZipFile):  # no model, which who loads it says
-        return False
+def _joins_levels(config):
+    """Whether a network has the layer that keeps a detector's anchors."""
     return any(layer.get("class_name") == "JoinLevels" for layer in config.get("layers", ()))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_hybrid.export.metadata import read_metadata, read_record
+from keras_hybrid.export.metadata import read_metadata
 from keras_hybrid.files import MODEL_FILE, RUN_FILE
 from keras_hybrid.image_files import decode_image
 from keras_hybrid.litert import open_interpreter
@@ -19,6 +18,7 @@ from keras_hybrid.tasks.segmentation.segment import segment
 from keras_hybrid.tasks.segmentation.stretching import labels_of
 from keras_hybrid.tasks.segmentation.systems import SYSTEMS, build_system
 from keras_hybrid.weights.origin import preset_of
+from keras_hybrid.workflows.answers.kept_models import holds
 from keras_hybrid.workflows.photos_model import as_input_type
 
 LOGITS = "logits"
@@ -57,14 +57,7 @@ def is_segmenter(name: str) -> bool:
     Args:
         name: as of `open_segmenter`.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".tflite":
-        return path.is_file() and _says_mask(path)
-    if path.is_dir():
-        path = path / MODEL_FILE
-    if path.suffix == ".keras":
-        return zipfile.is_zipfile(path) and _ends_in_logits(path)
-    return name.partition("/")[0] in SYSTEMS
+    return holds(name, SYSTEMS, lambda record: bool(record.get("stretches")), _ends_in_logits)
 
 
 def open_segmenter(name: str, weights: str | None = None) -> Segmenter:
@@ -94,21 +87,8 @@ def open_segmenter(name: str, weights: str | None = None) -> Segmenter:
     return _of_keras(build_system(builder, weights or tag or None), name)
 
 
-def _says_mask(path):
-    """Whether a `.tflite` of this package says that it gives a mask."""
-    try:
-        return bool(read_record(path).get("stretches"))
-    except ValueError:  # no `.tflite`, which who opens it says
-        return False
-
-
-def _ends_in_logits(path):
-    """Whether a `.keras` file's network gives what a layer "logits" computes, as a map."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json")).get("config", {})
-    except (KeyError, ValueError, zipfile.BadZipFile):  # no model, which who loads it says
-        return False
+def _ends_in_logits(config):
+    """Whether a network gives what a layer "logits" computes, as a map."""
     if LOGITS not in json.dumps(config.get("output_layers", "")):
         return False
     kinds = {layer.get("name"): layer.get("class_name") for layer in config.get("layers", ())}
