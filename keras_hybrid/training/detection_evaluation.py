@@ -1,19 +1,27 @@
 """How well a detector finds the objects of a data set: COCO's average precision."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from keras_hybrid.tasks.detection.average_precision import AveragePrecision, average_precision
-from keras_hybrid.tasks.detection.detect import detect, detections_of, place_image
+from keras_hybrid.tasks.detection.average_precision import (
+    MASKS,
+    AveragePrecision,
+    PrecisionMeter,
+    average_precision,
+)
+from keras_hybrid.tasks.detection.detect import detections_of, place_image
 from keras_hybrid.tasks.detection.file_output import is_detector, object_classes
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.tasks.detection.post_processing import Detections, SelectionRule, select
 from keras_hybrid.tasks.detection.systems import system_of
+from keras_hybrid.tasks.instances.detect import detect
+from keras_hybrid.tasks.instances.parts import is_mask_rcnn, parts_of
 from keras_hybrid.training.data.detection.detection_pipeline import evaluation_pictures
 from keras_hybrid.training.data.detection.detection_source import DetectionSource
-from keras_hybrid.training.recipe.detection import DetectionRecipe
+from keras_hybrid.training.recipe.objects import ObjectRecipe
 from keras_hybrid.weights.preprocessing import preprocessing_of
 
 BATCH_SIZE = 8
@@ -25,14 +33,16 @@ class DetectionEvaluation:
     """A detector's answers on a data set.
 
     Attributes:
-        detections: of each image, by the system's published rule.
-        objects: of the same images.
-        precision: average precision.
+        detections: of each image, by the system's published rule, without masks.
+        objects: of the same images, likewise.
+        precision: average precision of the boxes.
+        mask_precision: that of the masks; None where network or data have none.
     """
 
     detections: list[Detections]
     objects: list[Objects]
     precision: AveragePrecision
+    mask_precision: AveragePrecision | None = None
 
     def class_agnostic(self) -> AveragePrecision:
         """The same where a box is right whatever its class: how well objects are found at all.
@@ -47,13 +57,13 @@ class DetectionEvaluation:
 def evaluate_detection(
     model: keras.Model,
     source: DetectionSource,
-    recipe: DetectionRecipe,
+    recipe: ObjectRecipe,
     split: str | None = None,
 ) -> DetectionEvaluation:
     """Runs a detector over a split, each image once, as `keras_hybrid.detect` does.
 
     Args:
-        model: the detector.
+        model: the detector, or a Mask R-CNN.
         source: of the images.
         recipe: that the network was trained with.
         split: its name; None for the evaluation split.
@@ -65,21 +75,35 @@ def evaluate_detection(
     check_detector(model, classes)
     detections: list[Detections] = []
     objects: list[Objects] = []
+    meters = [PrecisionMeter(classes)]
+    if source.has_masks and is_mask_rcnn(model):
+        meters.append(PrecisionMeter(classes, MASKS))
     batch: list = []
-    for picture, found in evaluation_pictures(source, split):
-        objects.append(found)
+    truths: list[Objects] = []
+
+    def count():
+        for found, truth in zip(_detected(model, batch, recipe), truths, strict=True):
+            for meter in meters:
+                meter.add(found, truth)
+            # Masks of a whole data set would not fit into memory.
+            detections.append(dataclasses.replace(found, masks=None))
+            objects.append(Objects(truth.boxes, truth.labels, truth.crowd, truth.areas))
+        batch.clear()
+        truths.clear()
+
+    for picture, truth in evaluation_pictures(source, split):
         batch.append(picture)
+        truths.append(truth)
         if len(batch) == BATCH_SIZE:
-            detections += _detected(model, batch, recipe)
-            batch = []
+            count()
     if batch:
-        detections += _detected(model, batch, recipe)
-    return DetectionEvaluation(detections, objects, average_precision(detections, objects, classes))
+        count()
+    return DetectionEvaluation(detections, objects, *(meter.result() for meter in meters))
 
 
 def _detected(model, pictures, recipe):
     """What `detect` gives, by a compiled network where all batches have one shape."""
-    if None in model.input_shape[1:3]:
+    if is_mask_rcnn(model) or None in model.input_shape[1:3]:
         return detect(model, pictures, preprocessing=recipe.model)
     system, known = system_of(model), preprocessing_of(recipe.model)
     placed = [place_image(picture, system, model.input_shape[1:3], known) for picture in pictures]
@@ -91,9 +115,12 @@ def _detected(model, pictures, recipe):
 
 def check_detector(model: keras.Model, classes: int) -> None:
     """Raises a ValueError for what is no detector of so many classes."""
-    if not is_detector(model):
+    if is_mask_rcnn(model):
+        found = parts_of(model).classes
+    elif is_detector(model):
+        found = object_classes(model)
+    else:
         raise ValueError(f"A detector of this package is expected. Received: model={model.name}")
-    found = object_classes(model)
     if found != classes:
         raise ValueError(
             "Model and data must have the same classes. "

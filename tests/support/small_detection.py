@@ -7,6 +7,7 @@ import tensorflow as tf
 import keras_hybrid
 from keras_hybrid.training.data.detection.detection_source import DetectionSource
 from keras_hybrid.training.recipe.detection import DetectionRecipe
+from keras_hybrid.training.recipe.instances import InstanceRecipe
 
 CLASSES = ("bright", "dark")
 RECIPE = DetectionRecipe(
@@ -20,10 +21,33 @@ RECIPE = DetectionRecipe(
     seed=7,
     jit_compile=False,
 )
+INSTANCE_RECIPE = InstanceRecipe(
+    model="MobileViTXXS",
+    head_options={
+        "channels": 8,
+        "box_units": 16,
+        "mask_convolutions": 1,
+        "max_proposals": 20,
+        "max_detections": 6,
+    },
+    resolution=64,
+    epochs=2,
+    batch_size=4,
+    learning_rate=3e-3,
+    max_objects=4,
+    candidates=40,
+    regions=12,
+    positive_regions=4,
+    seed=7,
+    jit_compile=False,
+)
 
 
-def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1):
-    """Grey noise with a bright and a dark square each, the last `empty` without, as PNG files."""
+def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1, masks=False):
+    """Grey noise with a bright and a dark square each, the last `empty` without, as PNG files.
+
+    With masks, the squares have holes.
+    """
     random = np.random.default_rng(0)
     files, boxes = [], []
     for index in range(train + test):
@@ -34,6 +58,8 @@ def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1):
             top, left = random.integers(0, 6, 2)
             for color, y in ((220, top), (30, top + 18)):
                 image[y : y + 16, left : left + 20] = color
+                if masks:
+                    image[y + 4 : y + 12, left + 5 : left + 15] = 128
                 found.append([left, y, left + 20, y + 16])
         image += random.normal(0, 8, image.shape)
         files.append(tf.io.encode_png(np.clip(image, 0, 255).astype("uint8")).numpy())
@@ -48,7 +74,10 @@ def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1):
         def read(place):
             found = boxes[start + place]
             count = tf.shape(found)[0]
+            picture = tf.io.decode_png(images[start + place], 3)
+            more = {"masks": _masks_of(found, tf.shape(picture))} if masks else {}
             return {
+                **more,
                 "image": images[start + place],
                 "boxes": found,
                 "labels": tf.range(tf.cast(count, tf.int64)),
@@ -59,12 +88,33 @@ def make_boxed_source(sizes=((40, 48), (64, 36)), train=16, test=4, empty=1):
         return read
 
     return DetectionSource(
-        "squares", CLASSES, {"train": train, "test": test}, open_reader=open_reader
+        "squares",
+        CLASSES,
+        {"train": train, "test": test},
+        open_reader=open_reader,
+        has_masks=masks,
     )
+
+
+def _masks_of(boxes, shape):
+    """Squares with holes: where in their boxes pixels' centers are."""
+    y, x = tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij")
+    y, x = (tf.cast(a, tf.float32)[None] + 0.5 for a in (y, x))
+    side = tf.cast(tf.stack([shape[1], shape[0]] * 2), tf.float32)
+    x1, y1, x2, y2 = (a[:, None, None] for a in tf.unstack(boxes * side, axis=1))
+    square = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+    hole = (x > x1 + 5) & (x < x2 - 5) & (y > y1 + 4) & (y < y2 - 4)
+    return tf.cast(square & ~hole, tf.uint8)
 
 
 def make_tiny_detector(recipe, num_classes, any_size=False):
     """A head of the package on five convolutions, which train in milliseconds."""
+    backbone = small_trunk(recipe, any_size)
+    return getattr(keras_hybrid, recipe.head)(backbone, num_classes, **recipe.head_options)
+
+
+def small_trunk(recipe, any_size=False):
+    """Five convolutions of stride 2."""
     size = None if any_size else recipe.resolution
     x = image = keras.Input((size, size, 3), name="image")
     for index in range(5):
@@ -72,8 +122,7 @@ def make_tiny_detector(recipe, num_classes, any_size=False):
         x = keras.layers.Conv2D(8, 3, strides=2, name=f"stem_conv{index}")(x)
         x = keras.layers.BatchNormalization(momentum=0.5, name=f"stem_norm{index}")(x)
         x = keras.layers.ReLU()(x)
-    backbone = keras.Model(image, x, name="small")
-    return getattr(keras_hybrid, recipe.head)(backbone, num_classes, **recipe.head_options)
+    return keras.Model(image, x, name="small")
 
 
 def write_scenes(folder, count=8, size=64, splits=("train", "valid")):

@@ -57,7 +57,7 @@ class DetectionTraining(keras.Model):
         self.parts["box"].update_state(found["boxes"])
         self.parts["class"].update_state(found["classes"])
         loss = self.box_weight * found["boxes"] + found["classes"]
-        return sum(self.losses, loss) / _devices_in_step()
+        return sum(self.losses, loss) / devices_in_step()
 
     def get_config(self):
         raise ValueError(
@@ -66,7 +66,7 @@ class DetectionTraining(keras.Model):
         )
 
 
-def _devices_in_step():
+def devices_in_step():
     """Over how many devices `tf.distribute` sums gradients; each divides by its own positives."""
     if keras.backend.backend() != "tensorflow":
         return 1

@@ -127,18 +127,21 @@ def box_loss(objects: dict, drawn: dict, logits, offsets) -> dict:
     }
 
 
-def mask_loss(objects: dict, drawn: dict, logits):
+def mask_loss(objects: dict, drawn: dict, logits, width: int | None = None):
     """The mask head's loss of a batch: of the drawn regions' own classes, the positive ones' mean.
 
     Args:
         objects: "masks".
         drawn: of `drawn_regions`, cut to the first k places, which hold all positives.
         logits: (batch * k, h, w, classes).
+        width: of the masks; None for that of "masks", which are not packed then.
 
     Reference: Mask R-CNN (https://arxiv.org/abs/1703.06870), Section 3, "Mask Representation".
     """
     logits = logits_of_label(ops.cast(logits, "float32"), drawn["labels"])  # (batch, k, h, w)
-    targets = mask_targets(objects["masks"], drawn["objects"], drawn["regions"], logits.shape[-1])
+    targets = mask_targets(
+        objects["masks"], drawn["objects"], drawn["regions"], logits.shape[-1], width
+    )
     entropy = ops.mean(ops.softplus(logits) - logits * targets, axis=(2, 3))
     count = ops.maximum(ops.sum(ops.cast(drawn["positive"], "float32")), 1.0)
     return ops.sum(ops.where(drawn["positive"], entropy, 0.0)) / count

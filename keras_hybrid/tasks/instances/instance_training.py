@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hybrid.tasks.detection.detection_training import devices_in_step
 from keras_hybrid.tasks.detection.systems import anchor_boxes
 from keras_hybrid.tasks.instances.instance_loss import (
     box_loss,
@@ -21,9 +22,7 @@ PARTS = ("region_class", "region_box", "class", "box", "mask")
 class InstanceTraining(keras.Model):
     """A view of a Mask R-CNN that has its losses: what is compiled and fitted.
 
-    It shares the network's layers. Save the network, not the view. Batch norms stay in inference
-    mode, as the authors train: their statistics are the checkpoint's, scale and offset learn.
-    Regularization by random layers is off with them.
+    It shares the network's layers. Save the network, not the view.
 
     Args:
         model: of `keras_hybrid.mask_rcnn`, with images of a known size.
@@ -31,11 +30,16 @@ class InstanceTraining(keras.Model):
         positive_regions: of them, at most: those that the mask head is trained on.
         candidates: of each level that regions are chosen from.
         seed: of the anchors and regions that are drawn.
+        inference_mode: whether backbone and heads are run as in inference, as the authors train:
+            batch norms' statistics stay the checkpoint's, while scale and offset learn, and
+            regularization by random layers is off.
         name: of the view.
 
     Compile it with an optimizer and no loss. Fit it on images and padded lists of objects with
-    masks, as `keras_hybrid.tasks.detection.objects.padded` makes them. Boxes without an area count
-    nothing. The five parts of the loss, all of weight 1, are shown beside it.
+    masks, as `keras_hybrid.tasks.detection.objects.padded` makes them; of masks eight pixels of a
+    row may be one number, the first the highest bit. Boxes without an area count nothing. Where
+    pictures are padded, "sizes" (batch, 2) may say their heights and widths: regions end there.
+    The five parts of the loss, all of weight 1, are shown beside it.
 
     Raises:
         ValueError: for a model that is none, or other targets.
@@ -51,6 +55,7 @@ class InstanceTraining(keras.Model):
         positive_regions: int = POSITIVE_REGIONS,
         candidates: int = CANDIDATES,
         seed: int = 0,
+        inference_mode: bool = True,
         name: str | None = None,
     ):
         super().__init__(name=name or f"{model.name}_training")
@@ -71,14 +76,15 @@ class InstanceTraining(keras.Model):
         self.heads = parts.box_head, parts.mask_head
         self.regions = RegionProposals(parts.regions.limit, candidates, name="regions")
         self.drawn = regions, positive_regions
+        self.inference_mode = inference_mode
         self.anchors = anchor_boxes(region_anchors(), height, width)
         self.seeds = keras.random.SeedGenerator(seed)
         self.parts = {kind: keras.metrics.Mean(f"{kind}_loss") for kind in PARTS}
         self.size = float(height), float(width)
         self.built = True
 
-    def call(self, images):
-        found = self.first(images, training=False)
+    def call(self, images, training=None):
+        found = self.first(images, training=bool(training) and not self.inference_mode)
         # Drawn here: what happens in `compute_loss` has no random state on some backends.
         shape = (ops.shape(images)[0], len(self.anchors) + self.regions.limit)
         return {**found, "draws": keras.random.uniform(shape, seed=self.seeds)}
@@ -93,7 +99,9 @@ class InstanceTraining(keras.Model):
             raise ValueError("Networks are trained without sample weights. Received: some")
         box_head, mask_head = self.heads
         logits, offsets, draws = (y_pred[key] for key in ("logits", "offsets", "draws"))
-        sizes = ops.ones_like(logits[0][:, 0, 0, :2]) * ops.convert_to_tensor(self.size)
+        if (sizes := y.get("sizes")) is None:
+            sizes = ops.ones_like(logits[0][:, 0, 0, :2]) * ops.convert_to_tensor(self.size)
+        sizes = ops.cast(sizes, "float32")
         regions, _ = self.regions([*logits, *offsets, sizes])
         anchors = len(self.anchors)
         found = region_loss(
@@ -106,10 +114,17 @@ class InstanceTraining(keras.Model):
         maps = y_pred["maps"]
         found |= box_loss(y, drawn, *box_head([*maps, drawn["regions"]]))
         first = {key: value[:, : self.drawn[1]] for key, value in drawn.items()}
-        found["mask"] = mask_loss(y, first, mask_head([*maps, first["regions"]]))
+        width = int(self.size[1])
+        found["mask"] = mask_loss(y, first, mask_head([*maps, first["regions"]]), width)
         for kind, value in found.items():
             self.parts[kind].update_state(value)
-        return sum(self.losses, sum(found.values()))
+        return sum(self.losses, sum(found.values())) / devices_in_step()
+
+    def get_config(self):
+        raise ValueError(
+            "A view for training is not saved: save the network that it was made of. "
+            f"Received: {self.name}"
+        )
 
 
 def _joined(maps, values):

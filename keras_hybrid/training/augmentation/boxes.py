@@ -16,22 +16,37 @@ CROP_ATTEMPTS = 40
 def random_ssd_crop(image, boxes, labels, seed):
     """Cuts out a part of a picture that some object overlaps enough, or leaves it whole.
 
-    One of seven cases is drawn: the whole picture, or a crop with a minimum overlap of 0.1 to 1.0.
-    A crop is drawn up to 40 times, sides from 0.3 to 1 of the picture's, width over height from 0.5
-    to 2, until the intersection over union of it and some object is the minimum at least and some
-    object's center is inside. Objects whose center is outside are dropped, the others cut off.
-
     Args:
         image: float32 (H, W, 3).
         boxes: float32 (n, 4).
         labels: (n,).
         seed: two integers.
 
-    Returns: image, boxes and labels of the crop.
+    Returns: image, boxes and labels of the crop, as `draw_ssd_crop` draws it.
+    """
+    window, kept = draw_ssd_crop(tf.shape(image)[:2], boxes, seed)
+    boxes = boxes_in_window(tf.boolean_mask(boxes, kept), window)
+    return crop(image, window), boxes, tf.boolean_mask(labels, kept)
+
+
+def draw_ssd_crop(size, boxes, seed):
+    """Draws the part of a picture that is cut out.
+
+    One of seven cases is drawn: the whole picture, or a crop with a minimum overlap of 0.1 to 1.0.
+    A crop is drawn up to 40 times, sides from 0.3 to 1 of the picture's, width over height from 0.5
+    to 2, until the intersection over union of it and some object is the minimum at least and some
+    object's center is inside. Objects whose center is outside are dropped, the others cut off.
+
+    Args:
+        size: height and width of the picture.
+        boxes: float32 (n, 4).
+        seed: two integers.
+
+    Returns: int32 x1, y1, x2, y2; and (n,), truth values, which objects stay.
 
     Reference: SSD (https://arxiv.org/abs/1512.02325), Section 2.2, "Data augmentation".
     """
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    size = tf.cast(size, tf.float32)
     seeds = tf.random.split(seed, 2)
     draws = tf.random.stateless_uniform([CROP_ATTEMPTS, 4], seeds[0])
     low, high = CROP_SIDES
@@ -54,16 +69,23 @@ def random_ssd_crop(image, boxes, labels, seed):
     good = fits & enough & tf.reduce_any(inside, axis=1)
     chosen = tf.argmax(tf.cast(good, tf.int32), output_type=tf.int32)
 
-    def cropped():
-        x1, y1, x2, y2 = tf.unstack(tf.cast(crops[chosen], tf.int32))
-        corner = tf.concat([crops[chosen][:2]] * 2, 0)
-        kept = inside[chosen]
-        limit = tf.concat([(crops[chosen][2:] - crops[chosen][:2])] * 2, 0)
-        found = tf.clip_by_value(tf.boolean_mask(boxes, kept) - corner, 0.0, limit)
-        return image[y1:y2, x1:x2], found, tf.boolean_mask(labels, kept)
+    is_drawn = tf.reduce_any(good)
+    whole = tf.concat([[0.0, 0.0], size[::-1]], 0)
+    window = tf.where(is_drawn, crops[chosen], whole)
+    return tf.cast(window, tf.int32), inside[chosen] | ~is_drawn
 
-    image, boxes, labels = tf.cond(tf.reduce_any(good), cropped, lambda: (image, boxes, labels))
-    return tf.ensure_shape(image, (None, None, 3)), boxes, labels
+
+def crop(image, window):
+    """The part of a picture (H, W, channels) inside of x1, y1, x2, y2."""
+    x1, y1, x2, y2 = tf.unstack(window)
+    return tf.ensure_shape(image[y1:y2, x1:x2], (None, None, image.shape[-1]))
+
+
+def boxes_in_window(boxes, window):
+    """Boxes in the pixels of a window that is cut out, and cut off at its edges."""
+    window = tf.cast(window, tf.float32)
+    corner = tf.concat([window[:2]] * 2, 0)
+    return tf.clip_by_value(boxes - corner, 0.0, tf.concat([window[2:] - window[:2]] * 2, 0))
 
 
 def flip_with_boxes(image, boxes, probability, seed):
@@ -71,10 +93,15 @@ def flip_with_boxes(image, boxes, probability, seed):
     if probability == 0:
         return image, boxes
     width = tf.cast(tf.shape(image)[1], tf.float32)
-    is_flipped = tf.random.stateless_uniform([], seed) < probability
+    is_flipped = draw_flip(probability, seed)
     mirrored = tf.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
     image = tf.cond(is_flipped, lambda: tf.reverse(image, [1]), lambda: image)
     return image, tf.where(is_flipped, mirrored, boxes)
+
+
+def draw_flip(probability, seed):
+    """Whether `flip_with_boxes` mirrors."""
+    return tf.random.stateless_uniform([], seed) < probability
 
 
 def resize_with_boxes(image, boxes, size, keeps_aspect):
@@ -119,13 +146,18 @@ def pad_objects(boxes, labels, count):
 
     Objects beyond `count` are dropped, the smallest first.
     """
-    sides = boxes[:, 2:] - boxes[:, :2]
-    order = tf.argsort(-sides[:, 0] * sides[:, 1], stable=True)[:count]
+    order = largest(boxes, count)
     boxes, labels = tf.gather(boxes, order), tf.cast(tf.gather(labels, order), tf.int32)
     missing = count - tf.shape(labels)[0]
     boxes = tf.pad(boxes, [[0, missing], [0, 0]])
     labels = tf.pad(labels, [[0, missing]], constant_values=-1)
     return tf.ensure_shape(boxes, (count, 4)), tf.ensure_shape(labels, (count,))
+
+
+def largest(boxes, count):
+    """Places of the largest boxes, so many at most, the largest first."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return tf.argsort(-sides[:, 0] * sides[:, 1], stable=True)[:count]
 
 
 def _overlaps(boxes, others):

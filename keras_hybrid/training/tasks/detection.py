@@ -17,10 +17,9 @@ from keras_hybrid.training.data.detection.detection_sources import open_detectio
 from keras_hybrid.training.data.process_share import ALONE
 from keras_hybrid.training.detection_evaluation import evaluate_detection
 from keras_hybrid.training.optimization.finetuning import load_backbone_weights
-from keras_hybrid.training.recipe.detection import SQUARE, DetectionRecipe
+from keras_hybrid.training.recipe.detection import DetectionRecipe
+from keras_hybrid.training.recipe.objects import SQUARE
 from keras_hybrid.training.tasks.task import Task
-
-HEADS = {"ssdlite": ssdlite, "retinanet": retinanet}
 
 
 class Detection(Task):
@@ -29,6 +28,7 @@ class Detection(Task):
     name = "detection"
     recipe_class = DetectionRecipe
     title = "AP"
+    heads = {"ssdlite": ssdlite, "retinanet": retinanet}
 
     def metric(self, recipe):
         return "ap"
@@ -62,7 +62,7 @@ class Detection(Task):
             **recipe.model_options,
         )
         try:
-            return HEADS[recipe.head](backbone, num_classes, **recipe.head_options)
+            return self.heads[recipe.head](backbone, num_classes, **recipe.head_options)
         except TypeError as error:
             raise ValueError(
                 f"`head_options` must be arguments of `keras_hybrid.{recipe.head}` ({error}). "

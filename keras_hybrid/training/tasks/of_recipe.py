@@ -3,10 +3,11 @@
 from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.tasks.classification import Classification
 from keras_hybrid.training.tasks.detection import Detection
+from keras_hybrid.training.tasks.instances import Instances
 from keras_hybrid.training.tasks.segmentation import Segmentation
 from keras_hybrid.training.tasks.task import Task
 
-TASKS = {task.name: task for task in (Classification(), Segmentation(), Detection())}
+TASKS = {task.name: task for task in (Classification(), Segmentation(), Detection(), Instances())}
 
 
 def task_of(recipe: CommonRecipe) -> Task:

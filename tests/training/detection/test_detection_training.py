@@ -219,7 +219,7 @@ def test_runs_of_before_a_field_was_there_go_on(tmp_path):
     ("change", "message"),
     [
         ({"head": "yolo"}, "head='yolo'"),
-        ({"fit": "800x1333"}, "fit='800x1333' is for head='retinanet'"),
+        ({"fit": "800x1333"}, "fit='800x1333' is for a head that keeps"),
         ({"head_options": {"classes": 3}}, "head_options"),
         ({"max_objects": 0}, "max_objects=0"),
         ({"decay": "multistep"}, "decay_epochs"),

@@ -4,11 +4,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_hybrid.image_files import abbreviated
 from keras_hybrid.tasks.detection.objects import Objects
+from keras_hybrid.training.data.detection.coco_masks import (
+    SegmentationError,
+    decoded_masks,
+    encoded_masks,
+    mask_runs,
+    turned_masks,
+)
 
 SMALLEST_SIDE = 1e-3  # pixels
 _ORIENTATION = 0x0112  # EXIF's tag
@@ -24,11 +32,13 @@ class AnnotatedImage:
         path: of the file.
         size: height and width in pixels, as the picture is shown: EXIF's orientation applied.
         objects: with boxes in these pixels, inside the picture.
+        masks: of each object, compressed run lengths of this size; None where none were read.
     """
 
     path: Path
     size: tuple[int, int]
     objects: Objects
+    masks: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +70,7 @@ class Annotation:
         shares: whether boxes are shares.
         crowd: (n,), truth values; None for none.
         areas: (n,): of the objects, in pixels; None for the boxes'.
+        segmentations: of each object, as COCO's files have them; None where masks are not wanted.
     """
 
     path: Path
@@ -69,6 +80,7 @@ class Annotation:
     shares: bool = False
     crowd: np.ndarray | None = None
     areas: np.ndarray | None = None
+    segmentations: Sequence[Any] | None = None
 
 
 @dataclass
@@ -127,8 +139,10 @@ def _checked(annotation, problems):
         return None
     if annotation.shares:
         boxes = boxes * np.tile(drawn_on[::-1], 2)
+    runs = _masks(annotation, drawn_on, problems)
     if drawn_on != shown:
         boxes = turned(boxes, stored, orientation)
+        runs = _turned_runs(runs, stored, orientation)
         problems.add("pictures lie on their side; their boxes are turned along", name)
     elif orientation in _TURNED_IN_PLACE and len(boxes):
         problems.add(
@@ -136,16 +150,51 @@ def _checked(annotation, problems):
             "shown",
             name,
         )
-    areas = annotation.areas
-    return AnnotatedImage(
-        annotation.path, shown, _inside(boxes, annotation, areas, shown, problems)
-    )
+    kept = _has_mask(runs, len(boxes))
+    objects, inside = _inside(boxes, annotation, kept, shown, problems)
+    masks = None if runs is None else tuple(runs[place] for place in np.flatnonzero(inside))
+    return AnnotatedImage(annotation.path, shown, objects, masks)
 
 
-def _inside(boxes, annotation, areas, size, problems):
-    """`Objects` whose boxes are in the picture and have an area."""
+def _masks(annotation, size, problems):
+    """Run lengths of each object's mask, None where it has none; None where none are wanted."""
+    if annotation.segmentations is None:
+        return None
+    runs, name = [], annotation.path.name
+    for segmentation in annotation.segmentations:
+        try:
+            found, told = mask_runs(segmentation, size)
+        except SegmentationError as error:
+            found, told = None, [str(error)]
+        runs.append(found)
+        for kind in told:
+            problems.add(kind, name)
+    return runs
+
+
+def _turned_runs(runs, stored, orientation):
+    """Run lengths of masks on a picture as it is stored -> as it is shown."""
+    if runs is None:
+        return None
+
+    def turned_one(one):
+        return encoded_masks(turned_masks(decoded_masks([one], *stored), orientation))[0]
+
+    return [None if one is None else turned_one(one) for one in runs]
+
+
+def _has_mask(runs, count):
+    """(count,): which objects have the mask that is wanted of them."""
+    if runs is None:
+        return np.ones(count, bool)
+    return np.array([one is not None for one in runs], bool)
+
+
+def _inside(boxes, annotation, wanted, size, problems):
+    """`Objects` whose boxes are in the picture and have an area; and which of all these are."""
     name = annotation.path.name
     finite = np.isfinite(boxes).all(axis=1)
+    areas = annotation.areas
     limits = np.tile(size[::-1], 2)
     clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, limits)
     has_area = (boxes[:, 2:] - boxes[:, :2] > SMALLEST_SIDE).all(axis=1) & finite
@@ -157,15 +206,16 @@ def _inside(boxes, annotation, areas, size, problems):
         (has_area & ~stays, "boxes are outside of the picture, and are left out, in"),
         (has_area & stays & cut, "boxes reach out of the picture, and are cut off, in"),
     ):
-        for _ in range(int(which.sum())):
+        for _ in range(int((which & wanted).sum())):
             problems.add(kind, name)
-    kept = has_area & stays
-    return Objects(
+    kept = has_area & stays & wanted
+    objects = Objects(
         clipped[kept],
         np.asarray(annotation.labels, "int64").reshape(-1)[kept],
         crowd=None if annotation.crowd is None else np.asarray(annotation.crowd)[kept],
         areas=None if areas is None else np.asarray(areas)[kept],
     )
+    return objects, kept
 
 
 def turned(boxes: np.ndarray, stored: tuple[int, int], orientation: int) -> np.ndarray:

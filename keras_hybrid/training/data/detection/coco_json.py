@@ -1,4 +1,4 @@
-"""Boxes in COCO's JSON: one file a split."""
+"""Boxes and masks in COCO's JSON: one file a split."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,11 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 
 def read_coco(
-    path: Path, names: tuple[str, ...], folders: list[Path], problems: Problems
+    path: Path,
+    names: tuple[str, ...],
+    folders: list[Path],
+    problems: Problems,
+    masks: bool = False,
 ) -> list[Annotation]:
     """The annotations of a file.
 
@@ -36,6 +40,7 @@ def read_coco(
         names: of the classes, in the order of their labels.
         folders: where the pictures are; the first that has a picture's file is taken.
         problems: gets what looks wrong.
+        masks: whether segmentations are wanted, too.
 
     Raises:
         ValueError: for boxes of classes or pictures that the file does not list, classes that are
@@ -68,10 +73,12 @@ def read_coco(
             f"All splits must have the classes of training, {names}. "
             f"Received: {path} with {strangers} besides"
         )
-    return [_annotation(path, images[n], found[n], categories, names, folders) for n in images]
+    return [
+        _annotation(path, images[n], found[n], categories, names, folders, masks) for n in images
+    ]
 
 
-def _annotation(path, image, annotations, categories, names, folders):
+def _annotation(path, image, annotations, categories, names, folders, masks):
     file = image["file_name"]
     picture = next((folder / file for folder in folders if (folder / file).is_file()), None)
     boxes = np.array([each["bbox"] for each in annotations], "float64")
@@ -91,6 +98,7 @@ def _annotation(path, image, annotations, categories, names, folders):
         size,
         crowd=np.array([bool(each.get("iscrowd", 0)) for each in annotations], bool),
         areas=None if None in areas else np.array(areas, "float32"),
+        segmentations=[each.get("segmentation") for each in annotations] if masks else None,
     )
 
 

@@ -9,19 +9,29 @@ import tensorflow as tf
 from keras_hybrid.image_files import decode_tensor
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.training.augmentation.boxes import (
+    boxes_in_window,
+    crop,
+    draw_flip,
+    draw_ssd_crop,
     fitting_size,
     flip_with_boxes,
+    largest,
     pad_objects,
     pad_picture,
-    random_ssd_crop,
     scale_with_boxes,
 )
 from keras_hybrid.training.augmentation.distortion import CVNETS, photometric_distortion
+from keras_hybrid.training.augmentation.instance_masks import (
+    crop_masks,
+    packed_masks,
+    pad_masks,
+    scale_masks,
+)
 from keras_hybrid.training.data.detection.detection_source import DetectionSource, objects_of
 from keras_hybrid.training.data.epoch_order import examples_in_order
 from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.data.process_share import ALONE, Share
-from keras_hybrid.training.recipe.detection import COCO_SIDES, SIDES, DetectionRecipe
+from keras_hybrid.training.recipe.objects import COCO_SIDES, SIDES, ObjectRecipe
 from keras_hybrid.weights.preprocessing import preprocess_input
 
 _plain = tf.autograph.experimental.do_not_convert
@@ -29,7 +39,7 @@ _plain = tf.autograph.experimental.do_not_convert
 
 def detection_training_dataset(
     source: DetectionSource,
-    recipe: DetectionRecipe,
+    recipe: ObjectRecipe,
     first_epoch: int = 0,
     share: Share = ALONE,
     first_step: int = 0,
@@ -50,6 +60,9 @@ def detection_training_dataset(
     Returns: a dataset of (images, objects): float32 (batch, resolution, resolution, 3),
         preprocessed for the recipe's model, and {"boxes": float32 (batch, max_objects, 4), corners
         in pixels of the input, "labels": int32 (batch, max_objects), -1 where there is no object}.
+        Where the source has masks, there are also "masks": uint8 (batch, max_objects, resolution,
+        resolution / 8), eight pixels a number, and "sizes": float32 (batch, 2), height and width
+        of the picture in each image.
     """
     steps = steps_per_epoch(source, recipe, share)
     read = source.reader("train")
@@ -57,12 +70,12 @@ def detection_training_dataset(
     @_plain
     def read_and_augment(drawn):
         seeds = drawn["seeds"]
-        image, boxes, labels = _decoded(read(drawn["place"]))
+        image, objects = _decoded(read(drawn["place"]))
         if recipe.crops:
-            image, boxes, labels = random_ssd_crop(image, boxes, labels, seeds[0])
+            image, objects = _cropped(image, objects, seeds[0])
         image = photometric_distortion(image, recipe.distortion_probability, seeds[1], CVNETS)
-        image, boxes = flip_with_boxes(image, boxes, recipe.flip_probability, seeds[2])
-        return _as_trained_on(image, boxes, labels, recipe)
+        image, objects = _flipped(image, objects, recipe.flip_probability, seeds[2])
+        return _as_trained_on(image, objects, recipe)
 
     examples = examples_in_order(
         source.sizes["train"], recipe, steps, first_epoch, first_step, share
@@ -76,7 +89,7 @@ def detection_training_dataset(
 
 def detection_evaluation_dataset(
     source: DetectionSource,
-    recipe: DetectionRecipe,
+    recipe: ObjectRecipe,
     split: str | None = None,
     share: Share = ALONE,
 ) -> tf.data.Dataset:
@@ -132,15 +145,44 @@ def evaluation_pictures(
 
 
 def _decoded(example):
-    """The image, and boxes in its pixels and labels of what is trained on."""
+    """The image, and of what is trained on boxes in its pixels, labels, and masks if there are."""
     image = tf.cast(decode_tensor(example["image"]), tf.float32)
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     boxes = example["boxes"] * tf.stack([width, height, width, height])
     kept = ~example["crowd"] & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    return image, tf.boolean_mask(boxes, kept), tf.boolean_mask(example["labels"], kept)
+    objects = {"boxes": boxes, "labels": example["labels"]}
+    if "masks" in example:
+        objects["masks"] = example["masks"]
+    return image, _chosen(objects, kept)
 
 
-def _as_trained_on(image, boxes, labels, recipe):
+def _cropped(image, objects, seed):
+    """A part of the image, with the objects whose centers are in it."""
+    window, kept = draw_ssd_crop(tf.shape(image)[:2], objects["boxes"], seed)
+    objects = _chosen(objects, kept)
+    objects["boxes"] = boxes_in_window(objects["boxes"], window)
+    if "masks" in objects:
+        objects["masks"] = crop_masks(objects["masks"], window)
+        # Of an object that is a ring only the hole may be left.
+        objects = _chosen(objects, tf.reduce_any(objects["masks"] > 0, axis=(1, 2)))
+    return crop(image, window), objects
+
+
+def _flipped(image, objects, probability, seed):
+    image, boxes = flip_with_boxes(image, objects["boxes"], probability, seed)
+    if "masks" in objects and probability:
+        masks = objects["masks"]
+        is_flipped = draw_flip(probability, seed)
+        masks = tf.cond(is_flipped, lambda: tf.reverse(masks, [2]), lambda: masks)
+        objects = {**objects, "masks": masks}
+    return image, {**objects, "boxes": boxes}
+
+
+def _chosen(objects, kept):
+    return {name: tf.boolean_mask(values, kept) for name, values in objects.items()}
+
+
+def _as_trained_on(image, objects, recipe):
     """Of the batch's size, preprocessed, and its objects as padded lists."""
     square = (recipe.resolution, recipe.resolution)
     limit, old = tf.constant(square, tf.float32), tf.cast(tf.shape(image)[:2], tf.float32)
@@ -148,11 +190,17 @@ def _as_trained_on(image, boxes, labels, recipe):
         shorter, longer = SIDES
         scale = tf.minimum(longer / tf.reduce_max(old), shorter / tf.reduce_min(old))
         size = fitting_size(old, scale)
-    elif recipe.head == "retinanet":
+    elif recipe.keeps_aspect:
         size = fitting_size(old, tf.reduce_min(limit / old))
     else:
         size = limit
-    image, boxes = scale_with_boxes(image, boxes, tf.minimum(size, limit))
+    size = tf.minimum(size, limit)
+    image, boxes = scale_with_boxes(image, objects["boxes"], size)
     image = pad_picture(preprocess_input(image, recipe.model), square)
-    boxes, labels = pad_objects(boxes, labels, recipe.max_objects)
-    return image, {"boxes": boxes, "labels": labels}
+    padded_boxes, labels = pad_objects(boxes, objects["labels"], recipe.max_objects)
+    padded = {"boxes": padded_boxes, "labels": labels}
+    if "masks" in objects:
+        masks = tf.gather(objects["masks"], largest(boxes, recipe.max_objects))
+        masks = pad_masks(scale_masks(masks, size), recipe.max_objects, square)
+        padded |= {"masks": packed_masks(masks), "sizes": size}
+    return image, padded

@@ -17,13 +17,16 @@ class DetectionSource(ImageSource):
 
     An example holds "image", an encoded file, and its objects: "boxes" (n, 4), float32, corners x1,
     y1, x2, y2 as shares of the image's width and height as `decode_tensor` shows it; "labels" (n,),
-    int64; "crowd" (n,), truth values; "areas" (n,), float32, in pixels, NaN for the boxes' own.
+    int64; "crowd" (n,), truth values; "areas" (n,), float32, in pixels, NaN for the boxes' own;
+    and where `has_masks` "masks" (n, H, W), uint8 of 0 and 1, of the image as it is shown.
 
     Attributes:
         count_objects: from a split's name to how many objects of each image are no crowds, (n,).
+        has_masks: whether objects come with their masks.
     """
 
     count_objects: Callable[[str], np.ndarray] | None = None
+    has_masks: bool = False
 
     def counts(self, split: str) -> np.ndarray:
         """How many objects of each image of a split are trained on, (n,); read where not known.
@@ -50,7 +53,7 @@ def objects_of(example: dict, height: int, width: int) -> Objects:
     boxes = np.asarray(example["boxes"], "float32") * np.array([width, height] * 2, "float32")
     areas = np.asarray(example["areas"], "float32")
     areas = np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas)
-    return Objects(boxes, example["labels"], example["crowd"], areas)
+    return Objects(boxes, example["labels"], example["crowd"], areas, example.get("masks"))
 
 
 def with_objects(source: DetectionSource) -> DetectionSource:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_hybrid.training.data.detection.annotated_images import AnnotatedImage
+from keras_hybrid.training.data.detection.coco_masks import decoded_masks
 from keras_hybrid.training.data.detection.detection_source import DetectionSource
 from keras_hybrid.training.data.detection.folder import read_detection_folder
 from keras_hybrid.training.data.file_list import FileList
@@ -14,28 +15,33 @@ from keras_hybrid.training.data.file_list import FileList
 FOLDER_PREFIX = "folder:"
 
 
-def open_detection_source(data: str, data_dir: str | None = None) -> DetectionSource:
+def open_detection_source(
+    data: str, data_dir: str | None = None, masks: bool = False
+) -> DetectionSource:
     """Opens, and where needed prepares, a data set for detection.
 
     Args:
         data: a folder that `read_detection_folder` takes, its path alone or after "folder:";
             "digit_scenes"; or a TFDS set with boxes, such as "coco/2017" or "voc/2012".
         data_dir: TFDS' folder of prepared sets; None for TFDS' default.
+        masks: whether objects' masks are wanted, which "digit_scenes" has, and a folder in COCO's
+            JSON; TFDS' COCO has none.
 
     Raises:
-        ValueError: for an unknown set, or one without boxes.
+        ValueError: for an unknown set, or one without boxes, or without masks where they are
+            wanted.
     """
     data = os.fspath(data)
     if data.startswith(FOLDER_PREFIX) or (os.sep in data and Path(data).expanduser().is_dir()):
-        return _of_folder(data.removeprefix(FOLDER_PREFIX))
+        return _of_folder(data.removeprefix(FOLDER_PREFIX), masks)
     from keras_hybrid.training.data.detection.tfds_boxes import tfds_source  # slow to import
 
-    return tfds_source(data, data_dir)
+    return tfds_source(data, data_dir, masks)
 
 
-def _of_folder(path):
+def _of_folder(path, masks):
     root = Path(path).expanduser().resolve()
-    found = read_detection_folder(root)
+    found = read_detection_folder(root, masks)
     return DetectionSource(
         f"{FOLDER_PREFIX}{root}",
         found.class_names,
@@ -45,6 +51,7 @@ def _of_folder(path):
         count_objects=lambda split: np.array(
             [np.count_nonzero(~image.objects.crowd) for image in found.splits[split]], "int64"
         ),
+        has_masks=masks,
     )
 
 
@@ -64,10 +71,19 @@ def _reader(root: Path, images: list[AnnotatedImage]):
             for name, kind in (("labels", tf.int64), ("crowd", tf.bool), ("areas", tf.float32))
         },
     }
+    runs = [image.masks for image in images if image.masks is not None]
+    has_masks = bool(runs)
+    all_runs = tf.constant([one for of_image in runs for one in of_image], tf.string)
+    sizes = tf.constant([image.size for image in images], tf.int64)
 
     def read(place):
         inside = slice(starts[place], ends[place])
         objects = {name: values[inside] for name, values in columns.items()}
+        if has_masks:
+            masks = tf.numpy_function(
+                decoded_masks, [all_runs[inside], *tf.unstack(sizes[place])], tf.uint8, False
+            )
+            objects["masks"] = tf.ensure_shape(masks, (None, None, None))
         return {"image": read_picture(place)["image"], **objects}
 
     return read

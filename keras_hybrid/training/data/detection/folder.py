@@ -1,5 +1,6 @@
 """A folder of pictures with boxes, whichever of three formats it is in."""
 
+import functools
 import hashlib
 import os
 import warnings
@@ -19,7 +20,7 @@ VALIDATION_SHARE = 0.2
 FORMATS = (coco_json.FORMAT, pascal_voc.FORMAT, yolo.FORMAT)
 
 
-def read_detection_folder(path: str | os.PathLike) -> DetectionFolder:
+def read_detection_folder(path: str | os.PathLike, masks: bool = False) -> DetectionFolder:
     """The pictures of a folder with their boxes.
 
     Recognized are COCO JSON (`annotations/instances_train2017.json`, or a JSON in each split's
@@ -30,21 +31,25 @@ def read_detection_folder(path: str | os.PathLike) -> DetectionFolder:
 
     A warning names what is left out or changed: pictures that are missing, broken or of another
     size than their annotations, boxes outside of the picture or without an area, pictures that lie
-    on their side, and how many have no boxes.
+    on their side, and how many have no boxes; where masks are wanted, objects whose mask is
+    missing, empty, or of another size than the picture.
 
     Args:
         path: of the folder.
+        masks: whether objects' masks are wanted, too, which COCO JSON has as "segmentation":
+            polygons, or run lengths, compressed or not.
 
     Raises:
-        ValueError: for a folder of none of these, or of several; for classes that are not listed;
-            and where no picture with a box is left to train on.
+        ValueError: for a folder of none of these, or of several; for masks of another format than
+            COCO JSON; for classes that are not listed; and where no picture with a box is left to
+            train on.
     """
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise ValueError(f"There is no folder of that name. Received: {root}")
     problems = Problems()
     readers = {
-        coco_json.FORMAT: _read_coco,
+        coco_json.FORMAT: functools.partial(_read_coco, masks=masks),
         pascal_voc.FORMAT: _read_voc,
         yolo.FORMAT: _read_yolo,
     }
@@ -55,6 +60,11 @@ def read_detection_folder(path: str | os.PathLike) -> DetectionFolder:
             + (f"files of {tuple(found)}: keep one of them" if found else "none of them")
         )
     ((name, files),) = found.items()
+    if masks and name != coco_json.FORMAT:
+        raise ValueError(
+            f'Masks are read from the "segmentation" of {coco_json.FORMAT}. '
+            f"Received: {root} in {name}, which has boxes alone"
+        )
     names, annotations = readers[name](root, files, problems)
     splits = {split: checked(each, problems) for split, each in annotations.items()}
     splits = {split: images for split, images in splits.items() if images}
@@ -96,7 +106,7 @@ def _files_of_formats(root):
     return {coco_json.FORMAT: coco, pascal_voc.FORMAT: voc, yolo.FORMAT: texts}
 
 
-def _read_coco(root, files, problems):
+def _read_coco(root, files, problems, masks):
     """Classes and annotations by split, of one file a split."""
     by_split = {}
     for path in files:
@@ -112,7 +122,7 @@ def _read_coco(root, files, problems):
     annotations = {}
     for split, path in by_split.items():
         likely = [path.parent, root, *(x for x in folders if split_name_of(x, root) == split)]
-        annotations[split] = coco_json.read_coco(path, names, [*likely, *folders], problems)
+        annotations[split] = coco_json.read_coco(path, names, [*likely, *folders], problems, masks)
     return names, annotations
 
 

@@ -56,15 +56,17 @@ def objects_of_tfds(objects: dict, height: int, width: int) -> Objects:
     return Objects(boxes, objects["label"], objects.get("is_crowd"), objects.get("area"))
 
 
-def open_tfds_boxes(data: str, data_dir: str | None = None) -> TFDSBoxes:
+def open_tfds_boxes(data: str, data_dir: str | None = None, masks: bool = False) -> TFDSBoxes:
     """Opens, and where needed prepares, a detection set by its name.
 
     Args:
         data: "digit_scenes", or the name of a TFDS set such as "coco/2017" or "voc/2012".
         data_dir: TFDS' folder of prepared sets; None for its default.
+        masks: whether objects must have masks.
 
     Raises:
-        ValueError: for an unknown set, or one without pictures and boxes with classes.
+        ValueError: for an unknown set, or one without pictures and boxes with classes, or without
+            masks where they are wanted.
     """
     from keras_hybrid.training.data.tfds_builders import find_builder  # slow to import
 
@@ -77,17 +79,24 @@ def open_tfds_boxes(data: str, data_dir: str | None = None) -> TFDSBoxes:
             'A detection set has an "image" and "objects" with "bbox" and "label". '
             f"Received: data={data!r} with {sorted(features)}"
         )
+    if masks and "mask" not in inner:
+        raise ValueError(
+            'Objects with a "mask" are expected, as "digit_scenes" has them. TFDS has boxes alone '
+            "of COCO: masks come with COCO's own files, a folder with train2017, val2017 and "
+            "annotations/instances_train2017.json and so on, as folder:/path. "
+            f"Received: data={data!r}, whose objects have {sorted(inner)}"
+        )
     builder.download_and_prepare()
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     return TFDSBoxes(tuple(label.names), sizes, builder)
 
 
-def tfds_source(data: str, data_dir: str | None = None) -> DetectionSource:
+def tfds_source(data: str, data_dir: str | None = None, masks: bool = False) -> DetectionSource:
     """A set by its name, read in any order; without another split, a fifth is for validation.
 
     Args and errors are those of `open_tfds_boxes`.
     """
-    found = open_tfds_boxes(data, data_dir)
+    found = open_tfds_boxes(data, data_dir, masks)
     parts = {split: split for split in found.sizes}
     if not any(split in EVALUATION_SPLITS for split in parts) and "train" in parts:
         parts |= {"train": "train[:80%]", "validation": "train[80%:]"}
@@ -96,18 +105,20 @@ def tfds_source(data: str, data_dir: str | None = None) -> DetectionSource:
         data,
         found.class_names,
         {split: splits[part].num_examples for split, part in parts.items()},
-        open_reader=lambda split: _reader(found.builder, parts[split]),
+        open_reader=lambda split: _reader(found.builder, parts[split], masks),
+        has_masks=masks,
     )
 
 
-def _reader(builder, part):
+def _reader(builder, part, masks):
     """A function for `tf.data`: place -> an example as `DetectionSource` says."""
     import tensorflow_datasets as tfds  # slow to import
 
     instructions = builder.info.splits[part].file_instructions
     records = Records([(entry.filename, entry.skip, entry.take) for entry in instructions])
     inner = builder.info.features["objects"].feature
-    wanted = [key for key in ("bbox", "label", "is_crowd", "area") if key in inner]
+    keys = ("bbox", "label", "is_crowd", "area", *(["mask"] if masks else []))
+    wanted = [key for key in keys if key in inner]
     features = tfds.features.FeaturesDict(
         {
             "image": builder.info.features["image"],
@@ -122,7 +133,9 @@ def _reader(builder, part):
         objects = example["objects"]
         labels = tf.cast(objects["label"], tf.int64)
         crowd, areas = objects.get("is_crowd"), objects.get("area")
+        more = {"masks": tf.cast(objects["mask"][..., 0] > 0, tf.uint8)} if masks else {}
         return {
+            **more,
             "image": example["image"],
             "boxes": tf.gather(objects["bbox"], [1, 0, 3, 2], axis=1),
             "labels": labels,
