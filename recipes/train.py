@@ -14,6 +14,10 @@ Detection likewise; its page has average precision, curves, and pictures with mi
 
     python recipes/train.py --recipe=detect/digits --data=digit_scenes --out=runs/detected
 
+Mask R-CNN likewise, on data with a mask for each object:
+
+    python recipes/train.py --recipe=detect/digit_instances --data=digit_scenes --out=runs/masks
+
 The numbers, steps, learning rates and memory of a published recipe, and one batch, untrained:
 
     python recipes/train.py --recipe=imagenet/iformer --variant=M --data=imagenet2012 --dry_run
@@ -44,6 +48,7 @@ from absl import app, flags
 
 from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.fields import describe_fields
+from keras_hybrid.training.recipe.instances import InstanceRecipe
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 
@@ -51,6 +56,7 @@ __doc__ += (
     f"\nNumbers of a classifier's recipe, each as name=value:\n\n{describe_fields(Recipe)}\n"
     f"\nNumbers of a recipe for segmentation:\n\n{describe_fields(SegmentationRecipe)}\n"
     f"\nNumbers of a recipe for detection:\n\n{describe_fields(DetectionRecipe)}\n"
+    f"\nNumbers of a recipe for Mask R-CNN:\n\n{describe_fields(InstanceRecipe)}\n"
 )
 
 FLAGS = flags.FLAGS
@@ -61,7 +67,8 @@ flags.DEFINE_string(
     None,
     "digits, folder:/path of class folders, or a TFDS set such as imagenet2012. For segmentation "
     "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic. For "
-    "detection digit_scenes, folder:/path of images with boxes, or a TFDS set such as coco/2017.",
+    "detection digit_scenes, folder:/path of images with boxes, or a TFDS set such as coco/2017. "
+    "For Mask R-CNN digit_scenes, or folder:/path of images and COCO's JSON with masks.",
 )
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a or gs://bucket/a.")
@@ -165,7 +172,11 @@ def main(argv):
         return
     found = run.history[-1][f"val_{task.metric(recipe)}"]
     print(f"{run.folder}: {task.title} {found:.2%} after {recipe.epochs}")
-    write = {"segmentation": write_segmentation_report, "detection": write_detection_report}
+    write = {
+        "segmentation": write_segmentation_report,
+        "detection": write_detection_report,
+        "instances": write_detection_report,
+    }
     if task.name in write:
         source = task.open_source(FLAGS.data, FLAGS.data_dir)
         print(write[task.name](run, task.prepared_source(source, recipe)).path)

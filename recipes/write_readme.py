@@ -37,7 +37,10 @@ NAMES = (
     "distill/iformer",
     *(f"finetune/{family}" for family in ("mobile_former", "mobilevit", "iformer")),
     *(f"segment/{name}" for name in ("digits", "mobilevit", "iformer")),
-    *(f"detect/{name}" for name in ("digits", "mobilevit", "mobile_former")),
+    *(
+        f"detect/{name}"
+        for name in ("digits", "mobilevit", "mobile_former", "digit_instances", "iformer")
+    ),
 )
 IMAGENET_IMAGES = 1_281_167
 
@@ -56,6 +59,7 @@ python recipes/train.py --recipe=finetune/mobilevit --variant=XS --data=folder:/
     --out=runs/pictures
 python recipes/train.py --recipe=segment/digits --data=digit_scenes --out=runs/scenes
 python recipes/train.py --recipe=detect/digits --data=digit_scenes --out=runs/detected
+python recipes/train.py --recipe=detect/digit_instances --data=digit_scenes --out=runs/masks
 python recipes/evaluate.py --run=runs/a
 python comparisons/compare_finetuning.py --out=runs/comparison
 python comparisons/compare_quantizers.py --run=runs/a --out=runs/quantizers \\
@@ -68,7 +72,9 @@ images for each class, or with `train` and `validation` folders of such folders.
 `images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for
 none; or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or
 `ADEChallengeData2016`. For detection `digit_scenes`, TFDS' `coco/2017` or `voc`, or `folder:/path`
-in COCO's JSON, Pascal VOC's XML or YOLO's text files. The same command
+in COCO's JSON, Pascal VOC's XML or YOLO's text files. For Mask R-CNN `digit_scenes`, or
+`folder:/path` in COCO's JSON with a "segmentation" of each object (COCO's own folder: TFDS has its
+boxes alone). The same command
 resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
 data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
 process goes on from its last finished epoch, or with --save_minutes from some minutes ago. Other
@@ -103,6 +109,9 @@ distortion, size | images in RGB in place of BGR; the best epoch by AP, where th
 release took the loss |
 | `detect/mobile_former` | 12 epochs, "standard settings" | all else is MMDetection's: batch, \
 schedule, sizes, frozen statistics, AdamW of its RetinaNet on PVT; batches padded to squares |
+| `detect/iformer` | all of the authors' configuration: rates, steps, decay of all weights, \
+samplers, losses, sizes, frozen statistics | batches padded to squares, in place of those of one \
+orientation; masks resized between pixels' centers |
 | `distill/iformer` | as `imagenet/iformer`, the hard loss and its share | the teacher: \
 ConvNeXt-S in place of RegNetY-16GF |
 

@@ -9,8 +9,12 @@
 Of a run, the file takes RGB images of 0 to 255, as cameras give them, and holds the run's labels.
 Of a detector's run it gives the boxes themselves, as MediaPipe's ObjectDetector reads them;
 --postprocess=raw or decoded leaves their choice to the app, and to a GPU the rest.
+Of a Mask R-CNN's run it gives boxes and masks; --parts writes three files of plain operators into
+a folder, for GPUs, NPUs and --precision=int8 of the backbone, and what lies between them is the
+app's (docs/phone.md). A run on images of any size needs --input_size.
 """
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -25,7 +29,7 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_cpu", "int16x8")
 CALIBRATED = ("int8", "int8_cpu", "int16x8")
 TYPES = ("float32", "uint8", "int8")
 POSTPROCESSES = ("raw", "decoded", "tflite")
-LABELS_FILE = "labels.txt"
+LABELS_FILE, PARTS_FOLDER = "labels.txt", "parts"
 
 
 def add_arguments(parser):
@@ -56,6 +60,9 @@ def add_arguments(parser):
         choices=POSTPROCESSES,
         help="of a detector: what the file gives; tflite, the boxes themselves, of a run, else raw",
     )
+    parser.add_argument(
+        "--parts", action="store_true", help="of a Mask R-CNN: three files, --out is their folder"
+    )
     parser.add_argument("--author", default="", help="for the file's metadata")
     parser.add_argument("--licence", default="", help="for the file's metadata")
     parser.add_argument("--description", default="", help="for the file's metadata")
@@ -64,10 +71,12 @@ def add_arguments(parser):
 def run(options) -> int:
     """Converts, and prints what was made."""
     folder, name, labels = _model(options)
-    out = options.out or (folder / _file_name(options.precision) if folder else None)
+    own = PARTS_FOLDER if options.parts else _file_name(options.precision)
+    out = options.out or (folder / own if folder else None)
     if out is None:
-        raise UsageError("--out names the .tflite to write")
-    out = paths.output(str(out), ".tflite")
+        raise UsageError("--out names the .tflite to write, or with --parts their folder")
+    if not options.parts:
+        out = paths.output(str(out), ".tflite")
     if options.data:
         paths.existing(options.data, "a folder of images, .npy or .npz")
     inside = options.preprocessing or ("inside" if folder else "outside")
@@ -76,12 +85,29 @@ def run(options) -> int:
 
     prepare()
     from keras_hybrid.export.metadata import About
-    from keras_hybrid.workflows.conversion import convert, open_model
+    from keras_hybrid.workflows.conversion import convert, convert_parts, open_model
 
     data = options.data
     if data is None and folder and options.precision in CALIBRATED:
         data = _photos_of(folder)
     model = open_model(name, options.weights, head=options.head, input_size=options.input_size)
+    model = _sized(model, folder, options.input_size)
+    _check_instances(model, options)
+    if options.parts:
+        print(
+            convert_parts(
+                model,
+                out,
+                options.precision,
+                data=data,
+                limit=options.limit,
+                raw=options.raw,
+                preprocessing=_preprocessing(folder) if inside == "inside" else False,
+                input=options.input,
+                labels=labels,
+            )
+        )
+        return DONE
     made = convert(
         model,
         out,
@@ -125,6 +151,41 @@ def _postprocess(model, given, of_run):
             f"--postprocess is for a detector. Received: --postprocess={given}, {model.name}"
         )
     return "raw"
+
+
+def _check_instances(model, options):
+    """Raises a UsageError where a Mask R-CNN is asked for what it has not, or another network."""
+    from keras_hybrid.tasks.instances.parts import is_mask_rcnn
+
+    if options.parts and not is_mask_rcnn(model):
+        raise UsageError(f"--parts is for a Mask R-CNN. Received: {model.name}")
+    if is_mask_rcnn(model) and options.precision in CALIBRATED and not options.parts:
+        raise UsageError(
+            "a Mask R-CNN in one file is float; with --parts its backbone and pyramid may be "
+            f"integers. Received: --precision={options.precision}"
+        )
+
+
+def _sized(model, folder, size):
+    """A run's Mask R-CNN for images of one size, where it is for any."""
+    from keras_hybrid.tasks.instances.parts import is_mask_rcnn
+
+    if folder is None or not is_mask_rcnn(model) or None not in model.input_shape[1:3]:
+        return model
+    if size is None:
+        raise UsageError(
+            "the run's network takes images of any size, and a file those of one: name it, "
+            "such as --input_size=512"
+        )
+    from keras_hybrid.training.run.run import copy_weights
+    from keras_hybrid.training.run.run_folder import load_recipe_of_run
+    from keras_hybrid.training.tasks.of_recipe import task_of
+
+    recipe = dataclasses.replace(load_recipe_of_run(folder), fit="square", resolution=size)
+    task = task_of(recipe)
+    network = task.new_network(recipe, task.classes_of(model))
+    copy_weights(model, network)
+    return network
 
 
 def _preprocessing(folder):

@@ -5,6 +5,7 @@
     keras-hybrid predict MobileViTXS/imagenet cat.jpg --save=answer.png --attention=where.png
     keras-hybrid predict DeepLabV3MobileViTS/voc street.jpg --save=masks.png
     keras-hybrid predict SSDLiteMobileViTS/coco street.jpg --save=boxes.png
+    keras-hybrid predict runs/masks/parts street.jpg --save=masks.png
 
 The model is a run's folder, a .keras or .tflite file, a network's name (with ImageNet's weights) or
 a preset's. Pictures are files or folders of them. Of a segmentation network the answers are the
@@ -19,6 +20,7 @@ from keras_hybrid.cli.arguments import paths
 from keras_hybrid.cli.arguments.numbers import share, whole
 from keras_hybrid.cli.command import DONE, UsageError, suggestion
 
+RULES_FILE = "rules.json"  # beside the three files of a Mask R-CNN
 MOST_DRAWN = 24
 MOST_MASKS = 8
 
@@ -40,8 +42,10 @@ def run(options) -> int:
     path = Path(options.model).expanduser()
     if path.exists() or "." in path.name or path.is_absolute() or options.model.count("/") > 1:
         path = paths.existing(options.model, "a run's folder, a .keras or a .tflite file")
-        if path.is_dir():
+        if path.is_dir() and not (path / RULES_FILE).is_file():
             paths.finished_run(options.model)
+        elif path.is_dir():
+            pass  # three files of a Mask R-CNN
         elif path.suffix not in (".keras", ".tflite"):
             raise UsageError(
                 f"a run's folder, a .keras or a .tflite file is expected. Received: {options.model}"

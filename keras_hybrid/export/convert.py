@@ -42,6 +42,8 @@ from keras_hybrid.tasks.detection.file_output import (
     is_detector,
     object_classes,
 )
+from keras_hybrid.tasks.instances.file_record import instances_record
+from keras_hybrid.tasks.instances.parts import is_mask_rcnn, parts_of
 from keras_hybrid.version import __version__
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocessing_of
@@ -163,9 +165,12 @@ def export_tflite(
     _check_normalization(normalization, order)
     padding = [255 * float(x) for x in known.mean] if known else (0.0, 0.0, 0.0)
     about_detector = detector_record(model, postprocess, shape, padding)
+    about_instances = instances_record(model, shape, padding)
     labelled = None
     if about_detector:
         labelled = "scores" if postprocess == DECODED else "classes"
+    elif about_instances:
+        labelled = "labels"
     segments = mask is not None or is_segmentation(model)
     stretches = later_stretches(model, mask) if segments else None
     types = (input, output_type)
@@ -193,6 +198,7 @@ def export_tflite(
             "channel_order": order,
             "stretches": stretches,
             "detector": about_detector,
+            "instances": about_instances,
             "package": __version__,
         },
         segmenter_softmax=output != "confidence" if segments and output != "labels" else None,
@@ -280,11 +286,13 @@ def _check_classes(model, labels, top_k):
     shapes = [tuple(x.shape) for x in model.outputs]
     if top_k is None and is_detector(model):
         shapes = [(None, object_classes(model))]
+    elif top_k is None and is_mask_rcnn(model):
+        shapes = [(None, parts_of(model).classes)]
     if len(shapes) != 1 or len(shapes[0]) not in ((2, 4) if top_k is None else (2,)):
         raise ValueError(
             "`labels` and `top_k` are for a classifier, with one output (batch, classes); `labels` "
             "for a segmentation network, too, with one output (batch, h, w, classes), and for a "
-            "detector of this package. "
+            "detector or a Mask R-CNN of this package. "
             f"Received: {model.name} with outputs {shapes}"
         )
     classes = shapes[0][-1]

@@ -15,18 +15,21 @@ from typing import Any
 import keras
 
 from keras_hybrid.export.convert import export_tflite
+from keras_hybrid.export.metadata import label_names
 from keras_hybrid.files import whole_file
 from keras_hybrid.tasks.instances import instance_detections, region_proposals
 from keras_hybrid.tasks.instances.host_loop import (
     BOX_HEAD,
     FILES,
     FIRST,
+    LABELS,
     MASK_HEAD,
     RULES,
     HostRules,
 )
 from keras_hybrid.tasks.instances.parts import AnyCount, MaskRCNNParts, parts_of
 from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.weights.preprocessing import preprocessing_of
 
 HEAD_PRECISIONS = ("float32", "float16", "dynamic")
 
@@ -40,6 +43,7 @@ def export_instances(
     head_precision: str = "float32",
     input: str = "float32",
     representative_data: Any = None,
+    labels: Any = None,
 ) -> list[Path]:
     """Converts a Mask R-CNN to three files and the numbers of the host loop between them.
 
@@ -58,12 +62,14 @@ def export_instances(
         head_precision: of the other two: "float32", "float16" or "dynamic".
         input: type of the image, as of `export_tflite`.
         representative_data: images to calibrate the first file with, likewise.
+        labels: names of the classes, in order, for `labels.txt` beside the files: a sequence, or
+            the path of a text file with a name a line.
 
-    Returns: the paths of the files and the rules.
+    Returns: the paths of the files, the rules, and the labels where they are given.
 
     Raises:
         ValueError: for a model that is no Mask R-CNN or takes images of any size, an unknown
-            precision, and as of `export_tflite`.
+            precision, another number of labels than classes, and as of `export_tflite`.
     """
     if head_precision not in HEAD_PRECISIONS:
         raise ValueError(
@@ -75,6 +81,12 @@ def export_instances(
         raise ValueError(
             "A file takes images of one size: build the network with an `input_shape`, and load "
             f"the weights into it. Received: {model.name} with images of {model.input_shape}"
+        )
+    names = label_names(labels)
+    if names is not None and len(names) != parts.classes:
+        raise ValueError(
+            "One label a class is expected. "
+            f"Received: {len(names)} labels for {parts.classes} classes"
         )
     folder = Path(os.fsdecode(folder))
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,14 +103,29 @@ def export_instances(
         (parts.mask_head, "boxes", MASK_HEAD),
     ):
         export_tflite(_head(head, kind), folder / name, head_precision)
-    rules = dataclasses.asdict(host_rules(parts))
+    padding = (0.0, 0.0, 0.0)
+    if preprocessing:
+        known = preprocessing_of(model) if preprocessing is True else preprocessing
+        padding = tuple(255 * float(x) for x in known.mean)
+    rules = dataclasses.asdict(host_rules(parts, padding))
     with whole_file(folder / RULES) as temporary:
         temporary.write_text(json.dumps(rules, indent=2) + "\n")
-    return [folder / name for name in (*FILES, RULES)]
+    made = [folder / name for name in (*FILES, RULES)]
+    if names is not None:
+        with whole_file(folder / LABELS) as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        made.append(folder / LABELS)
+    return made
 
 
-def host_rules(parts: MaskRCNNParts) -> HostRules:
+def host_rules(
+    parts: MaskRCNNParts, padding: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> HostRules:
     """The numbers of the host loop of a network whose images have a known size.
+
+    Args:
+        parts: of the network.
+        padding: the color beside a picture, as the first file takes it.
 
     Raises:
         ValueError: for images of any size.
@@ -123,6 +150,8 @@ def host_rules(parts: MaskRCNNParts) -> HostRules:
         center_scale=coder.center_scale,
         size_scale=coder.size_scale,
         size_limit=instance_detections.SIZE_LIMIT,
+        classes=parts.classes,
+        padding=padding,
     )
 
 

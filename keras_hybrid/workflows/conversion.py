@@ -12,6 +12,7 @@ from keras_hybrid.engines.check import EnginesReport, check_engines
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.images import load_images
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
+from keras_hybrid.export.instances import export_instances
 from keras_hybrid.export.metadata import About, read_record
 from keras_hybrid.export.verify import Verification, verify_tflite
 from keras_hybrid.models.catalogue import build_model
@@ -184,6 +185,49 @@ def convert(
         time.monotonic() - start,
         peak_memory(),
     )
+
+
+def convert_parts(
+    model: keras.Model,
+    folder: str | Path,
+    precision: str = "float32",
+    *,
+    data: str | Path | None = None,
+    limit: int = 200,
+    raw: bool = False,
+    preprocessing: bool | Preprocessing = False,
+    input: str = "float32",
+    labels: str | Path | None = None,
+) -> str:
+    """Converts a Mask R-CNN to three files for accelerators, with images from disk to calibrate.
+
+    Args:
+        model: of `open_model`, with images of one size.
+        folder: to write to.
+        precision: of the first file, backbone and pyramid; the heads are float32.
+        data: as of `convert`, likewise all others.
+        limit: likewise.
+        raw: likewise.
+        preprocessing: likewise.
+        input: likewise.
+        labels: likewise.
+
+    Returns: the lines that tell it to a user.
+
+    Raises:
+        ValueError: as of `convert`, and for a model that is no Mask R-CNN.
+    """
+    images = calibration_images(model, precision, data, limit, raw)
+    made = export_instances(
+        model,
+        folder,
+        precision,
+        preprocessing,
+        input=input,
+        representative_data=images,
+        labels=labels,
+    )
+    return "\n".join(f"{path}: {path.stat().st_size / 1e6:.2f} MB" for path in made)
 
 
 def calibration_images(

@@ -86,7 +86,8 @@ class QuantizedRecipe:
         if not isinstance(trained, Recipe):
             raise ValueError(
                 "A classifier's or a detector's run is expected; `keras_hybrid.quantize` and "
-                "`calibrate` take networks for segmentation. "
+                "`calibrate` take networks for segmentation, and `keras-hybrid convert "
+                "--parts --precision=int8` writes a Mask R-CNN's backbone in int8. "
                 f"Received: a run of a {type(trained).__name__}"
             )
         smoothing = self.label_smoothing

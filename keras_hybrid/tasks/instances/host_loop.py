@@ -17,9 +17,10 @@ import numpy as np
 from keras_hybrid.litert import open_interpreter
 from keras_hybrid.tasks.instances.mask_pasting import paste_masks
 
-RULES = "rules.json"
+RULES, LABELS = "rules.json", "labels.txt"
 FIRST, BOX_HEAD, MASK_HEAD = "first.tflite", "box_head.tflite", "mask_head.tflite"
 FILES = (FIRST, BOX_HEAD, MASK_HEAD)
+MASK_SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class HostRules:
         center_scale: of the detections' offsets; the regions' have 1.
         size_scale: likewise.
         size_limit: of the exponents of both.
+        classes: number of them.
+        padding: the color right of a picture and below it, as the first file takes it.
     """
 
     height: int
@@ -57,6 +60,8 @@ class HostRules:
     center_scale: float
     size_scale: float
     size_limit: float
+    classes: int
+    padding: tuple[float, float, float]
 
 
 class InstanceFiles:
@@ -98,6 +103,13 @@ class InstanceFiles:
         Returns: "boxes" (n, 4), corners in pixels of the input; "scores" (n,); "labels" (n,);
             "masks" (n, height, width), truth values. The best first; empty where nothing is found.
         """
+        height, width = size or (self.rules.height, self.rules.width)
+        found = self.find(image, size)
+        masks = paste_masks(found["masks"], found["boxes"], height, width)
+        return {**found, "masks": masks}
+
+    def find(self, image: np.ndarray, size: tuple[int, int] | None = None) -> dict:
+        """The same with "masks" (n, 28, 28), from 0 to 1, each to be stretched over its box."""
         rules = self.rules
         height, width = size or (rules.height, rules.width)
         found = self._first(image=image[None])
@@ -112,7 +124,7 @@ class InstanceFiles:
             "boxes": np.zeros((0, 4), "float32"),
             "scores": np.zeros(0, "float32"),
             "labels": np.zeros(0, "int64"),
-            "masks": np.zeros((0, height, width), bool),
+            "masks": np.zeros((0, MASK_SIDE, MASK_SIDE), "float32"),
         }
         if not len(regions):
             return nothing
@@ -129,7 +141,7 @@ class InstanceFiles:
             return nothing
         logits = self._mask_head(**maps, boxes=_filled(boxes, rules.max_detections))["logits"]
         own = logits[np.arange(len(boxes)), :, :, labels].astype("float64")
-        masks = paste_masks(1 / (1 + np.exp(-own)), boxes, height, width)
+        masks = 1 / (1 + np.exp(-own))
         return {"boxes": boxes, "scores": scores, "labels": labels, "masks": masks}
 
 

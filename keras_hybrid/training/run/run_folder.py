@@ -154,6 +154,25 @@ def load_run(folder) -> Run:
             f"Received: folder={str(folder)!r}"
         )
     described = _described(folder / RUN_FILE)
+    content = io.BytesIO((folder / STATE_FILE).read_bytes())
+    with np.load(content, allow_pickle=False) as arrays:
+        history = json.loads(str(arrays["history"]))
+    return Run(
+        folder,
+        _recipe(described),
+        described["data"],
+        tuple(described["class_names"]),
+        history,
+        _load_model(folder / MODEL_FILE),
+    )
+
+
+def load_recipe_of_run(folder) -> CommonRecipe:
+    """What a run was trained with; nothing else of it is read."""
+    return _recipe(_described(place(folder) / RUN_FILE))
+
+
+def _recipe(described):
     recipe_class = task_named(described.get("task", DEFAULT_TASK)).recipe_class
     known = {field.name for field in dataclasses.fields(recipe_class)}
     fields = {  # a run of an older version may have had others
@@ -161,17 +180,7 @@ def load_run(folder) -> Run:
         for name, value in described["recipe"].items()
         if name in known
     }
-    content = io.BytesIO((folder / STATE_FILE).read_bytes())
-    with np.load(content, allow_pickle=False) as arrays:
-        history = json.loads(str(arrays["history"]))
-    return Run(
-        folder,
-        recipe_class(**fields),
-        described["data"],
-        tuple(described["class_names"]),
-        history,
-        _load_model(folder / MODEL_FILE),
-    )
+    return recipe_class(**fields)
 
 
 def _load_model(path):

@@ -1,4 +1,4 @@
-"""A detector wherever it lies: a run, a `.keras`, a `.tflite`, a published system's name."""
+"""A detector or Mask R-CNN wherever it lies: a run, a file or three, a published system's name."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from keras_hybrid.files import MODEL_FILE, RUN_FILE
 from keras_hybrid.image_files import decode_image
 from keras_hybrid.tasks.detection.anchors import from_config
 from keras_hybrid.tasks.detection.class_names import COCO_NAMES
-from keras_hybrid.tasks.detection.detect import detect, detections_from, place_image
+from keras_hybrid.tasks.detection.detect import detections_from, place_image
 from keras_hybrid.tasks.detection.file_output import (
     DECODED,
     RAW,
@@ -25,14 +25,24 @@ from keras_hybrid.tasks.detection.file_output import (
 from keras_hybrid.tasks.detection.post_processing import Detections
 from keras_hybrid.tasks.detection.ssdlite import DETECTORS
 from keras_hybrid.tasks.detection.systems import system_named
-from keras_hybrid.weights.family import Preprocessing
+from keras_hybrid.tasks.instances.detect import detect
+from keras_hybrid.tasks.instances.mask_rcnn import MASK_RCNNS
+from keras_hybrid.tasks.instances.parts import is_mask_rcnn, parts_of
 from keras_hybrid.weights.presets import list_weights
+from keras_hybrid.workflows.answers.file_pictures import as_file_takes, before_file
+from keras_hybrid.workflows.answers.instance_files import (
+    is_parts_folder,
+    open_instances_file,
+    open_parts_folder,
+)
 from keras_hybrid.workflows.answers.kept_models import holds
+
+_SYSTEMS = {**DETECTORS, **MASK_RCNNS}
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector with the names of its classes.
+    """A detector or a Mask R-CNN with the names of its classes.
 
     Attributes:
         name: of the model, for people.
@@ -61,15 +71,17 @@ def is_detector_name(name: str) -> bool:
     Args:
         name: as of `open_detector`.
     """
-    return holds(name, DETECTORS, lambda record: bool(record.get("detector")), _joins_levels)
+    if is_parts_folder(Path(name).expanduser()):
+        return True
+    return holds(name, _SYSTEMS, _is_of_objects, _finds_objects)
 
 
 def open_detector(name: str, weights: str | None = None) -> Detector:
     """Opens a detector.
 
     Args:
-        name: a run's folder, a `.keras` or `.tflite` file, a system's name, or a preset's such as
-            "SSDLiteMobileViTXXS/coco".
+        name: a run's folder, a `.keras` or `.tflite` file, the folder of a Mask R-CNN's three
+            files, a system's name, or a preset's such as "SSDLiteMobileViTXXS/coco".
         weights: of a system's name: a tag or a file; its first published ones if None.
 
     Raises:
@@ -79,29 +91,40 @@ def open_detector(name: str, weights: str | None = None) -> Detector:
     path = Path(name).expanduser()
     if path.suffix == ".tflite":
         return _of_tflite(path)
+    if is_parts_folder(path):
+        find, names, classes = open_parts_folder(path)
+        return Detector(path.name, names or _labels(classes), find)
     if path.is_dir() or path.suffix == ".keras":
         file = path / MODEL_FILE if path.is_dir() else path
         names, trained_on = _of_run_beside(file)
         return _of_keras(keras.saving.load_model(file, compile=False), name, names, trained_on)
     builder, _, tag = name.partition("/")
-    if builder not in DETECTORS:
+    if builder not in _SYSTEMS:
         raise ValueError(
-            f"A detector is expected: a run, a file or one of {tuple(DETECTORS)}. "
-            f"Received: {name!r}"
+            f"A detector is expected: a run, a file or one of {tuple(_SYSTEMS)}. Received: {name!r}"
         )
     weights = weights or tag or list_weights(builder)[0].tag
-    return _of_keras(DETECTORS[builder](weights=weights), name, COCO_NAMES)
+    return _of_keras(_SYSTEMS[builder](weights=weights), name, COCO_NAMES)
 
 
-def _joins_levels(config):
-    """Whether a network has the layer that keeps a detector's anchors."""
-    return any(layer.get("class_name") == "JoinLevels" for layer in config.get("layers", ()))
+def _is_of_objects(record):
+    """Whether a file's record is a detector's or a Mask R-CNN's."""
+    return bool(record.get("detector") or record.get("instances"))
+
+
+def _finds_objects(config):
+    """Whether a network has a detector's layer of anchors, or a Mask R-CNN's of regions."""
+    layers = {layer.get("class_name") for layer in config.get("layers", ())}
+    return bool(layers & {"JoinLevels", "RegionProposals"})
 
 
 def _of_keras(model, name, names=(), preprocessing=None):
-    if not is_detector(model):
+    if is_mask_rcnn(model):
+        classes = parts_of(model).classes
+    elif is_detector(model):
+        classes = object_classes(model)
+    else:
         raise ValueError(f"A detector of this package is expected. Received: {name}")
-    classes = object_classes(model)
     return Detector(
         name,
         tuple(names) if len(names) == classes else _labels(classes),
@@ -122,47 +145,27 @@ def _of_run_beside(file):
 def _of_tflite(path):
     metadata = read_metadata(path)
     record = metadata.record
+    if about := record.get("instances"):
+        labels = metadata.labels or _labels(about["classes"])
+        return Detector(path.name, labels, open_instances_file(path, record))
     if not record.get("detector"):
         raise ValueError(f"A detector's file that this package made is expected. Received: {path}")
     about = record["detector"]
-    if not record["preprocessing"] and "normalization" not in record:
-        raise ValueError(
-            "A file that says how its images are normalized is expected: export it with "
-            f"preprocessing=. Received: {path}"
-        )
+    before = before_file(record, about["padding"], path)
     system, anchors = system_named(about["system"]), from_config(about["anchors"])
     size = tuple(about["input_size"])
-    before = _before(record)
-    padding = np.array(about["padding"], "float32")
 
     def find(pictures):
         placed = [place_image(picture, system, size, before) for picture in pictures]
         places = [place for _, place in placed]
         images = np.stack([image for image, _ in placed])
-        if record["preprocessing"]:
-            images = images + padding
-        elif record["channel_order"] == "BGR":
-            images = images[..., ::-1]
-        outputs = run_tflite(path, images)
+        outputs = run_tflite(path, as_file_takes(images, record, about["padding"]))
         if about["postprocess"] in (RAW, DECODED):
             decoded = about["postprocess"] == DECODED
             return detections_from(outputs, system, anchors, places, decoded=decoded)
         return [_of_operator(outputs, index, place) for index, place in enumerate(places)]
 
     return Detector(path.name, metadata.labels or _labels(_classes(path)), find)
-
-
-def _before(record):
-    """What a picture's pixels go through before the file, in RGB, so that padding is 0."""
-    if record["preprocessing"]:
-        mean = [value / 255 for value in record["detector"]["padding"]]
-        std = (1 / 255,) * 3
-    else:
-        mean, std = (
-            np.broadcast_to(np.array(record["normalization"][key]) / 255, 3)
-            for key in ("mean", "std")
-        )
-    return Preprocessing(0, 1.0, "bilinear", tuple(mean), tuple(std))
 
 
 def _of_operator(outputs, index, place):

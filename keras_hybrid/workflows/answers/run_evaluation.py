@@ -100,19 +100,23 @@ def _of_detector(run, model, source, split, verbose):
         f"AP {precision.ap:.2%}, AP50 {precision.ap50:.2%}, AP75 {precision.ap75:.2%}; blind to "
         f"classes AP {agnostic.ap:.2%}, AP50 {agnostic.ap50:.2%}"
     )
+    figures = {"AP": precision.by_class, "AP50": precision.precision.mean(axis=0)}
+    score = precision.ap
+    if (masks := found.mask_precision) is not None:
+        line = f"mask AP {masks.ap:.2%}, AP50 {masks.ap50:.2%}; boxes {line}"
+        figures, score = {"mask AP": masks.by_class, **figures}, masks.ap
     rows = [
-        (name, _share(ap), _share(at_50))
-        for name, ap, at_50 in zip(
-            run.class_names, precision.by_class, precision.precision.mean(axis=0), strict=True
-        )
+        (name, *map(_share, shares))
+        for name, shares in zip(run.class_names, zip(*figures.values(), strict=True), strict=True)
     ]
-    return RunEvaluation(len(found.objects), line, precision.ap, ("class", "AP", "AP50"), rows)
+    return RunEvaluation(len(found.objects), line, score, ("class", *figures), rows)
 
 
 _BY_TASK = {
     "classification": _of_classifier,
     "segmentation": _of_segmenter,
     "detection": _of_detector,
+    "instances": _of_detector,
 }
 
 

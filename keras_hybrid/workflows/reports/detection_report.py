@@ -1,4 +1,4 @@
-"""What came of a run of detection: `report.md`, and `report.html` with pictures in it."""
+"""What came of a run of detection or Mask R-CNN: `report.md`, and `report.html` with pictures."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from keras_hybrid.analysis.detection_mistakes import Comparison, compare
 from keras_hybrid.files import write_text
 from keras_hybrid.tasks.detection.average_precision import AveragePrecision
+from keras_hybrid.tasks.instances.detect import detect
 from keras_hybrid.training.data.detection.detection_pipeline import evaluation_pictures
 from keras_hybrid.training.data.detection.detection_source import DetectionSource
 from keras_hybrid.training.detection_evaluation import DetectionEvaluation, evaluate_detection
@@ -32,7 +33,9 @@ REPORT_FILE, PAGE_FILE = "report.md", "report.html"
 SCORE_THRESHOLD = 0.3  # of what counts as said, in pictures and counts
 WORST, OTHERS = 12, 6
 CURVES = 12  # classes whose curves are drawn
+WHITE = "#ffffff"
 SHOWN_SIDE = 256  # pixels of a picture's longer side on the page
+VEIL = 0.45  # how much of a picture a mask hides
 MEASURES = (
     ("AP", "ap", "mean over overlaps of 0.5 to 0.95"),
     ("AP50", "ap50", "at an overlap of 0.5"),
@@ -88,6 +91,9 @@ def write_detection_report(
         f"{len(run.class_names)} classes on {len(found.objects)} {split} images; blind to classes "
         f"AP {_share(agnostic.ap)}, AP50 {_share(agnostic.ap50)}"
     )
+    if found.mask_precision is not None:
+        masks = found.mask_precision
+        headline = f"masks AP {_share(masks.ap)}, AP50 {_share(masks.ap50)}; boxes {headline}"
     comparisons = tuple(
         compare(detections, objects, SCORE_THRESHOLD)
         for detections, objects in zip(found.detections, found.objects, strict=True)
@@ -102,21 +108,27 @@ def write_detection_report(
     return report
 
 
-def measure_rows(report: DetectionReport) -> list[tuple[str, str, str, str]]:
-    """Name, figure, figure blind to classes, and what it is."""
+def measures(report: DetectionReport) -> list[tuple[str, AveragePrecision]]:
+    """The columns of figures, with their titles."""
+    masks = report.evaluation.mask_precision
     return [
-        (
-            name,
-            _share(getattr(report.evaluation.precision, key)),
-            _share(getattr(report.agnostic, key)),
-            what,
-        )
+        *([] if masks is None else [("masks", masks)]),
+        ("boxes", report.evaluation.precision),
+        ("boxes, blind to classes", report.agnostic),
+    ]
+
+
+def measure_rows(report: DetectionReport) -> list[tuple[str, ...]]:
+    """Name, a figure for each of `measures`, and what it is."""
+    columns = [precision for _, precision in measures(report)]
+    return [
+        (name, *(_share(getattr(precision, key)) for precision in columns), what)
         for name, key, what in MEASURES
     ]
 
 
 def class_rows(report: DetectionReport, run: Run) -> list[tuple[str, ...]]:
-    """Name, AP, AP50, objects, and of those at a score of 0.3: found, missed, false alarms."""
+    """As `class_head` says; found, missed and false alarms are those at a score of 0.3."""
     classes = len(run.class_names)
     counts = np.zeros((4, classes), int)  # objects, right, missed, false alarms
     found = report.evaluation
@@ -132,28 +144,33 @@ def class_rows(report: DetectionReport, run: Run) -> list[tuple[str, ...]]:
             )
         ):
             counts[row] += np.bincount(labels, minlength=classes)
-    ap50 = found.precision.precision.mean(axis=0)
+    figures = [found.precision.by_class, found.precision.precision.mean(axis=0)]
+    if found.mask_precision is not None:
+        figures.insert(0, found.mask_precision.by_class)
     return [
-        (name, _share(ap), _share(at_50), *map(str, column))
-        for name, ap, at_50, column in zip(
-            run.class_names, found.precision.by_class, ap50, counts.T, strict=True
+        (name, *map(_share, shares), *map(str, column))
+        for name, shares, column in zip(
+            run.class_names, zip(*figures, strict=True), counts.T, strict=True
         )
     ]
 
 
-CLASS_HEAD = ("class", "AP", "AP50", "objects", "found", "missed", "false alarms")
+def class_head(report: DetectionReport) -> tuple[str, ...]:
+    """Names of the columns of `class_rows`."""
+    masks = () if report.evaluation.mask_precision is None else ("mask AP",)
+    return ("class", *masks, "AP", "AP50", "objects", "found", "missed", "false alarms")
 
 
 def markdown(report: DetectionReport, run: Run, source: DetectionSource) -> str:
     """The report for a terminal or a repository."""
     lines = [f"# {_title(run)}", "", f"**{report.headline}**", ""]
-    lines += _rows(("", "", "blind to classes", ""), measure_rows(report))
+    lines += _rows(("", *(title for title, _ in measures(report)), ""), measure_rows(report))
     lines += [
         "",
         f"Found, missed and false alarms are counted at a score of {SCORE_THRESHOLD}.",
         "",
     ]
-    lines += _rows(CLASS_HEAD, class_rows(report, run))
+    lines += _rows(class_head(report), class_rows(report, run))
     lines += ["", "Images with the most mistakes, by their place in the split:", ""]
     lines += [
         f"- {place}: {_mistakes(report.comparisons[place])}"
@@ -193,6 +210,11 @@ def _page(report, run, source, worst, others, drawn):
         f'<p class="lead">{text(report.headline)}</p>',
         cards(
             [
+                *(
+                    []
+                    if found.mask_precision is None
+                    else [(_share(found.mask_precision.ap), "average precision of masks")]
+                ),
                 (_share(found.precision.ap), "average precision"),
                 (_share(found.precision.ap50), "at an overlap of 0.5"),
                 (f"{objects:,}", f"objects in {len(found.objects):,} {report.split} images"),
@@ -204,14 +226,23 @@ def _page(report, run, source, worst, others, drawn):
         "<h2>How training went</h2>",
         _curves(run.history),
         "<h2>Average precision</h2>",
-        table(("", "", "blind to classes", ""), measure_rows(report), numbers=(1, 2)),
+        table(
+            ("", *(title for title, _ in measures(report)), ""),
+            measure_rows(report),
+            numbers=range(1, 1 + len(measures(report))),
+        ),
         "<h2>Precision by recall</h2>",
         '<p class="soft">At an overlap of 0.5: of the surest detections that find so many of the '
         "objects, how many are right.</p>",
         _precision_curves(report, run),
         "<h2>Class by class</h2>",
         f'<p class="soft">Found, missed and false alarms at a score of {SCORE_THRESHOLD}.</p>',
-        table(CLASS_HEAD, class_rows(report, run), numbers=range(1, 7), kind="nowrap"),
+        table(
+            class_head(report),
+            class_rows(report, run),
+            numbers=range(1, len(class_head(report))),
+            kind="nowrap",
+        ),
     ]
     for title, places in (("The most misses and false alarms", worst), ("Others", others)):
         if places:
@@ -242,10 +273,10 @@ def _curves(history):
         "evaluation images": [row["val_loss"] for row in history],
     }
     late = [value for values in losses.values() for value in values[len(values) // 4 :]]
-    precisions = {
-        "at an overlap of 0.5": [100 * row["val_ap50"] for row in history],
-        "mean over overlaps": [100 * row["val_ap"] for row in history],
-    }
+    shown = {"at an overlap of 0.5": "val_ap50", "mean over overlaps": "val_ap"}
+    if history and "val_mask_ap" in history[0]:
+        shown = {"masks, mean over overlaps": "val_mask_ap", "boxes": "val_ap"}
+    precisions = {title: [100 * row[key] for row in history] for title, key in shown.items()}
     return (
         '<div class="curves">'
         + chart("average precision, %", epochs, precisions, low=0, high=100)
@@ -272,36 +303,41 @@ def _precision_curves(report, run):
 
 
 def _pictures(report, run, source, places):
-    """Place -> the picture with its boxes, as an address that holds it."""
+    """Place -> the picture with its boxes and masks, as an address that holds it."""
     found, drawn = report.evaluation, {}
-    for place, (pixels, _) in enumerate(evaluation_pictures(source, report.split)):
-        if place in places:
-            drawn[place] = picture(
-                _with_boxes(
-                    pixels,
-                    found.detections[place],
-                    found.objects[place],
-                    report.comparisons[place],
-                    run.class_names,
-                )
-            )
+    for place, (pixels, objects) in enumerate(evaluation_pictures(source, report.split)):
+        if place not in places:
+            continue
+        detections = found.detections[place]
+        if found.mask_precision is not None:  # which the evaluation did not keep
+            detections = detect(run.model, pixels, preprocessing=run.recipe.model)
+        drawn[place] = picture(
+            _with_objects(pixels, detections, objects, report.comparisons[place], run.class_names)
+        )
     return drawn
 
 
-def _with_boxes(pixels, detections, objects, comparison, names):
-    """The picture in the page's size, boxes and names over it."""
-    from PIL import Image, ImageDraw
+def _with_objects(pixels, detections, objects, comparison, names):
+    """The picture in the page's size, masks, boxes and names over it."""
+    from PIL import Image, ImageColor, ImageDraw
 
+    wrong = set(comparison.false_alarms.tolist())
+    # What was missed below, then the surest on top.
+    layers = [(objects, place, WHITE, names[objects.labels[place]]) for place in comparison.missed]
+    for place in comparison.shown[::-1]:
+        said = f"{names[detections.labels[place]]} {detections.scores[place]:.2f}"
+        layers.append((detections, place, ORANGE if place in wrong else BLUE, said))
+    pixels = pixels.astype("float32")
+    for found, place, color, _ in layers:
+        if found.masks is not None:
+            inside = found.masks[place]
+            pixels[inside] += VEIL * (np.array(ImageColor.getrgb(color)) - pixels[inside])
     scale = min(SHOWN_SIDE / max(pixels.shape[:2]), 4.0)
     size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
-    image = Image.fromarray(pixels).resize(size)
+    image = Image.fromarray(pixels.astype("uint8")).resize(size)
     draw = ImageDraw.Draw(image)
-    wrong = set(comparison.false_alarms.tolist())
-    for place in comparison.missed:
-        _box(draw, objects.boxes[place] * scale, "#ffffff", names[objects.labels[place]])
-    for place in comparison.shown[::-1]:  # the surest on top
-        said = f"{names[detections.labels[place]]} {detections.scores[place]:.2f}"
-        _box(draw, detections.boxes[place] * scale, ORANGE if place in wrong else BLUE, said)
+    for found, place, color, said in layers:
+        _box(draw, found.boxes[place] * scale, color, said)
     return np.asarray(image)
 
 
@@ -310,4 +346,4 @@ def _box(draw, box, color, said):
     draw.rectangle((x1, y1, x2, y2), outline=color, width=2)
     left, top, right, bottom = draw.textbbox((x1 + 2, y1 + 1), said)
     draw.rectangle((left - 2, top - 1, right + 2, bottom + 1), fill=color)
-    draw.text((x1 + 2, y1 + 1), said, fill="black" if color == "#ffffff" else "white")
+    draw.text((x1 + 2, y1 + 1), said, fill="black" if color == WHITE else "white")
