@@ -6,6 +6,14 @@
 Each head on its family's smallest backbone, from random weights. mIoU of the eleven classes, on the
 scenes themselves, is to reach 0.95 within ten minutes on two cores: what falls short of that has a
 wrong gradient, label or loss somewhere. Prints mIoU, loss and the processor's seconds as it goes.
+Measured: Semantic FPN 0.957 after 320 steps and 0.966 after all 960, in 182 s of processor time;
+DeepLabv3 0.947 after 80 steps and 0.993 after all 240, in 325 s.
+
+    python comparisons/overfit_scenes.py --head=deeplabv3 --int8
+
+then makes int8 of it, calibrated on the scenes, and trains that on: mIoU of the files is to be
+within 2 points of float calibrated, within 1 point trained, and 99 % of the pixels are to be of the
+class that Keras says.
 """
 
 import os
@@ -17,14 +25,21 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("head", "semantic_fpn", ["semantic_fpn", "deeplabv3"], "Which head.")
-flags.DEFINE_integer("steps", 480, "Of four images each.", lower_bound=32)
+flags.DEFINE_integer("steps", None, "Of a batch each; the head's own if not set.", lower_bound=32)
 flags.DEFINE_integer("size", None, "Of the scenes, in px; the head's own if not set.")
 flags.DEFINE_integer("reports", 6, "Lines to print.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 2e-3, "Its peak.")
+flags.DEFINE_bool("int8", False, "Quantize what has been trained, and train it on.")
 
-SCENES, BATCH_SIZE, CLASSES = 16, 4, 11
-# Of backbone and head, without dropout; scenes are at least ten times as large as a head's stride.
+SCENES, CLASSES = 16, 11
+# Scenes are at least ten times as large as a head's stride. DeepLabv3 sees all scenes at once: its
+# pooled branch has one position an image, and a batch norm over four of them in training is another
+# function than one with the mean of all in use.
 SIZES = {"semantic_fpn": 128, "deeplabv3": 160}
+BATCH_SIZES = {"semantic_fpn": 4, "deeplabv3": 16}
+STEPS = {"semantic_fpn": 960, "deeplabv3": 240}
+INT8_RATE = 1e-4
+INT8 = (("int8", 0), ("int8_cpu", 0), ("int8", 20), ("int8_cpu", 20))  # profiles and steps
 
 
 def make_model(head, size):
@@ -48,15 +63,18 @@ def make_model(head, size):
     )
 
 
-def overfit(head, size=None, steps=480, learning_rate=2e-3, reports=6):
-    """Trains on sixteen scenes; returns the last mIoU on them."""
+def overfit(head, size=None, steps=None, learning_rate=2e-3, reports=6):
+    """Trains on sixteen scenes.
+
+    Returns: the model, its images and masks, and the last mIoU on them.
+    """
     import keras
     import numpy as np
 
     import keras_hybrid
     from keras_hybrid.training.data.digit_scenes.scenes import digit_scenes
 
-    size = size or SIZES[head]
+    size, steps, batch_size = size or SIZES[head], steps or STEPS[head], BATCH_SIZES[head]
     keras.utils.set_random_seed(0)
     scenes = digit_scenes(SCENES, size)
     model = make_model(head, size)
@@ -78,24 +96,72 @@ def overfit(head, size=None, steps=480, learning_rate=2e-3, reports=6):
         jit_compile=False,
     )
     began, wall = time.process_time(), time.monotonic()
-    for part in np.array_split(np.arange(steps // (SCENES // BATCH_SIZE)), reports):
-        history = model.fit(images, masks, BATCH_SIZE, epochs=len(part), verbose=0).history
-        found = model.evaluate(images, masks, BATCH_SIZE, verbose=0, return_dict=True)
+    for part in np.array_split(np.arange(steps // (SCENES // batch_size)), reports):
+        history = model.fit(images, masks, batch_size, epochs=len(part), verbose=0).history
+        found = model.evaluate(images, masks, batch_size, verbose=0, return_dict=True)
         print(
-            f"{head} on {model.name}, {size} px, {(part[-1] + 1) * SCENES // BATCH_SIZE} steps: "
+            f"{head} on {model.name}, {size} px, {(part[-1] + 1) * SCENES // batch_size} steps: "
             f"loss {history['loss'][-1]:.3f}, mIoU {found['mean_iou']:.3f}, "
             f"{time.process_time() - began:.0f} s of processor time, "
             f"{time.monotonic() - wall:.0f} s",
             flush=True,
         )
-    return found["mean_iou"]
+    return model, images, masks, found["mean_iou"]
+
+
+def in_int8(model, images, masks, profile, steps=0):
+    """Makes int8 of a model.
+
+    Args:
+        model: trained, in float.
+        images: as it takes them, for calibration, training and evaluation.
+        masks: their classes.
+        profile: "int8" or "int8_cpu".
+        steps: of training after calibration.
+
+    Returns: mIoU of the file, and the share of pixels of the class that Keras says.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import keras
+
+    import keras_hybrid
+    from keras_hybrid.export.verify import run_tflite
+
+    quantized = keras_hybrid.quantize(model, profile)
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    if steps:
+        quantized.compile(
+            keras.optimizers.Adam(INT8_RATE, global_clipnorm=1.0),
+            keras_hybrid.SegmentationLoss(),
+            jit_compile=False,
+        )
+        quantized.fit(images, masks, SCENES, epochs=steps, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "int8.tflite")
+        keras_hybrid.export_tflite(quantized, path, profile, output="labels", mask_size="image")
+        (labels,) = run_tflite(path, images).values()
+        same = keras_hybrid.verify_tflite(path, quantized, images).agreement
+    metric = keras_hybrid.LabelledMeanIoU(CLASSES)
+    metric.update_state(masks, labels)
+    return float(metric.result()), same
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
-    reached = overfit(FLAGS.head, FLAGS.size, FLAGS.steps, FLAGS.learning_rate, FLAGS.reports)
+    model, images, masks, reached = overfit(
+        FLAGS.head, FLAGS.size, FLAGS.steps, FLAGS.learning_rate, FLAGS.reports
+    )
     print(f"{FLAGS.head}: mIoU {reached:.3f} on {SCENES} scenes, 0.95 is to be reached")
+    for profile, steps in INT8 if FLAGS.int8 else ():
+        found, same = in_int8(model, images, masks, profile, steps)
+        print(
+            f"{profile}, {f'{steps} steps on' if steps else 'calibrated'}: mIoU {found:.3f}, "
+            f"{same:.2%} of the pixels as Keras says",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
