@@ -50,10 +50,11 @@ class Progress(keras.callbacks.Callback):
         self.stream = stream
         self._compiling = {}  # seconds of the first step of training, and of evaluation
         self._compiled_steps = 0  # in the first execution, which compiles
+        self._trained = None  # when the epoch's evaluation began, if it has one
         self._shown = -math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
+        self._started, self._trained = time.monotonic(), None
         self._done = 0
         self._bar = tqdm(
             total=self.steps * self.images_per_step,
@@ -83,13 +84,14 @@ class Progress(keras.callbacks.Callback):
             self._bar.set_description("evaluating")
 
     def on_test_batch_end(self, batch, logs=None):
-        if hasattr(self, "_trained"):
+        if self._trained is not None:
             self._compiling.setdefault("evaluation", time.monotonic() - self._trained)
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
         seconds = time.monotonic() - self._started
-        training = getattr(self, "_trained", time.monotonic()) - self._started
+        ended = time.monotonic() if self._trained is None else self._trained
+        training = ended - self._started
         steps = self.steps - self.first_step
         compiled = sum(self._compiling.values()) if steps > self._compiled_steps else 0.0
         if compiled:

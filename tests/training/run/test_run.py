@@ -64,7 +64,13 @@ def test_the_time_left_does_not_count_compiling(monkeypatch):
             now[0] += seconds
             progress.on_test_batch_end(0)
         progress.on_epoch_end(epoch)
-    first, second = stream.getvalue().splitlines()[1:]
+    progress.on_epoch_begin(2)  # without evaluation
+    for step in range(4):
+        now[0] += 0.5
+        progress.on_train_batch_end(step, {"loss": 1.0})
+    progress.on_epoch_end(2)
+    first, second, third = stream.getvalue().splitlines()[1:]
+    assert "2.0 s  16 images/s" in third
     assert "3.5 s  8 images/s" in first and "left 00:07" in first and "61.5 s of compiling" in first
     assert "5.0 s  8 images/s" in second and "compiling" not in second
 
