@@ -4,9 +4,9 @@
     python recipes/qat.py --run=runs/digits --out=runs/digits_cpu profile=int8_cpu epochs=0
 
 --run is a folder of recipes/train.py. --out gets float.tflite, post_training.tflite,
-trained.tflite, the Keras models behind them, and report.md: accuracy on all test images, of a
-detector average precision, agreement with Keras, size, latency on this machine, the layers that
-int8 hurts most, and those left in float.
+trained.tflite, the Keras models behind them, and report.md: accuracy on all test images (average
+precision of a detector, mIoU of a network for segmentation), agreement with Keras, size, latency on
+this machine, the layers that int8 hurts most, and those left in float.
 Arguments after the flags replace numbers of the recipe, by name and type; `keep_float=a,b` leaves
 layers in float. The same command goes on with an interrupted run.
 """

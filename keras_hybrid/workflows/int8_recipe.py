@@ -10,6 +10,7 @@ from keras_hybrid.surgery.pipelines import check_target
 from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.recipe import Recipe
+from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,21 @@ class QuantizedRecipe:
         Augmentation, batch and resolution stay; what made the float weights is left out.
 
         Raises:
-            ValueError: for a run of another task than classification and detection.
+            ValueError: for a run of another task.
         """
         if isinstance(trained, DetectionRecipe):
             return dataclasses.replace(trained, **self._common())
+        if isinstance(trained, SegmentationRecipe):
+            head = {key: value for key, value in trained.head_options.items() if key != "auxiliary"}
+            # A file has one size, and a saved network no second head.
+            return dataclasses.replace(
+                trained, head_options=head, evaluation_fit="stretch", **self._common()
+            )
         if not isinstance(trained, Recipe):
             raise ValueError(
-                "A classifier's or a detector's run is expected; `keras_hybrid.quantize` and "
-                "`calibrate` take networks for segmentation, and `keras-hybrid convert "
-                "--parts --precision=int8` writes a Mask R-CNN's backbone in int8. "
+                "A run of a classifier, a detector or a network for segmentation is expected; "
+                "`keras-hybrid convert --parts --precision=int8` writes a Mask R-CNN's backbone in "
+                "int8. "
                 f"Received: a run of a {type(trained).__name__}"
             )
         smoothing = self.label_smoothing

@@ -50,9 +50,10 @@ class Row:
         name: "float", "post-training" or "trained".
         precision: "float32" or the profile.
         path: of the `.tflite`.
-        accuracy: of the file, on all test images; of a detector its average precision.
+        accuracy: of the file, on all test images; of a detector its average precision, of a
+            network for segmentation its mIoU.
         agreement: share of them of the same class as the Keras model behind it; of a detector, of
-            their anchors.
+            their anchors, of a network for segmentation, of their pixels.
         inspection: of the file.
         timing: among the others, in turns, on one thread of this machine.
     """
@@ -75,7 +76,7 @@ class QuantizedReport:
         rows: of the files.
         errors: of the layers of the last int8 model, worst first.
         float_layers: names of layers left in float, and why.
-        score: what the figure of the rows is called: "accuracy", or "AP" of detectors.
+        score: what the figure of the rows is called: "accuracy", "AP" of detectors, or "mIoU".
     """
 
     path: Path
@@ -198,7 +199,7 @@ def quantized_report(
 
 
 def _text(run, quantized, report, worst):
-    title = report.score[0].upper() + report.score[1:]
+    title = "Accuracy" if report.score == "accuracy" else report.score
     own = [row for row in report.rows if row.precision == quantized.recipe.profile]
     offenders = own[-1].inspection.integer_offenders
     layers = "\n".join(
