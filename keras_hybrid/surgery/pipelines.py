@@ -13,8 +13,8 @@ from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
 )
-from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.branches import edit_averaged_heads, edit_pooled_branches
 from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.surgery.passes.constant_arithmetic import (
@@ -76,7 +76,7 @@ _FOR_CPU: tuple[Edit, ...] = (
 # A file in float, for CPUs, which GPUs take as well. LiteRT's GPU engine refuses a matrix product
 # with a constant on the left: of Mobile-Former-26M that one operator left nine to the CPU, and none
 # as a convolution, which takes a CPU as long (26M 1.00, 294M 0.97 of the product's file).
-FOR_FLOAT: tuple[Edit, ...] = (*_FOR_CPU, edit_constant_queries)
+FOR_FLOAT: tuple[Edit, ...] = (*_FOR_CPU, edit_constant_queries, edit_pooled_branches)
 
 # A file in float, for GPUs. Kernels are whole, of which there are fewer; what that gains on a phone
 # was not measured.

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
-from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
+from keras_hybrid.surgery.passes.branches import edit_averaged_heads
 from keras_hybrid.surgery.passes.depthwise import edit_depth_multipliers, edit_large_kernels
 
 

@@ -11,8 +11,8 @@ from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
 )
-from keras_hybrid.surgery.passes.averaged_heads import edit_averaged_heads
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
+from keras_hybrid.surgery.passes.branches import edit_averaged_heads, edit_pooled_branches
 from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.surgery.passes.constant_arithmetic import edit_constant_arithmetic
@@ -154,6 +154,37 @@ def test_averaged_heads_become_one(check_edit):
     y = layers.Average()([layers.Dense(3)(pooled), layers.Dense(3)(pooled)])
     result = check_edit(edit_averaged_heads, model_of(x, y))
     assert count(result, layers.Average) == 0 and count(result, layers.Dense) == 1
+
+
+def pooled_beside(x, *others):
+    """The mean over a map, stretched over it again and put beside other maps."""
+    pooled = layers.Conv2D(3, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    stretched = own.ResizeToReference("bilinear")([pooled, x])
+    return layers.Concatenate()([*others, stretched, x])
+
+
+def test_a_pooled_branch_is_convolved_before_it_is_stretched(check_edit):
+    x = image()
+    y = layers.Conv2D(5, 1, name="project")(
+        pooled_beside(x, layers.Conv2D(2, 3, padding="same")(x))
+    )
+    result = check_edit(edit_pooled_branches, model_of(x, layers.ReLU()(y)))
+    assert count(result, own.ResizeToReference) == 0 and count(result, layers.Add) == 1
+    assert result.get_layer("project_map").kernel.shape == (1, 1, 6, 5)
+    assert result.get_layer("project_pixel").kernel.shape == (1, 1, 3, 5)
+    alone = layers.Conv2D(5, 1, use_bias=False)(pooled_beside(x))
+    result = check_edit(edit_pooled_branches, model_of(x, alone))
+    assert count(result, layers.Concatenate) == 0
+
+
+@pytest.mark.parametrize("kernel_size, is_read_again", [(3, False), (1, True)])
+def test_a_pooled_branch_stays_where_its_place_matters(check_edit, kernel_size, is_read_again):
+    x = image()
+    branches = pooled_beside(x)
+    y = layers.Conv2D(7, kernel_size, padding="same")(branches)
+    y = layers.Add()([y, branches]) if is_read_again else y
+    result = check_edit(edit_pooled_branches, model_of(x, y))
+    assert count(result, own.ResizeToReference) == 1
 
 
 @pytest.mark.parametrize("projected", ["query", "key"])
