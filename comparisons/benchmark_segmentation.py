@@ -5,10 +5,11 @@
 
 Random weights. Prints for each system and precision: operators, delegate partitions and what is
 outside of them, what a GPU delegate's lists refuse, the share of operators that an Ethos-U85 takes
-(--vela), and the CPU time on one thread, all files in turns: in milliseconds, and in times of the
-first. `efficiency` is the network's multiply-adds per second over those of its convolutions and
-dense layers alone. --litert_torch names a Python with litert-torch and transformers, which exports
-`MobileViTForSemanticSegmentation` (see export_peer.py); `of peer` is our time over its.
+of an int8 file for NPUs (--vela), and the CPU time on one thread, all files in turns: in
+milliseconds, and in times of the first. `efficiency` is the network's multiply-adds per second over
+those of its convolutions and dense layers alone. --litert_torch names a Python with litert-torch
+and transformers, which exports `MobileViTForSemanticSegmentation` (see export_peer.py); `of peer`
+is our time over its.
 """
 
 import csv
@@ -61,15 +62,23 @@ def export(name, folder):
     model = getattr(keras_hybrid, name)(input_shape=(size, size, 3))
     randomize_norms(model)
     rows = []
-    for precision in FLAGS.precisions:
-        path = folder / f"{name}_{size}_{precision}.tflite"
+    kinds = [(precision, None) for precision in FLAGS.precisions]
+    if FLAGS.vela and "int8" in FLAGS.precisions:
+        kinds.append(("int8", "npu"))
+    for precision, target in kinds:
+        path = folder / f"{name}_{size}_{precision}{f'_{target}' if target else ''}.tflite"
         if not (FLAGS.reuse and path.is_file()):
             noise = np.random.default_rng(0).uniform(size=(2, size, size, 3)).astype("float32")
             integers = precision.startswith("int8")
             keras_hybrid.export_tflite(
-                model, path, precision, representative_data=noise if integers else None
+                model,
+                path,
+                precision,
+                target=target,
+                representative_data=noise if integers else None,
             )
-        row = {"name": f"{name} {precision}", "path": path, "precision": precision}
+        row = {"name": f"{name} {precision}{' for NPUs' if target else ''}", "path": path}
+        row |= {"precision": precision, "target": target}
         if precision == "float32":
             row["bare"] = folder / f"{name}_{size}_bare.tflite"
             row["multiply_adds"] = keras_hybrid.count_multiply_adds(model)
@@ -99,7 +108,7 @@ def describe(row):
         f"  GPU's lists: refused operators: {refused}; "
         f"refused shapes: {len(gpu.unsupported_shapes)} activations"
     )
-    if FLAGS.vela and row.get("precision") == "int8":
+    if FLAGS.vela and row.get("target") == "npu":
         text += f"\n  {NPU}: {compile_for_npu(row['path'])}"
     return text
 

@@ -44,7 +44,7 @@ def main(argv):
     prepare_process()
     try:
         run = load_run(FLAGS.run)
-        digits = run.data.startswith("digits")
+        digits = run.data.startswith(("digits", "digit_scenes"))
         path = Path(FLAGS.recipe or ("digits" if digits else builder_family(run.recipe.model)))
         if path.suffix != ".py":
             path = Path(__file__).parent / "qat" / f"{path}.py"

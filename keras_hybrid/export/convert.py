@@ -153,8 +153,8 @@ def export_tflite(
             f"Received: backend {keras.backend.backend()!r}"
         )
     shapes = input_shapes(model, input_size)
-    mask = mask_output(model, output, mask_size, next(iter(shapes.values())))
     shape = next(iter(shapes.values()))
+    mask = mask_output(model, output, mask_size, shape, in_float=precision == "int8_cpu")
     detector = detection_output(model, postprocess, shape, max_detections, score_threshold)
     output_type = "float32" if mask else output
     labels = label_names(labels)

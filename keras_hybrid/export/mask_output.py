@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_hybrid.keras_private import functional, outputs_structure
+from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 from keras_hybrid.tasks.segmentation.protocol import protocol_of
 
 MASK_OUTPUTS = ("logits", "labels", "confidence")
@@ -22,12 +23,15 @@ class MaskOutput:
         size: (height, width) to stretch them to before; None for the head's own size.
         interpolation: of that, as of `keras_hybrid.layers.resizing.resize`.
         entry: name of the logits among the model's outputs; None where they are the only one.
+        in_float: whether int8 logits are stretched in float: between two of their few levels lie
+            many pixels of the image, of which the best class would be a matter of rounding.
     """
 
     values: str
     size: tuple[int, int] | None
     interpolation: str
     entry: str | None
+    in_float: bool = False
 
     def __call__(self, outputs):
         """The file's output, by its name, of the model's in a TensorFlow graph."""
@@ -37,6 +41,7 @@ class MaskOutput:
         if self.size is not None and tuple(x.shape[1:3]) != self.size:
             aligned = self.interpolation == "bilinear_aligned"
             resize = tf.compat.v1.image.resize_bilinear
+            x = tf.nn.leaky_relu(x, GUARD_FACTOR) if self.in_float else x
             x = resize(x, self.size, align_corners=aligned, half_pixel_centers=not aligned)
         if self.values == "labels":
             x = tf.argmax(x, axis=-1, output_type="int32")
@@ -46,9 +51,20 @@ class MaskOutput:
 
 
 def mask_output(
-    model: keras.Model, output: str, mask_size: str, image_shape: tuple[int, ...]
+    model: keras.Model,
+    output: str,
+    mask_size: str,
+    image_shape: tuple[int, ...],
+    in_float: bool = False,
 ) -> MaskOutput | None:
     """What a file gives by the arguments of `export_tflite`; None for the model's outputs as is.
+
+    Args:
+        model: a segmentation network.
+        output: see `export_tflite`.
+        mask_size: likewise.
+        image_shape: of the input, with the batch.
+        in_float: as of `MaskOutput`.
 
     Raises:
         ValueError: for a choice that is for segmentation networks alone, and an unknown size.
@@ -76,7 +92,7 @@ def mask_output(
         )
     _, interpolation = protocol_of(model).stretches[0]
     size = None if mask_size == "head" else tuple(image_shape[1:3])
-    return MaskOutput(output, size, interpolation, entry)
+    return MaskOutput(output, size, interpolation, entry, in_float)
 
 
 def later_stretches(model: keras.Model, mask: MaskOutput | None) -> tuple[tuple[str, str], ...]:
