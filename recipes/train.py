@@ -123,6 +123,7 @@ def main(argv):
     from keras_hybrid.training.run.run import train
     from keras_hybrid.training.run.startup import prepare_process
     from keras_hybrid.training.tasks.of_recipe import task_of
+    from keras_hybrid.workflows.reports.classifier_report import write_classifier_report
     from keras_hybrid.workflows.reports.detection_report import write_detection_report
     from keras_hybrid.workflows.reports.segmentation_report import write_segmentation_report
 
@@ -173,13 +174,13 @@ def main(argv):
     found = run.history[-1][f"val_{task.metric(recipe)}"]
     print(f"{run.folder}: {task.title} {found:.2%} after {recipe.epochs}")
     write = {
+        "classification": write_classifier_report,
         "segmentation": write_segmentation_report,
         "detection": write_detection_report,
         "instances": write_detection_report,
     }
-    if task.name in write:
-        source = task.open_source(FLAGS.data, FLAGS.data_dir)
-        print(write[task.name](run, task.prepared_source(source, recipe)).path)
+    source = task.prepared_source(task.open_source(FLAGS.data, FLAGS.data_dir), recipe)
+    print(write[task.name](run, source).path)
 
 
 if __name__ == "__main__":

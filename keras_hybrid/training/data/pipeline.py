@@ -217,6 +217,7 @@ def evaluation_dataset(
     preprocess: bool = True,
     share: Share = ALONE,
     skip: int = 0,
+    batch_size: int | None = None,
 ) -> tf.data.Dataset:
     """Batches for evaluation: each image of a split once, in order, cropped at its centre.
 
@@ -225,11 +226,13 @@ def evaluation_dataset(
         preprocess: whether images are normalised for the recipe's model, or RGB from 0 to 255.
         share: the process's place among those that evaluate together.
         skip: so many images less at the beginning, where one process evaluates.
+        batch_size: over all devices; None for the recipe's.
 
     Returns: a dataset of (images, labels): float32 (batch, H, W, 3) and float32 (batch, classes).
         On several devices every batch is whole, and weights come third, 0 for what fills it up.
     """
     split = split or source.evaluation_split
+    batch_size = batch_size or recipe.batch_size
     family = preprocessing_of(recipe.model)
 
     @_plain
@@ -247,9 +250,9 @@ def evaluation_dataset(
 
     holds = None
     if share.processes > 1:
-        holds = _plain(lambda place: share.holds(place, recipe.batch_size))
+        holds = _plain(lambda place: share.holds(place, batch_size))
     examples = source.split(split, skip, holds)
     prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     if share.devices > 1:
-        prepared = share.pad(prepared, source.sizes[split], recipe.batch_size)
-    return prepared.batch(share.size(recipe.batch_size)).prefetch(tf.data.AUTOTUNE)
+        prepared = share.pad(prepared, source.sizes[split], batch_size)
+    return prepared.batch(share.size(batch_size)).prefetch(tf.data.AUTOTUNE)

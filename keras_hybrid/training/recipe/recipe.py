@@ -289,13 +289,19 @@ def load_recipe(
         kind: the dataclass that the recipe is to be of.
 
     Raises:
-        ValueError: for a missing file, one without `get_recipe` or with a recipe of another kind,
-            or an unknown variant.
+        ValueError: for a missing file, one that does not run, has no `get_recipe` or a recipe of
+            another kind, or an unknown variant.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"A recipe is a Python file. Received: path={str(path)!r}")
-    get_recipe = runpy.run_path(str(path)).get("get_recipe")
+    try:
+        get_recipe = runpy.run_path(str(path)).get("get_recipe")
+    except Exception as error:  # whatever the user's file raises
+        raise ValueError(
+            "A recipe file must run and define `get_recipe`. "
+            f"Received: path={str(path)!r}, which raises {type(error).__name__}: {error}"
+        ) from error
     if get_recipe is None:
         raise ValueError(f"A recipe file has a `get_recipe`. Received: path={str(path)!r}")
     recipe = get_recipe() if variant is None else get_recipe(variant)

@@ -23,6 +23,7 @@ from keras_hybrid.workflows.reports.page_parts import (
     chart,
     document,
     figure,
+    loss_chart,
     photos,
     picture,
     table,
@@ -268,11 +269,6 @@ def _page(report, run, source, worst, others, drawn):
 def _curves(history):
     history = [row for row in history if "val_ap" in row]  # epochs that were evaluated
     epochs = [row["epoch"] for row in history]
-    losses = {
-        "training images": [row["loss"] for row in history],
-        "evaluation images": [row["val_loss"] for row in history],
-    }
-    late = [value for values in losses.values() for value in values[len(values) // 4 :]]
     shown = {"at an overlap of 0.5": "val_ap50", "mean over overlaps": "val_ap"}
     if history and "val_mask_ap" in history[0]:
         shown = {"masks, mean over overlaps": "val_mask_ap", "boxes": "val_ap"}
@@ -280,7 +276,7 @@ def _curves(history):
     return (
         '<div class="curves">'
         + chart("average precision, %", epochs, precisions, low=0, high=100)
-        + chart("loss", epochs, losses, low=0, high=1.1 * max(late))
+        + loss_chart(history, "images")
         + "</div>"
     )
 

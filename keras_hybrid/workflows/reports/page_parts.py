@@ -46,6 +46,10 @@ figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: con
   background: #f0f2f4; border-radius: 6px; display: block; }
 figcaption { font-size: .82rem; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
 figcaption small { color: var(--soft); display: block; }
+figure.strip { margin: 12px 0; } figure.strip img { aspect-ratio: auto; width: auto;
+  max-width: 100%; }
+.legend span { display: inline-block; margin-right: 14px; } .legend i { display: inline-block;
+  width: 1em; height: 1em; border-radius: 3px; margin-right: 6px; vertical-align: -0.1em; }
 code { background: #f0f2f4; padding: 1px 5px; border-radius: 4px; font-size: .9em;
   overflow-wrap: anywhere; }
 .soft { color: var(--soft); } footer { margin-top: 40px; color: var(--soft); font-size: .85rem; }
@@ -102,10 +106,11 @@ def curves(history: list[dict], classes: int, images: str = "photos") -> str:
     """Accuracy and loss by epoch, as vector graphics.
 
     Args:
-        history: a row of metrics an epoch.
+        history: a row of metrics an epoch; epochs without evaluation are left out.
         classes: how many, for the line of chance.
         images: what they are called.
     """
+    history = [row for row in history if "val_accuracy" in row]
     training, validation = f"training {images}", f"validation {images}"
     epochs = [row["epoch"] for row in history]
     accuracy = chart(
@@ -119,15 +124,24 @@ def curves(history: list[dict], classes: int, images: str = "photos") -> str:
         high=100,
         rule=(100 / classes, "chance"),
     )
+    return f'<div class="curves">{accuracy}{loss_chart(history, images)}</div>'
+
+
+def loss_chart(history: list[dict], images: str = "photos") -> str:
+    """The loss of training and of evaluation by epoch.
+
+    Args:
+        history: a row of metrics for each epoch that was evaluated.
+        images: what they are called.
+    """
     losses = {
-        training: [row["loss"] for row in history],
-        validation: [row["val_loss"] for row in history],
+        f"training {images}": [row["loss"] for row in history],
+        f"validation {images}": [row["val_loss"] for row in history],
     }
     # A spike of the first epochs must not flatten what comes after.
     late = [value for values in losses.values() for value in values[len(values) // 4 :]]
-    top = max(*late, losses[training][0]) * 1.1
-    loss = chart("loss", epochs, losses, low=0, high=top)
-    return f'<div class="curves">{accuracy}{loss}</div>'
+    top = max(*late, history[0]["loss"]) * 1.1
+    return chart("loss", [row["epoch"] for row in history], losses, low=0, high=top)
 
 
 def chart(

@@ -13,6 +13,7 @@ from keras_hybrid.export.interleaved import time_interleaved
 from keras_hybrid.files import write_text
 from keras_hybrid.training.evaluation import Evaluation
 from keras_hybrid.workflows.photos import PhotoRun, predictions
+from keras_hybrid.workflows.reports.class_rows import class_rows, confusion_matrix, margins
 from keras_hybrid.workflows.reports.run_report_page import page, place
 
 REPORT_FILE, PAGE_FILE = "report.md", "report.html"
@@ -97,27 +98,19 @@ class RunReport:
 
     def class_rows(self) -> list[dict]:
         """A row for each class: photos, how many are found, how many claims are right."""
-        names = self.trained.run.class_names
         trained_on = self.trained.photos.counts("train")
-        rows = []
-        for label, name in enumerate(names):
-            own, claimed = self.matrix[label].sum(), self.matrix[:, label].sum()
-            right = self.matrix[label, label]
-            others = self.matrix[label].copy()
-            others[label] = 0
-            rows.append(
-                {
-                    "name": name,
-                    "training photos": trained_on[label],
-                    "photos": int(own),
-                    "found": right / own if own else None,
-                    "claims right": right / claimed if claimed else None,
-                    "taken for": f"{names[others.argmax()]} ({others.max()})"
-                    if others.max()
-                    else "",
-                }
-            )
-        return rows
+        rows = class_rows(self.trained.run.class_names, self.matrix)
+        return [
+            {
+                "name": row.name,
+                "training photos": training,
+                "photos": row.images,
+                "found": row.found,
+                "claims right": row.claims_right,
+                "taken for": row.taken_for,
+            }
+            for row, training in zip(rows, trained_on, strict=True)
+        ]
 
 
 def write_run_report(trained: PhotoRun, measure: bool = True) -> RunReport:
@@ -133,8 +126,6 @@ def write_run_report(trained: PhotoRun, measure: bool = True) -> RunReport:
     evaluation = predictions(run, photos.source, split)
     answers = _answers(evaluation, photos.files[split])
     classes = len(run.class_names)
-    matrix = np.zeros((classes, classes), int)
-    np.add.at(matrix, (evaluation.labels, evaluation.predictions), 1)
     name = Path(photos.source.name).name
     report = RunReport(
         path=run.folder / PAGE_FILE,
@@ -145,7 +136,7 @@ def write_run_report(trained: PhotoRun, measure: bool = True) -> RunReport:
         split=split,
         evaluation=evaluation,
         answers=answers,
-        matrix=matrix,
+        matrix=confusion_matrix(evaluation),
         machine=_measured(run.model) if measure else None,
         advice=(),
     )
@@ -156,12 +147,14 @@ def write_run_report(trained: PhotoRun, measure: bool = True) -> RunReport:
 
 
 def _answers(evaluation, files):
-    ranked = np.sort(evaluation.scores, axis=-1)
-    margins = ranked[:, -1] - (ranked[:, -2] if ranked.shape[1] > 1 else 0)
     return tuple(
         PhotoAnswer(file, label, int(predicted), float(scores.max()), float(margin))
         for (file, label), predicted, scores, margin in zip(
-            files, evaluation.predictions, evaluation.scores, margins, strict=True
+            files,
+            evaluation.predictions,
+            evaluation.scores,
+            margins(evaluation.scores),
+            strict=True,
         )
     )
 

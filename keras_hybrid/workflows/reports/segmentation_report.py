@@ -1,8 +1,8 @@
 """What came of a run of segmentation: `report.md`, and `report.html` with masks in it."""
 
 import base64
-import html
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,23 @@ from keras_hybrid.training.segmentation_evaluation import (
     answers,
     evaluate_segmentation,
 )
+from keras_hybrid.training.tasks.of_recipe import task_of
+from keras_hybrid.version import __version__
 from keras_hybrid.weights.preprocessing import preprocess_input
+from keras_hybrid.workflows.reports.page_parts import (
+    cards,
+    chart,
+    document,
+    loss_chart,
+    table,
+    text,
+)
 
 REPORT_FILE, PAGE_FILE = "report.md", "report.html"
 WORST, EXAMPLES = 8, 4
 LARGEST = 320  # pixels of a picture's longer side on the page
 OPACITY = 0.55  # of the classes' colors
-
-_STYLE = (
-    "body{font:16px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
-    "td,th{text-align:left;padding:.2em .8em}figure{margin:1em 0}img{max-width:100%}"
-    ".swatch{display:inline-block;width:1em;height:1em;margin-right:.5em;vertical-align:middle}"
-)
+CLASS_HEAD = ("class", "IoU", "of the pixels", "most often taken for")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def write_segmentation_report(
     middle = [worst[round(place)] for place in np.linspace(0, len(worst) - 1, EXAMPLES + 2)[1:-1]]
     places = {image.place for image in [*worst[:WORST], *middle]}
     pictures = _pictures(run, source, split, places)
-    write_text(report.path, _page(report, run, worst[:WORST], middle, pictures))
+    write_text(report.path, _page(report, run, source, worst[:WORST], middle, pictures))
     write_text(run.folder / REPORT_FILE, markdown(report, run))
     return report
 
@@ -97,7 +102,7 @@ def class_rows(report: SegmentationReport, run: Run) -> list[tuple[str, str, str
 def markdown(report: SegmentationReport, run: Run) -> str:
     """The report for a terminal or a repository."""
     lines = [f"# {_title(run)}", "", f"**{report.headline}**", ""]
-    lines += ["| class | IoU | of the pixels | most often taken for |", "| --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(CLASS_HEAD)} |", f"|{' --- |' * len(CLASS_HEAD)}"]
     lines += [f"| {' | '.join(row)} |" for row in class_rows(report, run)]
     lines += ["", "Images with the least mIoU, by their place in the split:", ""]
     lines += [
@@ -110,31 +115,69 @@ def _title(run):
     return f"{run.recipe.head} on {run.recipe.model}, {Path(run.data).name}"
 
 
-def _page(report, run, worst, middle, pictures):
-    colors = palette(len(run.class_names), background=True)
-    rows = "".join(
-        "<tr><td><span class=swatch style='background:rgb({},{},{})'></span>{}</td>{}</tr>".format(
-            *color, html.escape(row[0]), "".join(f"<td>{html.escape(x)}</td>" for x in row[1:])
-        )
-        for color, row in zip(colors, class_rows(report, run), strict=True)
-    )
+def _page(report, run, source, worst, middle, pictures):
+    found = report.evaluation
     body = [
-        f"<h1>{html.escape(_title(run))}</h1><p><b>{html.escape(report.headline)}</b></p>",
-        "<h2>Classes</h2><table><tr><th>class<th>IoU<th>of the pixels<th>most often taken for"
-        f"</tr>{rows}</table>",
+        f"<h1>{text(_title(run))}</h1>",
+        f'<p class="lead">{text(report.headline)}</p>',
+        cards(
+            [
+                (f"{found.mean_iou:.1%}", "mIoU, mean over the classes"),
+                (f"{found.pixel_accuracy:.1%}", "of the pixels right"),
+                (f"{len(found.images):,}", f"{report.split} images"),
+                (f"{source.sizes['train']:,}", "training images"),
+                (f"{run.recipe.resolution} px", "of a training batch, height and width"),
+                (f"{len(run.history)}", "epochs"),
+            ]
+        ),
+        "<h2>How training went</h2>",
+        _curves(run),
+        "<h2>Class by class</h2>",
+        table(CLASS_HEAD, class_rows(report, run), numbers=(1, 2), kind="nowrap"),
+        _legend(run.class_names),
     ]
     for title, images in (("The worst images", worst), ("Others", middle)):
-        body.append(f"<h2>{title}</h2><p>Image, its labels, the network's answer.</p>")
-        body += [
-            f"<figure><img alt='image {image.place}' src='data:image/png;base64,"
-            f"{pictures[image.place]}'><figcaption>image {image.place}: mIoU {image.mean_iou:.1%}"
-            "</figcaption></figure>"
-            for image in images
-        ]
+        if images:
+            body += [
+                f"<h2>{title}</h2>",
+                '<p class="soft">Image, its labels, the network\'s answer. White has no label.</p>',
+                *(_strip(report, image, pictures[image.place]) for image in images),
+            ]
+    if source.notes:
+        items = "".join(f"<li>{text(note)}</li>" for note in source.notes)
+        body += ["<h2>What was left out or changed</h2>", f"<ul>{items}</ul>"]
+    body.append(f"<footer>keras_hybrid {__version__}</footer>")
+    return document(_title(run), body)
+
+
+def _strip(report, image, source):
+    name = f"{report.split} {image.place}"
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(_title(run))}"
-        f"</title><style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+        f'<figure class="strip"><img src="{source}" alt="{name}"><figcaption>mIoU '
+        f"{image.mean_iou:.1%}<small>{name}</small></figcaption></figure>"
     )
+
+
+def _legend(names):
+    """The colors of the classes."""
+    colors = palette(len(names), background=True)
+    items = "".join(
+        f'<span><i style="background:rgb({red},{green},{blue})"></i>{text(name)}</span>'
+        for (red, green, blue), name in zip(colors, names, strict=True)
+    )
+    return f'<p class="legend">{items}</p>'
+
+
+def _curves(run):
+    metric = task_of(run.recipe).metric(run.recipe)
+    history = [row for row in run.history if f"val_{metric}" in row]  # that were evaluated
+    ious = {
+        f"{name} images": [100 * row.get(f"{prefix}{metric}", math.nan) for row in history]
+        for name, prefix in (("training", ""), ("validation", "val_"))
+    }
+    epochs = [row["epoch"] for row in history]
+    score = chart("mIoU, %", epochs, ious, low=0, high=100)
+    return f'<div class="curves">{score}{loss_chart(history, "images")}</div>'
 
 
 def _pictures(run, source, split, places):
@@ -194,4 +237,4 @@ def _png(pixels):
 
     content = io.BytesIO()
     Image.fromarray(np.rint(pixels).astype("uint8")).save(content, "PNG")
-    return base64.b64encode(content.getvalue()).decode("ascii")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

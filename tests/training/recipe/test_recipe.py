@@ -95,6 +95,9 @@ def test_a_recipe_file_is_run_and_checked(root, tmp_path):
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="has a `get_recipe`"):
         load_recipe(tmp_path / "empty.py")
+    (tmp_path / "program.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(ValueError, match="must run .*raises ModuleNotFoundError: No module named"):
+        load_recipe(tmp_path / "program.py")
 
 
 def test_the_description_names_every_field(recipe):

@@ -106,6 +106,7 @@ def test_a_run_is_trained_saved_and_read_again(source, recipe, tmp_path, tiny):
     report = write_segmentation_report(again, source)
     page = report.path.read_text()
     assert page.count("data:image/png;base64,") == 8  # four of the worst, and four others
+    assert page.count("<polyline") == 4  # mIoU and loss, of training and validation images
     text = (tmp_path / "run" / "report.md").read_text()
     assert "| bright |" in text and f"{found.mean_iou:.1%}" in text
     worst = found.worst()
