@@ -33,6 +33,7 @@ def get_recipe(variant: str = "S") -> DetectionRecipe:
         warmup_steps=500,
         warmup_learning_rate=9e-5,
         final_learning_rate=1e-6,
+        precision="auto",
         schedule_unit="epoch",
         weight_decay=0.01,
         decayed=("all",),

@@ -30,6 +30,7 @@ def get_recipe(variant: str = "M") -> Recipe:
         learning_rate=4e-3,
         warmup_epochs=20,
         final_learning_rate=1e-6,
+        precision="auto",
         weight_decay=0.05,
         label_smoothing=0.1,
         randaugment_magnitude=9.0,

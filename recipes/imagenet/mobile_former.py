@@ -43,6 +43,7 @@ def get_recipe(variant: str = "294M") -> Recipe:
         warmup_learning_rate=1e-4,
         final_learning_rate=1e-5,
         cooldown_epochs=10,
+        precision="auto",
         schedule_unit="epoch",
         cosine_from="run",
         batch_size=1024,

@@ -31,6 +31,7 @@ def get_recipe(variant: str = "S") -> Recipe:
         final_learning_rate=2e-4,
         weight_decay=0.01,
         decayed=("all",),
+        precision="auto",
         schedule_unit="epoch",
         interpolation="bilinear",
         crop_fraction=256 / 288,

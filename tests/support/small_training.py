@@ -68,5 +68,6 @@ DISTRIBUTED_RECIPE = dataclasses.replace(
     clip_norm=0.5,
     ema_momentum=0.9,
     weight_decay=0.05,
+    finish_on="device",
     jit_compile=None,
 )

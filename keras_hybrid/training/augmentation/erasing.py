@@ -25,7 +25,26 @@ def random_erasing(image, probability: float, seed):
     """
     if probability == 0:
         return image
-    height, width = tf.unstack(tf.shape(image)[:2])
+    box, noise_seed = erasing_box(tf.shape(image), probability, seed)
+    top, left, bottom, right = tf.unstack(box)
+    rows, columns = tf.range(tf.shape(image)[0]), tf.range(tf.shape(image)[1])
+    inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
+    noise = tf.random.stateless_normal(tf.shape(image), noise_seed)
+    return tf.where(inside[..., None], noise, image)
+
+
+def erasing_box(shape, probability: float, seed):
+    """Draws what `random_erasing` replaces.
+
+    Args:
+        shape: of the image.
+        probability: of erasing at all.
+        seed: two integers.
+
+    Returns: int32 (4,), top, left and both ends of the box, all 0 for none; and two integers, the
+        seed of its noise.
+    """
+    height, width = tf.unstack(shape[:2])
     seeds = tf.random.split(seed, 5)
     areas = tf.random.stateless_uniform([ATTEMPTS], seeds[0], *AREA)
     areas *= tf.cast(height * width, tf.float32)
@@ -39,10 +58,6 @@ def random_erasing(image, probability: float, seed):
     position = tf.random.stateless_uniform([2], seeds[2])
     top = tf.cast(position[0] * tf.cast(height - box_height + 1, tf.float32), tf.int32)
     left = tf.cast(position[1] * tf.cast(width - box_width + 1, tf.float32), tf.int32)
-    rows, columns = tf.range(height), tf.range(width)
-    inside = ((rows >= top) & (rows < top + box_height))[:, None] & (
-        (columns >= left) & (columns < left + box_width)
-    )
     happens = tf.reduce_any(fits) & (tf.random.stateless_uniform([], seeds[3]) < probability)
-    noise = tf.random.stateless_normal(tf.shape(image), seeds[4])
-    return tf.where((inside & happens)[..., None], noise, image)
+    box = tf.stack([top, left, top + box_height, left + box_width])
+    return box * tf.cast(happens, tf.int32), seeds[4]

@@ -1,5 +1,7 @@
 """Mixup and CutMix: two images and two labels become one, by the batch."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
@@ -31,7 +33,7 @@ def mixup(images, labels, share):
 
     Reference: mixup (https://arxiv.org/abs/1710.09412).
     """
-    return tuple(share * values + (1 - share) * partners(values) for values in (images, labels))
+    return share * images + (1 - share) * partners(images), mix_labels(labels, share)
 
 
 def cutmix_box(height, width, share, seed):
@@ -46,21 +48,77 @@ def cutmix_box(height, width, share, seed):
     return start[0], start[1], end[0], end[1]
 
 
-def cutmix(images, labels, share, seed):
+def cutmix(images, labels, box):
     """Pastes a box of the neighbouring image of the batch; labels follow the area.
 
-    Args and result are `mixup`'s; the box is the same for the whole batch, and the labels' share
-    is that of the pixels that stay.
+    Images, labels and result are `mixup`'s; the box, of `cutmix_box`, is the same for the whole
+    batch, and the labels' share is that of the pixels that stay.
 
     Reference: CutMix (https://arxiv.org/abs/1905.04899).
     """
+    top, left, bottom, right = tf.unstack(box)
     height, width = tf.unstack(tf.shape(images)[1:3])
-    top, left, bottom, right = cutmix_box(height, width, share, seed)
     rows, columns = tf.range(height), tf.range(width)
     inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
     images = tf.where(inside[None, :, :, None], partners(images), images)
-    share = 1 - tf.reduce_mean(tf.cast(inside, tf.float32))
-    return images, share * labels + (1 - share) * partners(labels)
+    return images, mix_labels(labels, remaining_share(height, width, box))
+
+
+def mix_labels(labels, share):
+    """Blends each label with its neighbour's, of which it keeps `share`."""
+    return share * labels + (1 - share) * partners(labels)
+
+
+def remaining_share(height, width, box):
+    """The share of an image's pixels that lie outside a box."""
+    top, left, bottom, right = tf.unstack(box)
+    area = tf.maximum(bottom - top, 0) * tf.maximum(right - left, 0)
+    return 1 - tf.cast(area, tf.float32) / tf.cast(height * width, tf.float32)
+
+
+class Mixing(NamedTuple):
+    """What is drawn for a batch.
+
+    Attributes:
+        is_cutmix: whether a box is pasted; else images are blended.
+        share: of an image itself where it is blended, 1 with CutMix.
+        box: int32 (4,), pasted of the neighbour: top, left and both ends; of no area with mixup.
+        label_share: of an image's own label.
+    """
+
+    is_cutmix: tf.Tensor
+    share: tf.Tensor
+    box: tf.Tensor
+    label_share: tf.Tensor
+
+
+def draw_mixing(
+    height, width, mixup_alpha: float, cutmix_alpha: float, switch_probability: float, seed
+) -> Mixing | None:
+    """Draws what a recipe asks for a batch of images; None where it asks for nothing.
+
+    Args:
+        height, width: of the images.
+        mixup_alpha: of Beta(alpha, alpha); 0 for no mixup.
+        cutmix_alpha: the same for CutMix.
+        switch_probability: of CutMix, where both are on.
+        seed: two integers.
+    """
+    if not mixup_alpha and not cutmix_alpha:
+        return None
+    seeds = tf.random.split(seed, 4)
+    if mixup_alpha and cutmix_alpha:
+        is_cutmix = tf.random.stateless_uniform([], seeds[3]) < switch_probability
+    else:
+        is_cutmix = tf.constant(bool(cutmix_alpha))
+    blended = beta_draw(mixup_alpha or 1.0, seeds[0])
+    box = tf.stack(cutmix_box(height, width, beta_draw(cutmix_alpha or 1.0, seeds[1]), seeds[2]))
+    return Mixing(
+        is_cutmix,
+        tf.where(is_cutmix, 1.0, blended),
+        tf.where(is_cutmix, box, 0),
+        tf.where(is_cutmix, remaining_share(height, width, box), blended),
+    )
 
 
 def mix(images, labels, mixup_alpha, cutmix_alpha, switch_probability, seed):
@@ -69,20 +127,14 @@ def mix(images, labels, mixup_alpha, cutmix_alpha, switch_probability, seed):
     Args:
         images: float32 (batch, H, W, 3).
         labels: float32 (batch, classes).
-        mixup_alpha: of Beta(alpha, alpha); 0 for no mixup.
-        cutmix_alpha: the same for CutMix.
-        switch_probability: of CutMix, where both are on.
-        seed: two integers.
+        mixup_alpha, cutmix_alpha, switch_probability, seed: of `draw_mixing`.
     """
-    seeds = tf.random.split(seed, 4)
-    if not mixup_alpha and not cutmix_alpha:
+    height, width = tf.unstack(tf.shape(images)[1:3])
+    drawn = draw_mixing(height, width, mixup_alpha, cutmix_alpha, switch_probability, seed)
+    if drawn is None:
         return images, labels
-    if not cutmix_alpha:
-        return mixup(images, labels, beta_draw(mixup_alpha, seeds[0]))
-    if not mixup_alpha:
-        return cutmix(images, labels, beta_draw(cutmix_alpha, seeds[1]), seeds[2])
     return tf.cond(
-        tf.random.stateless_uniform([], seeds[3]) < switch_probability,
-        lambda: cutmix(images, labels, beta_draw(cutmix_alpha, seeds[1]), seeds[2]),
-        lambda: mixup(images, labels, beta_draw(mixup_alpha, seeds[0])),
+        drawn.is_cutmix,
+        lambda: cutmix(images, labels, drawn.box),
+        lambda: mixup(images, labels, drawn.share),
     )

@@ -11,6 +11,12 @@ from keras_hybrid.training.augmentation.cropping import (
     random_flip,
 )
 from keras_hybrid.training.augmentation.erasing import random_erasing
+from keras_hybrid.training.augmentation.finishing import (
+    PIXELS,
+    draw_batch_mixing,
+    finishes_on_device,
+    unfinished,
+)
 from keras_hybrid.training.augmentation.mixing import mix
 from keras_hybrid.training.augmentation.randaugment import RandAugment, rand_augment
 from keras_hybrid.training.data.epoch_order import examples_in_order
@@ -77,12 +83,16 @@ def training_dataset(
         first_step: so many batches of the first epoch are left out.
 
     Returns: a dataset of (images, labels): float32 (batch, H, W, 3), preprocessed for the recipe's
-        model, and float32 (batch, classes), the process's share of each batch; `steps_per_epoch`
-        batches an epoch.
+        model, or unfinished where the device finishes them (`finishes_on_device`); and float32
+        (batch, classes), the process's share of each batch; `steps_per_epoch` batches an epoch.
     """
     steps = steps_per_epoch(source, recipe, share)
     count = source.sizes["train"]
     read = source.reader("train")
+    on_device = finishes_on_device(
+        recipe, _scale_batch_sizes(recipe, share) or [recipe.step_batch_size], share.devices
+    )
+    mix_images = draw_batch_mixing if on_device else mix
     interpolation = recipe.interpolation or preprocessing_of(recipe.model).interpolation
 
     rand_augment_numbers = None
@@ -112,8 +122,11 @@ def training_dataset(
             image = rand_augment(image, rand_augment_numbers, seeds[2])
         else:
             image = color_jitter(image, recipe.color_jitter, seeds[2])
-        image = preprocess_input(image, recipe.model)
-        image = random_erasing(image, recipe.erase_probability, seeds[3])
+        if on_device:
+            image = unfinished(image, recipe.erase_probability, seeds[3])
+        else:
+            image = preprocess_input(image, recipe.model)
+            image = random_erasing(image, recipe.erase_probability, seeds[3])
         label = tf.one_hot(example["label"], len(source.class_names))
         if teacher_logits is not None:
             logits = teacher_logits(drawn["place"])
@@ -127,9 +140,9 @@ def training_dataset(
         images = share.size(recipe.step_batch_size)
         groups = images // (recipe.mixing_group or images)
         if groups < 2:
-            return mix(*batch, *numbers, seed)
+            return mix_images(*batch, *numbers, seed)
         parts = [
-            mix(*part, *numbers, tf.random.fold_in(seed, share.index * groups + number))
+            mix_images(*part, *numbers, tf.random.fold_in(seed, share.index * groups + number))
             for number, part in enumerate(
                 zip(*(_groups(part, groups) for part in batch), strict=True)
             )
@@ -182,7 +195,11 @@ def _batch_scales(images, recipe, share):
     """Batches of images of one size, which come in the order that `_by_scale` gave them."""
     sizes = [share.size(images) for images in _scale_batch_sizes(recipe, share)]
     sizes, scales = tf.constant(sizes, tf.int64), tf.constant(recipe.scales)
-    return _windows(images, lambda image, _: tf.shape(image)[0], scales, sizes)
+
+    def scale_of(image, _):
+        return tf.shape(image[PIXELS] if isinstance(image, dict) else image)[0]
+
+    return _windows(images, scale_of, scales, sizes)
 
 
 def _draw_scale(recipe, seed):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hybrid.training.augmentation.finishing import FinishesImages, finish_images
 from keras_hybrid.training.distillation.teacher import Teacher, restore_images
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.weights.families import families
@@ -56,7 +57,7 @@ def head_logits(model: keras.Model):
     return model.get_layer("predictions").input
 
 
-class DistillationView(keras.Model):
+class DistillationView(FinishesImages, keras.Model):
     """A view of a network that ends in `head_logits`, with a teacher in its loss.
 
     The loss is (1 - share) * cross-entropy with the labels + share * the teacher's. With two
@@ -72,6 +73,7 @@ class DistillationView(keras.Model):
     def __init__(self, inputs, outputs, *, recipe: Recipe, teacher: Teacher | None, name: str):
         super().__init__(inputs, outputs, name=name)
         self.recipe = recipe
+        self.finish_as(recipe.model)
         # Tracked, so that compiled steps are handed its weights; `teacher_variables` tells them.
         self.teacher_model = None if teacher is None else teacher.model
         self.teacher = teacher
@@ -92,7 +94,8 @@ class DistillationView(keras.Model):
         first, last = (y_pred[:, 0], y_pred[:, 1]) if _has_heads(y_pred) else (y_pred, y_pred)
         loss = super().compute_loss(x, labels, first, sample_weight, training)
         if targets is None:
-            targets = self.teacher.logits(restore_images(x, self.recipe.model))
+            images = finish_images(x, self.recipe.model)
+            targets = self.teacher.logits(restore_images(images, self.recipe.model))
         share = self.recipe.teacher_share
         return (1 - share) * loss + share * self.teacher_loss(targets, last)
 

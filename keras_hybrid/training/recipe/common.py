@@ -18,7 +18,7 @@ from keras_hybrid.training.recipe.fields import (
     optional,
 )
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 DECAYED = ("kernels", "tokens", "layer_scales", "all")
 MULTISTEP = "multistep"
 DECAYS = ("cosine", "poly", MULTISTEP)
@@ -149,7 +149,8 @@ class CommonRecipe:
         1,
     )
     precision: str = number(
-        '"float32", "mixed_bfloat16" or "mixed_float16"; weights are float32 always.',
+        '"float32", "mixed_bfloat16" or "mixed_float16"; "auto" for mixed_bfloat16 on TPUs and on '
+        "GPUs that have it, else float32. Weights are float32 always.",
         one_of(*PRECISIONS),
         "float32",
     )

@@ -117,6 +117,13 @@ class Recipe(CommonRecipe):
         SHARE,
         0.0,
     )
+    finish_on: str | None = number(
+        "where training images are normalised, erased and mixed: host, in the input pipeline; or "
+        "device, in the training step, to which they travel as 8-bit pixels; None for the device "
+        "where it is a GPU or a TPU.",
+        one_of(None, "host", "device"),
+        None,
+    )
     crop_fraction: float | None = number(
         "in evaluation, side of the central crop over the side of the resized image; None for "
         "the family's.",

@@ -7,6 +7,7 @@ import keras
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
+from keras_hybrid.training.optimization.precision import precision_of
 from keras_hybrid.training.optimization.schedules import learning_rate_schedule
 from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.run.run import without_vain_average
@@ -51,7 +52,8 @@ def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
     copies += 4 * (recipe.accumulation_steps > 1)
     # Every output of a layer is kept for the gradient.
     kept = sum(_size(layer.output) for layer in model.layers) * recipe.step_batch_size
-    width = 4 if recipe.precision == "float32" else 2
+    precision = precision_of(recipe)
+    width = 4 if precision == "float32" else 2
     images, labels = next(iter(task.training_dataset(source, recipe)))
     scales = (
         f"batches of several scales: {recipe.scale_batch_sizes}\n"
@@ -68,7 +70,7 @@ data: {source.name}, {source.sizes}, {len(source.class_names)} classes
 {curve}
 model: {recipe.model}, {int(parameters):,} trainable parameters
 memory: {int(parameters) * copies / 2**20:,.0f} MiB of weights, gradients and moments, \
-at most {kept * width / 2**20:,.0f} MiB of activations
+at most {kept * width / 2**20:,.0f} MiB of activations in {precision}
 one batch: images {tuple(images.shape)} from {float(keras.ops.min(images)):.2f} to \
 {float(keras.ops.max(images)):.2f}, labels {_shapes(labels)}
 """

@@ -31,6 +31,7 @@ from keras_hybrid.training.optimization.averaging import (
     first_weights_share,
 )
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
+from keras_hybrid.training.optimization.precision import precision_of
 from keras_hybrid.training.optimization.schedules import make_optimizer
 from keras_hybrid.training.recipe.common import CommonRecipe, as_plain
 from keras_hybrid.training.recipe.recipe import Recipe
@@ -80,7 +81,7 @@ def compile_for_training(view: keras.Model, recipe: CommonRecipe, steps: int):
     """Compiles a view that ends in logits: loss, metrics, optimiser."""
     task = task_of(recipe)
     optimizer = make_optimizer(recipe, view, steps)
-    if recipe.precision == "mixed_float16":  # small gradients would be 0
+    if precision_of(recipe) == "mixed_float16":  # small gradients would be 0
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
     view.compile(
         optimizer=optimizer,
@@ -436,10 +437,11 @@ def training_network(recipe: CommonRecipe, model: keras.Model, apart: bool = Fal
     task = task_of(recipe)
     more = task.trains_more(recipe)
     plain = not (recipe.any_size or more or apart) and recipe.frozen_stages is None
-    if plain and recipe.precision == keras.config.dtype_policy().name:
+    precision = precision_of(recipe)
+    if plain and precision == keras.config.dtype_policy().name:
         return model
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
+    keras.config.set_dtype_policy(precision)
     try:
         make = task.trained_network if more else new_network
         network = make(recipe, task.classes_of(model), any_size=recipe.any_size)

@@ -50,6 +50,7 @@ MAY_CHANGE = frozenset(
         "jit_compile",
         "steps_per_execution",
         "validation_every",
+        "finish_on",
         "teacher_cache",
     )
 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.models.catalogue import build_model
+from keras_hybrid.training.augmentation.finishing import FinishingView, may_finish_on_device
 from keras_hybrid.training.data.pipeline import evaluation_dataset, training_dataset
 from keras_hybrid.training.data.process_share import ALONE
 from keras_hybrid.training.data.sources import open_source
@@ -43,6 +44,13 @@ class Classification(Task):
 
     def outputs(self, network):
         return network.get_layer("predictions").input
+
+    def view(self, recipe, plain):
+        if not may_finish_on_device(recipe):
+            return plain
+        return FinishingView(
+            plain.inputs[0], plain.outputs, model_name=recipe.model, name=plain.name
+        )
 
     def losses(self, recipe, view):
         return {

@@ -222,7 +222,11 @@ def test_shares_are_drawn_from_a_beta(alpha):
 def test_cutmix_pastes_an_area_equal_to_the_labels_weight():
     images = tf.stack([tf.fill([16, 20, 3], float(i)) for i in range(4)])
     labels = tf.eye(4)
-    cut = tf.function(lambda seed, share: mixing.cutmix(images, labels, share, tf.stack([seed, 0])))
+    cut = tf.function(
+        lambda seed, share: mixing.cutmix(
+            images, labels, mixing.cutmix_box(16, 20, share, tf.stack([seed, 0]))
+        )
+    )
     weights = []
     for seed in range(DRAWS):
         share = np.float32(seed / DRAWS)

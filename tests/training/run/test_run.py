@@ -347,6 +347,7 @@ def test_the_recipes_options_reach_the_network(recipe):
         {"scales": (64, 96)},
         {"accumulation_steps": 2},
         {"ema_momentum": 0.9, "scales": (64, 96)},
+        {"finish_on": "device", "erase_probability": 0.5, "mixup": 0.8, "cutmix": 1.0},
     ],
     ids=str,
 )
