@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import keras
 
 from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.kernel_rounding import edit_kernel_rounding
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
@@ -89,8 +90,9 @@ FOR_GPU: tuple[Edit, ...] = (
     edit_channel_shuffles,
 )
 
-# A file of int8 weights and int16 activations, for which the converter has fewer operators.
-FOR_INT16: tuple[Edit, ...] = (*_FOR_CPU, edit_operators_of_int16)
+# A file of int8 weights and int16 activations, for which the converter has fewer operators. Here
+# the weights' rounding is what is felt; in int8 that of activations hides it.
+FOR_INT16: tuple[Edit, ...] = (*_FOR_CPU, edit_operators_of_int16, edit_kernel_rounding)
 
 # A file in integers, by `quantize`'s profile; what only quantisation needs comes after.
 FOR_INT8: dict[str, tuple[Edit, ...]] = {
