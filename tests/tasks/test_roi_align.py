@@ -6,13 +6,14 @@ import pytest
 import tensorflow as tf
 from harness import check_layer
 
+from keras_hybrid.tasks.instances.host_align import align_on_host, is_on_cpu
 from keras_hybrid.tasks.instances.instance_detections import (
     FoldRegions,
     InstanceDetections,
     MaskOfLabel,
 )
 from keras_hybrid.tasks.instances.region_proposals import ImageSize, RegionProposals
-from keras_hybrid.tasks.instances.roi_align import RoIAlign, bin_weights
+from keras_hybrid.tasks.instances.roi_align import RoIAlign, bin_weights, levels_of
 from keras_hybrid.tasks.instances.suppression import not_suppressed
 
 
@@ -82,6 +83,21 @@ def test_pieces_are_the_whole(monkeypatch):
     whole = np.asarray(layer([*maps, boxes]))
     monkeypatch.setattr("keras_hybrid.tasks.instances.roi_align._LARGEST_PRODUCT", 500)
     np.testing.assert_array_equal(layer([*maps, boxes]), whole)
+
+
+def test_windows_of_own_levels_give_what_the_layer_gives():
+    random = np.random.default_rng(0)
+    maps = [random.standard_normal((2, 40 // s, 52 // s, 3)).astype("float32") for s in (1, 2, 4)]
+    boxes = np.stack([random_boxes(random, 40), random_boxes(random, 40)]) * 4
+    layer = RoIAlign(7, (4, 8, 16))
+    expected = np.asarray(layer([*maps, boxes]))
+    levels = np.asarray(levels_of(boxes, 3))
+    assert set(levels.ravel().tolist()) == {0, 1, 2}
+    found = np.asarray(align_on_host(layer, [*maps, boxes]))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert is_on_cpu(maps[0])
+    none = align_on_host(layer, [*maps, boxes[:, :0]])
+    assert none.shape == (2, 0, 7, 7, 3)
 
 
 def test_gradient_by_finite_differences():

@@ -9,6 +9,7 @@ from keras_hybrid.tasks.detection import detect as of_boxes
 from keras_hybrid.tasks.detection.detect import Placement, place_image
 from keras_hybrid.tasks.detection.post_processing import Detections, SelectionRule
 from keras_hybrid.tasks.detection.systems import RETINANET
+from keras_hybrid.tasks.instances.host_align import align_on_host, is_on_cpu
 from keras_hybrid.tasks.instances.instance_detections import InstanceDetections, logits_of_label
 from keras_hybrid.tasks.instances.mask_pasting import paste_masks
 from keras_hybrid.tasks.instances.parts import MaskRCNNParts, is_mask_rcnn, parts_of
@@ -122,12 +123,13 @@ def find_instances(
             )
     regions, region_scores = parts.regions([*found["logits"], *found["offsets"], sizes])
     regions = regions[:, : _most(region_scores >= 0)]
-    logits, offsets = parts.box_head([*found["maps"], regions])
+    align = align_on_host if is_on_cpu(found["maps"][0]) else None
+    logits, offsets = parts.box_head([*found["maps"], regions], align)
     boxes, scores, labels = (final or parts.detections)([regions, logits, offsets, sizes])
     count = _most(scores > 0)
     boxes, scores, labels = boxes[:, :count], scores[:, :count], labels[:, :count]
     masks = keras.ops.sigmoid(
-        logits_of_label(parts.mask_head([*found["maps"], boxes]), labels)
+        logits_of_label(parts.mask_head([*found["maps"], boxes], align), labels)
     )  # (batch, n, 28, 28)
     found = {"boxes": boxes, "scores": scores, "labels": labels, "masks": masks}
     return {kind: keras.ops.convert_to_numpy(x) for kind, x in found.items()}

@@ -1,6 +1,8 @@
 """Mask R-CNN cut where regions come from outside: what training, files and exact sizes need."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -16,7 +18,9 @@ class AnyCount:
     Args:
         model: whose layers take any number.
 
-    Call: a list of tensors, in the order of the model's inputs -> a tensor or list of them.
+    Call: a list of tensors, in the order of the model's inputs -> a tensor or list of them. `align`
+    takes the place of the layers that cut regions out, as `align_on_host` does where nothing is
+    compiled.
     """
 
     def __init__(self, model: keras.Model):
@@ -25,7 +29,7 @@ class AnyCount:
             call for call in calls(model) if not isinstance(call.operation, keras.layers.InputLayer)
         ]
 
-    def __call__(self, inputs):
+    def __call__(self, inputs, align: Callable[[RoIAlign, list], Any] | None = None):
         known = {id(x): value for x, value in zip(self.model.inputs, inputs, strict=True)}
 
         def value_of(x):
@@ -33,7 +37,10 @@ class AnyCount:
 
         for call in self._calls:
             args, kwargs = keras.tree.map_structure(value_of, call.args_and_kwargs)
-            found = keras.tree.flatten(call.operation(*args, **kwargs))
+            if align is not None and isinstance(call.operation, RoIAlign):
+                found = [align(call.operation, keras.tree.flatten((args, kwargs)))]
+            else:
+                found = keras.tree.flatten(call.operation(*args, **kwargs))
             known |= {id(x): value for x, value in zip(call.outputs, found, strict=True)}
         found = [known[id(x)] for x in self.model.outputs]
         return found if len(found) > 1 else found[0]
