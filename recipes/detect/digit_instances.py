@@ -5,6 +5,9 @@
 Cost to expect: 30 passes over 800 scenes; --dry_run prints the steps. `epochs=5` for a first look.
 Published result: none.
 
+Measured after 10 of 10 epochs, 470 seconds of processor time: mask AP 0.32, AP50 0.46; boxes that
+are blind to classes AP 0.57, AP50 0.94. Test digits are on no training card, as of `detect/digits`.
+
 Pyramid and heads are narrower than those of COCO, and fewer regions are looked into.
 """
 
