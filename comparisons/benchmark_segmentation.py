@@ -10,6 +10,12 @@ milliseconds, and in times of the first. `efficiency` is the network's multiply-
 those of its convolutions and dense layers alone. --litert_torch names a Python with litert-torch
 and transformers, which exports `MobileViTForSemanticSegmentation` (see export_peer.py); `of peer`
 is our time over its.
+
+Measured on one x86 core with AVX-512, beside transformers 5.24 through litert-torch 0.10:
+DeepLabV3MobileViTXXS takes 0.89 of the peer's time. Of its 57 ms, 53 are spent in kernels of
+XNNPACK that both files call alike: attention's products (36 %; those with the values are 16 wide,
+and fill half of the tiles), dense layers (21 %), convolutions (18 %), softmax (15 %). What the peer
+has besides are scaling, transposes and layer norms of more operators.
 """
 
 import csv
