@@ -54,7 +54,9 @@ EXTRAS = {
         "tensorflow-datasets>=4.9.7,<5",
         # Not asked for, pip takes minutes over old ones that do not fit today's protobuf (3.10).
         "tensorflow-metadata>=1.17",
-        "etils[epath]>=1.7",  # runs and data in buckets
+        # Runs and data in buckets. Later versions need Python 3.11, which not every index says.
+        "etils[epath]>=1.7; python_version >= '3.11'",
+        "etils[epath]>=1.7,<1.14; python_version < '3.11'",
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not say so
         "scikit-learn>=1.4",
         "tqdm>=4.60",

@@ -1,17 +1,20 @@
 """Several processes read together what one would read alone."""
 
 import dataclasses
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_hybrid.training.data.pipeline import (
     evaluation_dataset,
     steps_per_epoch,
     training_dataset,
 )
-from keras_hybrid.training.data.process_share import Share
+from keras_hybrid.training.data.process_share import ALONE, Share
+from keras_hybrid.training.data.sources import open_source
 
 
 def shares(processes, devices=None):
@@ -95,3 +98,35 @@ def test_evaluation_on_several_devices_sees_each_image_once_and_weighs_the_filli
     expected = model.evaluate(evaluation_dataset(source, recipe, "train"), verbose=0)
     padded = evaluation_dataset(source, recipe, "train", share=Share(devices=4))
     np.testing.assert_allclose(model.evaluate(padded, verbose=0), expected, rtol=1e-5)
+
+
+def bytes_read():
+    """By read() of all threads of this process, so far."""
+    with open("/proc/self/io", encoding="ascii") as file:
+        return int(file.readline().removeprefix("rchar: "))
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel does not count reads")
+def test_a_process_reads_the_files_of_its_share_alone(tmp_path, recipe):
+    random = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "test" / label).mkdir(parents=True)
+        for index in range(32):
+            image = random.integers(0, 256, (64, 64, 3), "uint8")
+            path = tmp_path / "train" / label / f"{index}.png"
+            path.write_bytes(tf.io.encode_png(image).numpy())
+        (tmp_path / "test" / label / "0.png").write_bytes(path.read_bytes())
+    source = open_source(f"folder:{tmp_path}")
+    recipe = dataclasses.replace(recipe, epochs=1)
+    whole = sum(path.stat().st_size for path in (tmp_path / "train").rglob("*.png"))
+
+    def read_by(share):
+        start = bytes_read()
+        for _ in training_dataset(source, recipe, share=share):
+            pass
+        return (bytes_read() - start) / whole
+
+    assert read_by(ALONE) == pytest.approx(1, rel=0.05)
+    for index in (0, 1):
+        assert read_by(Share(index, 2, 2)) == pytest.approx(0.5, rel=0.05)
