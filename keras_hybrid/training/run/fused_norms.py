@@ -58,7 +58,7 @@ def _is_fusible(layer):
         type(layer) is keras.layers.BatchNormalization
         and len(layer.input.shape) == 4
         and layer.axis in (-1, 3)
-        and not getattr(layer, "renorm", False)  # which Keras has from 3.13 on
+        and not getattr(layer, "renorm", False)  # Keras 3.12 has none
         and not layer.synchronized
     )
 
