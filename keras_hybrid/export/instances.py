@@ -106,7 +106,8 @@ def export_instances(
     padding = (0.0, 0.0, 0.0)
     if preprocessing:
         known = preprocessing_of(model) if preprocessing is True else preprocessing
-        padding = tuple(255 * float(x) for x in known.mean)
+        red, green, blue = (255 * float(x) for x in known.mean)
+        padding = red, green, blue
     rules = dataclasses.asdict(host_rules(parts, padding))
     with whole_file(folder / RULES) as temporary:
         temporary.write_text(json.dumps(rules, indent=2) + "\n")
