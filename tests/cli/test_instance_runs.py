@@ -121,6 +121,10 @@ def test_files_give_the_objects_of_the_network(folder, pictures, command, tmp_pa
         )
         assert status == 0 and re.search(r"png  \d \d+\.\d% at", printed), said
     assert Image.open(tmp_path / "masks.png").size[0] > 500
+    rules = folder / "parts" / "rules.json"
+    rules.write_text(rules.read_text().replace('"padding"', '"filling"'))
+    status, _, said = command("predict", folder / "parts", *pictures)
+    assert status == 2 and "without ['padding'], with ['filling'] besides" in said
 
 
 def test_evaluate_says_average_precision_of_masks(folder, command):

@@ -7,6 +7,7 @@ Needs LiteRT and NumPy alone. An app does the same in its own language: `propose
 `paste_masks` are all there is to it.
 """
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class InstanceFiles:
         num_threads: of the interpreters.
 
     Raises:
-        ValueError: for a folder that lacks one, or a file that LiteRT cannot open.
+        ValueError: for a folder that lacks one, rules of another version, or a file that LiteRT
+            cannot open.
     """
 
     def __init__(self, folder: str | os.PathLike, num_threads: int = 1):
@@ -84,6 +86,13 @@ class InstanceFiles:
                 f"Received: folder={str(folder)!r} without {', '.join(missing)}"
             )
         given = json.loads((folder / RULES).read_text())
+        wanted = {field.name for field in dataclasses.fields(HostRules)}
+        if set(given) != wanted:
+            raise ValueError(
+                f"{RULES} of this version is expected: export the files again. Received: "
+                f"{folder / RULES} without {sorted(wanted - set(given))}, with "
+                f"{sorted(set(given) - wanted)} besides"
+            )
         self.rules = HostRules(
             **{key: tuple(x) if isinstance(x, list) else x for key, x in given.items()}
         )
