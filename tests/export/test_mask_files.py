@@ -9,6 +9,7 @@ import keras_hybrid
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.metadata import read_metadata
 from keras_hybrid.export.verify import run_tflite, verify_tflite
+from keras_hybrid.litert import open_interpreter
 from keras_hybrid.tasks.segmentation.protocol import SegmentationProtocol
 from keras_hybrid.weights.preprocessing import preprocessing_of
 
@@ -75,6 +76,14 @@ def test_in_other_precisions(precision, network, images, tmp_path):
     assert verify_tflite(path, network, images).agreement > 0.97
     if precision == "int8":
         assert not inspect_tflite(path).float_tensors
+    if precision == "int8_cpu":  # logits are stretched in float
+        tensors = open_interpreter(path, xnnpack=False).get_tensor_details()
+        types = {
+            x["dtype"]
+            for x in tensors
+            if tuple(x["shape"]) == (1, 64, 96, network.output.shape[-1])
+        }
+        assert types == {np.float32}
 
 
 @pytest.mark.large
