@@ -4,11 +4,11 @@
     python comparisons/benchmark_int8.py --folder=runs/int8 --reuse --models=MobileViTXXS --bar
 
 Exports every model three times, with random weights: in float32 and in the profiles "int8_cpu"
-and "int8", their ranges calibrated on a few images of noise, which is enough for latencies and
-sizes and says nothing about accuracy. Times each model's files in turns, and prints for each file:
-operators, delegate partitions, operators outside of the delegate, activations in float, size and
-latency in times of the float32 file's (median over the turns, and quartiles); below, the geometric
-means. The rows are stored in FOLDER/int8.json. With --bar the exit status is 1 unless "int8_cpu"
+and "int8", both for CPUs, their ranges calibrated on a few images of noise, which is enough for
+latencies and sizes and says nothing about accuracy. Times each model's files in turns, and prints
+for each file: operators, delegate partitions, operators outside of the delegate, activations in
+float, size and latency in times of the float32 file's (median over the turns, and quartiles);
+below, the geometric means. The rows are stored in FOLDER/int8.json. With --bar the exit status is 1 unless "int8_cpu"
 takes at most 0.62 of float32's time in the geometric mean and 0.8 at worst, "int8" at most 1.5,
 both are at most 0.28 of its size, and nothing in "int8" is in float.
 """
@@ -88,7 +88,9 @@ def export(name, folder):
     for precision, path in wanted.items():
         print(f"exporting {path.name}", flush=True)
         data = None if precision == "float32" else noise
-        keras_hybrid.export_tflite(model, path, precision, representative_data=data)
+        keras_hybrid.export_tflite(
+            model, path, precision, target="cpu", representative_data=data
+        )
     return paths
 
 

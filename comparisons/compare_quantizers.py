@@ -7,10 +7,10 @@
 
 --run is a folder of recipes/train.py. Its network goes to float32 with our export; that file
 through ai-edge-quantizer's static int8 in the Python of --ai_edge_quantizer
-(see quantize_peer.py), and the network through both of our profiles, all calibrated with the same
-training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images, latency on
-one thread of this machine, in turns, over float and over theirs, size, delegate partitions and
-tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's own kernels.
+(see quantize_peer.py), and the network through both of our profiles, for CPUs, all calibrated with
+the same training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images,
+latency on one thread of this machine, in turns, over float and over theirs, size, delegate
+partitions and tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's own kernels.
 Nothing is trained. With --model in its place, a network of that name at its native size, with
 random weights and images: all but the accuracy.
 """
@@ -72,7 +72,7 @@ def run():
         print(f"quantising: {profile}", file=sys.stderr)
         path = out / f"{profile}.tflite"
         files[f"ours {profile}"] = export_tflite(
-            model, path, precision=profile, representative_data=calibration
+            model, path, profile, target="cpu", representative_data=calibration
         )
     rows, plain = [], []
     refused = fault(files[THEIRS])  # as happens; ours are still to be measured

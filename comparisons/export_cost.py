@@ -115,7 +115,7 @@ def make_int8(name, count, folder):
         processor.append(time.process_time())
         peaks.append(peak_memory() / 2**30)
 
-    quantized = keras_hybrid.quantize(model)
+    quantized = keras_hybrid.quantize(model, target="cpu")
     phase_ends()
     keras_hybrid.calibrate(quantized, images)
     phase_ends()

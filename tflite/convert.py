@@ -41,7 +41,7 @@ flags.DEFINE_enum(
     "target",
     None,
     ["cpu", "gpu", "npu"],
-    "Engine that the file is for; cpu if not set.",
+    "Engine that the file is for; npu of int8, else cpu, if not set.",
 )
 flags.DEFINE_string("data", None, "Images to calibrate with: a folder, .npy or .npz.")
 flags.DEFINE_integer("limit", 200, "Use at most this many of them.", lower_bound=1)

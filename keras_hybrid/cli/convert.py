@@ -37,7 +37,7 @@ def add_arguments(parser):
     parser.add_argument("--out", help=".tflite to write; of a run, model.tflite in its folder")
     parser.add_argument("--weights", help="of a network's name: a tag such as imagenet, or a file")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--target", choices=TARGETS, help="engine it is for; cpu if not given")
+    parser.add_argument("--target", choices=TARGETS, help="engine it is for; npu of int8, else cpu")
     parser.add_argument("--data", help="images to calibrate integers with: a folder, .npy or .npz")
     parser.add_argument("--limit", type=whole(1), default=200, help="at most so many of them")
     parser.add_argument("--raw", action="store_true", help="they are normalised already")

@@ -146,6 +146,10 @@ def _gpu_list(path):
         Refusal("BATCH_MATMUL", _layer(name), "a constant on the left")
         for name in found.constant_products
     ]
+    refused += [
+        Refusal("BATCH_MATMUL", _layer(name), "one on the right for several: computed wrongly")
+        for name in found.shared_products
+    ]
     return EngineAnswer("gpu list", not refused, tuple(refused))
 
 

@@ -95,7 +95,7 @@ def export_tflite(
             where all channels are alike, which a warning says.
         target: the engine that the file is for, which costs nothing but speed elsewhere: "cpu"
             (XNNPACK), "gpu" (files in float32 and float16) or "npu" (files in int8); None for
-            "cpu".
+            "npu" of precision "int8", and "cpu" of all others.
         input: type of the input: "float32", or "uint8" for camera frames as they come; of a file
             in int8 also "int8", and then "uint8" and "int8" are what the input's scale and zero
             point in the file say.

@@ -1,5 +1,6 @@
 """What LiteRT's GPU delegate takes, checked on the file alone."""
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -34,16 +35,20 @@ class GpuReadiness:
         unsupported_shapes: activations of rank over 4 or, of more than two, with a first
             dimension over 1.
         constant_products: matrix products with a constant on the left, by what they compute.
+        shared_products: products of several matrices with one on the right, which the delegate
+            takes and computes wrongly: right is only what has multiples of four rows and columns.
     """
 
     unsupported_ops: Counter
     unsupported_shapes: tuple[Tensor, ...]
     constant_products: tuple[str, ...] = ()
+    shared_products: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
-        """Whether nothing would be refused."""
-        return not (self.unsupported_ops or self.unsupported_shapes or self.constant_products)
+        """Whether nothing would be refused, or be computed wrongly."""
+        products = self.constant_products or self.shared_products
+        return not (self.unsupported_ops or self.unsupported_shapes or products)
 
 
 def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
@@ -55,7 +60,8 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
         ValueError: for a missing file or one that is no `.tflite`.
     """
     found = inspect_tflite(path)
-    products, constants = _constants(path)
+    file = TFLiteFile.read(path)
+    products, constants = _constants(file)
     return GpuReadiness(
         unsupported_ops=Counter(
             {name: count for name, count in found.ops.items() if name not in SUPPORTED_OPS}
@@ -64,15 +70,28 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
             x for x in found.gpu_shape_offenders if len(x.shape) > 2 and x.name not in constants
         ),
         constant_products=products,
+        shared_products=_shared_products(file),
     )
 
 
-def _constants(path):
+def _shared_products(file):
+    """Matrix products of which the right side is one for several on the left: names."""
+    graph = file.model.subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        if file.operator_name(operator) != "BATCH_MATMUL":
+            continue
+        left, right = (graph.tensors[index].shape[:-2] for index in operator.inputs)
+        if math.prod(map(int, right)) < math.prod(map(int, left)):
+            found.append(graph.tensors[operator.outputs[0]].name.decode())
+    return tuple(found)
+
+
+def _constants(file):
     """Matrix products with a constant on the left, and constants that operators compute: names.
 
     In half precision, weights are such: DEQUANTIZE gives them.
     """
-    file = TFLiteFile.read(path)
     graph = file.model.subgraphs[0]
     computed, products, constants = {int(index) for index in graph.inputs}, [], set()
     for operator in graph.operators:

@@ -30,6 +30,19 @@ def zeros_between_heads(tokens, num_heads: int):
     return ops.reshape(x, (-1, num_heads * num_tokens, channels))
 
 
+def repeated_between_heads(tokens, num_heads: int):
+    """`zeros_between_heads` by repeating the tokens: there is no reshape at its end.
+
+    TensorFlow Lite's converter moves such a reshape past a matrix product, of which the right side
+    is then the same for all heads. LiteRT's GPU engine computes that wrongly, and does not say so,
+    where the columns are no multiple of four: of 7 x 7 pixels, say.
+    """
+    num_tokens, channels = tokens.shape[1:]
+    mask = np.kron(np.eye(num_heads), np.ones((num_tokens, channels // num_heads)))
+    repeated = ops.concatenate([tokens] * num_heads, axis=1)  # (batch, heads * M, C)
+    return repeated * ops.convert_to_tensor(mask[None], dtype=tokens.dtype)
+
+
 def to_heads(
     x,
     num_heads: int,

@@ -9,6 +9,7 @@ from keras_hybrid.layers.attention_heads import (
     flat,
     from_heads,
     head_mask,
+    repeated_between_heads,
     to_heads,
     zeros_between_heads,
 )
@@ -177,9 +178,7 @@ class DotProductAttention(keras.layers.Layer):
         heads, num_tokens = self.num_heads, key.shape[1]
         length = math.prod(ops.shape(query)[1:-1])
         axes = tuple(ops.shape(query)[1:-1])
-        keys = self._scaled(
-            zeros_between_heads(key, self.num_heads), query
-        )  # (batch, heads * M, C)
+        keys = self._scaled(repeated_between_heads(key, heads), query)  # (batch, heads * M, C)
         if self.plain_operators:
             scores = ops.matmul(flat(query), ops.transpose(keys, (0, 2, 1)))
             x = self.normalized(ops.reshape(scores, (-1, length, heads, num_tokens)))

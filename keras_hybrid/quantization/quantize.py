@@ -60,8 +60,9 @@ def quantize(
         model: a functional model of this package's or standard layers; it is left as it is.
         profile: "int8" for int8 throughout, as accelerators want; "int8_cpu" for float where a
             phone's CPU is faster in float (the table in `keras_hybrid/quantization/rules.py`).
-        target: the engine that the file is for, "cpu" or "npu": layers are spelled as costs it
-            least (`keras_hybrid/surgery/pipelines.py`). None for "cpu".
+        target: the engine that the file is for: layers are spelled as costs it least
+            (`keras_hybrid/surgery/pipelines.py`). None for the profile's own: "npu" for "int8",
+            which "cpu" suits XNNPACK better, and "cpu" for "int8_cpu".
         keep_float: names of layers to leave in float. A name also stands for the layers that were
             made of it, and for a block, by their common beginning.
         batch_norm: "folded" for kernels and biases that train with batch norm in them; "frozen" for

@@ -133,7 +133,7 @@ FILES: dict[str, dict[str, tuple[Edit, ...]]] = {
     "float32": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
     "float16": {"cpu": FOR_FLOAT, "gpu": FOR_GPU},
     "dynamic": {"cpu": _FOR_CPU},
-    "int8": {"cpu": FOR_INT8["int8"], "npu": FOR_NPU},
+    "int8": {"npu": FOR_NPU, "cpu": FOR_INT8["int8"]},
     "int8_cpu": {"cpu": FOR_INT8["int8_cpu"]},
     "int16x8": {"cpu": FOR_INT16},
 }

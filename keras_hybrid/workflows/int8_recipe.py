@@ -19,7 +19,8 @@ class QuantizedRecipe:
 
     Attributes:
         profile: of `keras_hybrid.quantize`.
-        target: likewise, the engine that the file is for; None for the profile's own.
+        target: likewise, the engine that the file is for; None for the profile's own: "npu" for
+            "int8", "cpu" for "int8_cpu".
         keep_float: names of layers that stay float.
         batch_norm: of `keras_hybrid.quantize`: "folded", or "frozen" to train its scale and offset.
         epochs: passes over the training split; 0 for post-training quantisation alone.

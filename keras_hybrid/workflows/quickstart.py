@@ -114,7 +114,8 @@ def quickstart(
         folder: of the run; gets the files, the pictures and `report.md`.
         preprocessing: whether the `.tflite` takes RGB from 0 to 255.
         threads: of one more timing of the float file, where there is more than one.
-        int8: the recipe of int8; None for no int8.
+        int8: the recipe of int8; None for no int8. Its file is for CPUs unless it says otherwise:
+            it is timed on this one.
         command: that repeats this, for the report.
         stream: where progress goes.
 
@@ -126,6 +127,8 @@ def quickstart(
     steps = ["train", "evaluate", "convert", "verify", "quantise", "time", "report"]
     if int8 is None:
         steps.remove("quantise")
+    else:
+        int8 = dataclasses.replace(int8, target=int8.target or "cpu")
 
     def say(step):
         print(f"[{steps.index(step) + 1}/{len(steps)}] {step}", file=stream, flush=True)
@@ -152,7 +155,7 @@ def quickstart(
     if int8 is not None:
         say("quantise")
         quantized = train_quantized(run, int8, folder / "int8", source=source)
-        beside = dataclasses.replace(int8, profile=CPU_PROFILE, epochs=0)
+        beside = dataclasses.replace(int8, profile=CPU_PROFILE, target="cpu", epochs=0)
         for_cpu = train_quantized(run, beside, folder / CPU_PROFILE, source=source)
         say("time")
         report = quantized_report(run, quantized, source, beside=[for_cpu])

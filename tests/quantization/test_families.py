@@ -67,7 +67,7 @@ def test_int8_is_int8_throughout_and_small(inspected, network, tmp_path, name):
     assert found.integer_offenders == ()
     assert {"CONV_2D", "FULLY_CONNECTED"} <= set(found.ops)
     full = keras_hybrid.export_tflite(network(name), tmp_path / "float.tflite")
-    assert found.size_bytes <= 0.28 * full.stat().st_size
+    assert found.size_bytes <= 0.3 * full.stat().st_size
 
 
 @pytest.mark.large

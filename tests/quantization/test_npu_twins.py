@@ -1,11 +1,18 @@
 """What NPUs want spelled otherwise: as exact as the other spelling, and in integers throughout."""
 
+import numpy as np
 import pytest
+from harness import decibels
 from keras import layers
 
 from keras_hybrid import layers as own
+from keras_hybrid.export.convert import export_tflite
+from keras_hybrid.export.metadata import read_record
+from keras_hybrid.export.verify import run_tflite
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import quantize, target_of
+from keras_hybrid.quantization.ranges.calibration import calibrate
+from keras_hybrid.quantization.twins import for_npu as twins
 from keras_hybrid.quantization.twins.for_npu import (
     NpuDotProductAttention,
     NpuLayerNormalization,
@@ -46,9 +53,20 @@ def over_patches(image):
     return layers.Flatten()(layers.AveragePooling2D(4)(own.FoldPatches(2)([y, x])))
 
 
+def rows_alone(image):
+    """Attention over 16 patches: softmax is an operator."""
+    return over_patches(layers.AveragePooling2D(2)(image))
+
+
+@pytest.fixture
+def spelled_out(monkeypatch):
+    """Softmax over few tokens is spelled out for few pixels, too."""
+    monkeypatch.setattr(twins, "LEAST_QUERIES", 1)
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("function", [to_tokens, from_tokens, over_a_map, over_patches])
-def test_as_exact_as_for_cpus(function, small_network, through_int8):
+def test_as_exact_as_for_cpus(function, small_network, through_int8, spelled_out):
     model = small_network(function)
     for_cpu, for_npu = (through_int8(model, target=target) for target in ("cpu", "npu"))
     assert target_of(for_npu.model) == "npu"
@@ -61,6 +79,40 @@ def test_as_exact_as_for_cpus(function, small_network, through_int8):
     assert not for_npu.inspection.integer_offenders
     refused = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "MEAN"}
     assert not refused.intersection(for_npu.inspection.ops)
+    if function in (over_a_map, over_patches):  # heads are cut out
+        assert "TRANSPOSE" not in for_npu.inspection.ops
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("function", [over_a_map, over_patches, rows_alone])
+def test_heads_computed_one_by_one_are_those_computed_together(
+    function, small_network, through_int8, make_images, monkeypatch
+):
+    model = through_int8(small_network(function), target="npu").model
+    images = make_images(4)
+    alone = np.asarray(model(images))
+    monkeypatch.setattr(twins, "MOST_SLICES", 0)
+    assert np.abs(alone - np.asarray(model(images))).max() <= 1e-6
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("target", ["npu", "cpu"])
+def test_what_has_been_trained_is_what_ships_for_its_engine(
+    target, small_network, make_images, tmp_path
+):
+    images = make_images(16)
+    model = calibrate(quantize(small_network(over_patches), target=target), images, stream=None)
+    model.compile("sgd", "mse")
+    before = np.asarray(model(images))
+    model.fit(images, 0 * before, batch_size=8, verbose=0)
+    path = export_tflite(model, tmp_path / "a.tflite", "int8")
+    assert read_record(path)["target"] == target
+    (shipped,) = run_tflite(path, images).values()
+    trained = np.asarray(model(images))
+    assert decibels(trained, shipped) >= 30 > decibels(before, trained)
+    other = {"npu": "cpu", "cpu": "npu"}[target]
+    with pytest.raises(ValueError, match=f"quantised for '{target}'"):
+        export_tflite(model, tmp_path / "b.tflite", "int8", target=other)
 
 
 @pytest.mark.parametrize(("length", "width"), [(256, 16), (196, 14), (3136, 16), (7, 7)])

@@ -17,7 +17,7 @@ def count(model, *classes):
 
 @pytest.mark.parametrize(
     ("precision", "target"),
-    [("float32", "cpu"), ("float16", "cpu"), ("int8", "cpu"), ("int8_cpu", "cpu")],
+    [("float32", "cpu"), ("float16", "cpu"), ("int8", "npu"), ("int8_cpu", "cpu")],
 )
 def test_every_precision_has_an_engine_of_its_own(precision, target):
     assert check_target(precision, None) == target

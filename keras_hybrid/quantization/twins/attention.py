@@ -59,16 +59,19 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             self.masked_key = self._learned("masked_key", symmetric=True)
             self.masked_value = self._learned("masked_value", symmetric=True)
 
+    # Keys of a row from which on softmax is spelled out.
+    long_row = LONG_ROW
+
     def _is_long(self, query, key):
         """Whether softmax is spelled out."""
         if self.float_softmax or self._zeros(query, key) == "key":
             return False
         if self.window_size:
-            return self.window_size**2 >= LONG_ROW
+            return self.window_size**2 >= self.long_row
         axes = key[1:-1]
         if self.separate_positions:
             axes = key[2:3] if self.positions_first else key[1:2]
-        return None not in axes and math.prod(axes) >= LONG_ROW
+        return None not in axes and math.prod(axes) >= self.long_row
 
     def _build_long_rows(self):
         self.shifted = self._learned("shifted", limits=(NEGLIGIBLE, 0.0))
