@@ -8,9 +8,9 @@ and "int8", both for CPUs, their ranges calibrated on a few images of noise, whi
 latencies and sizes and says nothing about accuracy. Times each model's files in turns, and prints
 for each file: operators, delegate partitions, operators outside of the delegate, activations in
 float, size and latency in times of the float32 file's (median over the turns, and quartiles);
-below, the geometric means. The rows are stored in FOLDER/int8.json. With --bar the exit status is 1 unless "int8_cpu"
-takes at most 0.62 of float32's time in the geometric mean and 0.8 at worst, "int8" at most 1.5,
-both are at most 0.28 of its size, and nothing in "int8" is in float.
+below, the geometric means. The rows are stored in FOLDER/int8.json. With --bar the exit status is 1
+unless "int8_cpu" takes at most 0.62 of float32's time in the geometric mean and 0.8 at worst,
+"int8" at most 1.5, both are at most 0.28 of its size, and nothing in "int8" is in float.
 """
 
 import json
@@ -88,9 +88,7 @@ def export(name, folder):
     for precision, path in wanted.items():
         print(f"exporting {path.name}", flush=True)
         data = None if precision == "float32" else noise
-        keras_hybrid.export_tflite(
-            model, path, precision, target="cpu", representative_data=data
-        )
+        keras_hybrid.export_tflite(model, path, precision, target="cpu", representative_data=data)
     return paths
 
 

@@ -10,9 +10,9 @@ through ai-edge-quantizer's static int8 in the Python of --ai_edge_quantizer
 (see quantize_peer.py), and the network through both of our profiles, for CPUs, all calibrated with
 the same training images. Prints, and keeps in OUT/quantizers.md: accuracy on all test images,
 latency on one thread of this machine, in turns, over float and over theirs, size, delegate
-partitions and tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's own kernels.
-Nothing is trained. With --model in its place, a network of that name at its native size, with
-random weights and images: all but the accuracy.
+partitions and tensors that are left in float. Where XNNPACK refuses their file, it runs on LiteRT's
+own kernels. Nothing is trained. With --model in its place, a network of that name at its native
+size, with random weights and images: all but the accuracy.
 """
 
 import os

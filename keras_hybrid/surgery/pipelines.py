@@ -17,6 +17,7 @@ from keras_hybrid.surgery.passes.attention_projections import (
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
 from keras_hybrid.surgery.passes.branches import edit_averaged_heads, edit_pooled_branches
 from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
+from keras_hybrid.surgery.passes.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.surgery.passes.constant_arithmetic import (
     edit_constant_arithmetic,
@@ -112,6 +113,8 @@ FOR_INT8: dict[str, tuple[Edit, ...]] = {
 #   layer norm of 3 rows            MEAN                   a 1x1 convolution       7 -> 2
 #   layer norm of four axes         MEAN                   a 1x1 convolution       refused before
 #   MobileViT's unfold and fold     blocks as channels     cuts, concatenations    refused before
+#   products of 16 heads of 256     transposed             cut out, head by head   2,728 -> 605
+#   two blocks of 28x28x384         whole                  channels in two halves  1,487 -> 932
 #
 # GELU is one look-up in the convolution before it on both; SiLU stays LOGISTIC and a product, as
 # no operator is it as a whole, and its second look at the map costs both the same.
@@ -122,6 +125,7 @@ FOR_NPU: tuple[Edit, ...] = (
     edit_multipliers_to_dense,
     edit_strided_depth_multipliers,
     edit_depth_multipliers,
+    edit_channel_parts,
     edit_flat_residuals,
     edit_channel_shuffles,
     edit_positions_first,

@@ -19,6 +19,7 @@ from keras_hybrid.quantization.twins.for_npu import (
     _block_width,
 )
 from keras_hybrid.surgery.editable_model import EditableModel
+from keras_hybrid.surgery.passes import channel_parts
 
 
 def tokens_of(x, count=3):
@@ -93,6 +94,28 @@ def test_heads_computed_one_by_one_are_those_computed_together(
     alone = np.asarray(model(images))
     monkeypatch.setattr(twins, "MOST_SLICES", 0)
     assert np.abs(alone - np.asarray(model(images))).max() <= 1e-6
+
+
+def block(image):
+    """A map that is widened, computed channel by channel and narrowed, as in all families."""
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    tokens = layers.GlobalAveragePooling2D()(x)
+    y = layers.BatchNormalization()(layers.Conv2D(96, 1, use_bias=False)(x))
+    y = own.TwoSlopeReLU()([y, layers.Dense(96)(tokens), layers.Dense(96)(tokens)])
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+    y = layers.Activation("silu")(layers.BatchNormalization()(y))
+    x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(8, 1, use_bias=False)(y))])
+    return layers.Flatten()(layers.AveragePooling2D(4)(x))
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("batch_norm", ["folded", "frozen"])
+def test_parts_of_wide_maps_are_as_exact(batch_norm, small_network, through_int8, monkeypatch):
+    monkeypatch.setattr(channel_parts, "FAST_MEMORY", 2**14)
+    result = through_int8(small_network(block), target="npu", batch_norm=batch_norm)
+    assert sum("_part" in layer.name and "depthwise" in layer.name for layer in result.model.layers)
+    assert result.from_keras >= 30 and result.from_float >= 25
+    assert not result.inspection.integer_offenders
 
 
 @pytest.mark.large

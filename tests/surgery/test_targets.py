@@ -5,6 +5,8 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
+from keras_hybrid.surgery.passes import channel_parts
+from keras_hybrid.surgery.passes.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.passes.constant_tokens import edit_constant_queries
 from keras_hybrid.surgery.passes.depthwise import edit_multipliers_to_dense
 from keras_hybrid.surgery.pipelines import FILES, FOR_GPU, FOR_NPU, check_target, edited
@@ -53,6 +55,42 @@ def test_several_outputs_a_channel_are_a_dense_kernel(check_edit, strides):
     y = layers.DepthwiseConv2D(3, strides, "same", depth_multiplier=3)(x)
     result = check_edit(edit_multipliers_to_dense, keras_model(x, y))
     assert count(result, layers.DepthwiseConv2D) == 0 and count(result, layers.Conv2D) == 1
+
+
+def blocks(x):
+    """Blocks as the families have them: convolutions, depthwise ones and activations between."""
+    tokens = layers.GlobalAveragePooling2D()(x)
+    y = layers.Conv2D(96, 1)(x)
+    y = own.TwoSlopeReLU()([y, layers.Dense(96)(tokens), layers.Dense(96)(tokens)])
+    y = layers.Activation("gelu")(layers.DepthwiseConv2D(3, padding="same")(y))
+    x = layers.Add()([x, layers.Conv2D(8, 1)(y)])
+    return layers.Conv2D(4, 1, use_bias=False)(
+        layers.Conv2D(128, 3, padding="same", activation="relu")(x)
+    )
+
+
+def test_wide_maps_are_computed_in_parts_of_their_channels(check_edit, monkeypatch):
+    x = layers.Input((8, 8, 8))
+    unchanged = check_edit(edit_channel_parts, keras_model(x, blocks(x)))
+    assert count(unchanged, layers.Conv2D) == 4
+    monkeypatch.setattr(channel_parts, "FAST_MEMORY", 2**12)
+    parted = check_edit(edit_channel_parts, keras_model(x, blocks(x)))
+    filters = [layer.filters for layer in parted.layers if isinstance(layer, layers.Conv2D)]
+    assert sorted(filters) == [4, 4, 8, 8, 8, 32, 32, 32, 64, 64]
+    assert count(parted, layers.Dense) == 6
+
+
+def test_what_else_reads_a_wide_map_keeps_it_whole(check_edit, monkeypatch):
+    monkeypatch.setattr(channel_parts, "FAST_MEMORY", 2**12)
+    x = layers.Input((8, 8, 8))
+    wide = layers.Conv2D(128, 1)(x)
+    for y in (
+        layers.Concatenate()([wide, layers.Conv2D(8, 1)(wide)]),
+        layers.Conv2D(8, 1)(layers.Activation("softmax")(wide)),
+        layers.Conv2D(8, 3)(wide),
+    ):
+        result = check_edit(edit_channel_parts, keras_model(x, y))
+        assert count(result, layers.Add) == 0
 
 
 def patches(reader):

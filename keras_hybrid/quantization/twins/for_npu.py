@@ -113,6 +113,9 @@ class NpuDotProductAttention(QuantizedDotProductAttention):
         if not self._is_long(inputs[0].shape, inputs[1].shape):
             return self._attend(scores, value, inputs, False)
         scores = self._scaled_scores(scores, inputs[0], False)
+        if self.num_heads == 1:  # wide heads, whose product is not worth computing again
+            greatest = self._greatest(scores)
+            return self._average(self._exponentials(scores, greatest, False), value, False)
         # Once more with the keys as rows, which an NPU finds the greatest of in no time; and takes
         # it from the scores as it computes them.
         by_key = self._scaled_scores(self._product(key, query), inputs[0], False)
