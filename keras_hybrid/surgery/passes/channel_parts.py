@@ -21,7 +21,7 @@ BRICK = 16  # channels that an NPU takes at once
 
 
 def edit_channel_parts(model: EditableModel):
-    """Computes hidden maps of over half of the fast memory in two or three parts."""
+    """Computes hidden maps of over half, or a third, of the fast memory in as many parts."""
     for end in list(model.steps):
         region = _region(model, end)
         if region is not None:
@@ -70,11 +70,11 @@ def _is_by_channel(model, step):
 
 def _is_worth_it(start, between):
     shapes = [start.inputs[0].shape[1:], *(x.output.shape[1:] for x in (start, *between))]
-    bricks = 6 if _in_thirds(between) else 8
+    bricks, maps = (6, 3) if _in_thirds(between) else (8, 2)
     if any(None in shape for shape in shapes) or shapes[1][-1] < bricks * BRICK:
         return False
     narrow, *wide = map(math.prod, shapes)
-    return narrow <= FAST_MEMORY // 2 < max(wide) <= 2 * FAST_MEMORY
+    return narrow <= FAST_MEMORY // 2 and FAST_MEMORY // maps < max(wide) <= 2 * FAST_MEMORY
 
 
 def _in_thirds(between):
