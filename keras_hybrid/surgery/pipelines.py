@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import keras
 
+from keras_hybrid.surgery.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.kernel_rounding import edit_kernel_rounding
 from keras_hybrid.surgery.passes.attention_projections import (
@@ -17,7 +18,6 @@ from keras_hybrid.surgery.passes.attention_projections import (
 from keras_hybrid.surgery.passes.batch_norm import edit_batch_norms
 from keras_hybrid.surgery.passes.branches import edit_averaged_heads, edit_pooled_branches
 from keras_hybrid.surgery.passes.channel_order import edit_channel_reversals
-from keras_hybrid.surgery.passes.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.passes.channel_shuffle import edit_channel_shuffles
 from keras_hybrid.surgery.passes.constant_arithmetic import (
     edit_constant_arithmetic,

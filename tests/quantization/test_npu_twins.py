@@ -18,8 +18,8 @@ from keras_hybrid.quantization.twins.for_npu import (
     NpuLayerNormalization,
     _block_width,
 )
+from keras_hybrid.surgery import channel_parts
 from keras_hybrid.surgery.editable_model import EditableModel
-from keras_hybrid.surgery.passes import channel_parts
 
 
 def tokens_of(x, count=3):

@@ -5,8 +5,8 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
-from keras_hybrid.surgery.passes import channel_parts
-from keras_hybrid.surgery.passes.channel_parts import edit_channel_parts
+from keras_hybrid.surgery import channel_parts
+from keras_hybrid.surgery.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.passes.constant_tokens import edit_constant_queries
 from keras_hybrid.surgery.passes.depthwise import edit_multipliers_to_dense
 from keras_hybrid.surgery.pipelines import FILES, FOR_GPU, FOR_NPU, check_target, edited
