@@ -32,7 +32,8 @@ def align_on_host(layer: RoIAlign, inputs: Sequence[Any]) -> Any:
     Returns: (batch, n, bins, bins, C), a tensor.
     """
     *maps, boxes = (keras.ops.convert_to_numpy(x).astype("float32") for x in inputs)
-    levels = keras.ops.convert_to_numpy(levels_of(boxes, len(maps)))
+    levels = levels_of(keras.ops.convert_to_tensor(boxes), len(maps))
+    levels = keras.ops.convert_to_numpy(levels)
     found = np.zeros((*boxes.shape[:2], layer.bins, layer.bins, maps[0].shape[-1]), "float32")
     for level, (x, stride) in enumerate(zip(maps, layer.strides, strict=True)):
         images, places = np.nonzero(levels == level)
@@ -59,7 +60,8 @@ def _of_level(x, images, boxes, bins):
                 y, z = slice(top[one], top[one] + height), slice(left[one], left[one] + width)
                 cut[i] = x[images[one], y, z]
                 of_rows[i], of_columns[i, 0] = rows[one, :, y], columns[one, :, z]
-            cut = keras.ops.matmul(of_rows, cut.reshape(len(some), height, -1))
+            cut = keras.ops.convert_to_tensor(cut.reshape(len(some), height, -1))
+            cut = keras.ops.matmul(of_rows, cut)
             cut = keras.ops.reshape(cut, (len(some), bins, width, -1))
             cut = keras.ops.matmul(of_columns, cut)
             found[some] = keras.ops.convert_to_numpy(cut)
@@ -71,6 +73,7 @@ def _windows(start, end, bins, size):
 
     Lengths are rounded up, so that few of them differ.
     """
+    start, end = keras.ops.convert_to_tensor(start), keras.ops.convert_to_tensor(end)
     weights = keras.ops.convert_to_numpy(bin_weights(start, end, bins, size))
     counts = (weights != 0).any(axis=1)
     first = counts.argmax(axis=1)
