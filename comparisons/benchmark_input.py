@@ -59,6 +59,8 @@ def write_digits(folder, count):
 
 def pipeline_speed(source, recipe):
     """Images/s of the training pipeline: the median over seconds."""
+    import tensorflow as tf
+
     from keras_hybrid.training.data.pipeline import training_dataset
 
     batches = iter(training_dataset(source, recipe))
@@ -69,7 +71,7 @@ def pipeline_speed(source, recipe):
     while time.perf_counter() < end:
         start, images = time.perf_counter(), 0
         while time.perf_counter() - start < 1:
-            images += len(next(batches)[0])
+            images += len(tf.nest.flatten(next(batches)[0])[0])
         speeds.append(images / (time.perf_counter() - start))
     return statistics.median(speeds)
 

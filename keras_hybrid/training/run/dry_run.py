@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_hybrid.training.augmentation.finishing import finish_images
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import steps_per_epoch
 from keras_hybrid.training.optimization.layer_depth import freeze_stages
@@ -54,7 +55,9 @@ def dry_run(recipe: CommonRecipe, source: ImageSource) -> str:
     kept = sum(_size(layer.output) for layer in model.layers) * recipe.step_batch_size
     precision = precision_of(recipe)
     width = 4 if precision == "float32" else 2
-    images, labels = next(iter(task.training_dataset(source, recipe)))
+    given, labels = next(iter(task.training_dataset(source, recipe)))
+    images = finish_images(given, recipe.model)
+    travels = ", which travel as 8-bit pixels" if images is not given else ""
     scales = (
         f"batches of several scales: {recipe.scale_batch_sizes}\n"
         if recipe.scale_batch_sizes
@@ -72,7 +75,7 @@ model: {recipe.model}, {int(parameters):,} trainable parameters
 memory: {int(parameters) * copies / 2**20:,.0f} MiB of weights, gradients and moments, \
 at most {kept * width / 2**20:,.0f} MiB of activations in {precision}
 one batch: images {tuple(images.shape)} from {float(keras.ops.min(images)):.2f} to \
-{float(keras.ops.max(images)):.2f}, labels {_shapes(labels)}
+{float(keras.ops.max(images)):.2f}{travels}, labels {_shapes(labels)}
 """
 
 

@@ -11,7 +11,9 @@ from small_training import make_tiny_network
 
 from keras_hybrid.training.augmentation.finishing import finish_images, finishes_on_device
 from keras_hybrid.training.data.pipeline import training_dataset
+from keras_hybrid.training.run.dry_run import dry_run
 from keras_hybrid.training.run.run import compile_for_training, training_view
+from keras_hybrid.training.tasks.classification import Classification
 
 # Half an 8-bit step, in each of iFormer's and Mobile-Former's normalised channels, at most.
 HALF_A_STEP = 0.5 / (255 * 0.224) + 1e-5
@@ -96,6 +98,15 @@ def test_the_step_learns_from_unfinished_images_and_evaluates_finished_ones(sour
         score = view.evaluate(images, np.eye(4, dtype="float32"), verbose=0, return_dict=True)
         losses[where] = [*fitted.history["loss"], score["loss"]]
     np.testing.assert_allclose(losses["device"], losses["host"], rtol=1e-3)
+
+
+def test_a_dry_run_says_how_images_travel(source, mixed, monkeypatch):
+    monkeypatch.setattr(Classification, "sized_network", lambda *_: make_tiny_network(mixed, 4))
+    here = dry_run(dataclasses.replace(mixed, finish_on="host"), source)
+    there = dry_run(mixed, source)
+    said = "one batch: images (8, 64, 64, 3) from -"
+    assert said in there and said in here
+    assert "which travel as 8-bit pixels" in there and "8-bit" not in here
 
 
 def test_pairs_are_never_parted(mixed):
