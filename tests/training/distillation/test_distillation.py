@@ -105,6 +105,9 @@ def test_labels_and_teacher_share_the_loss(distilled, tiny_network, kind, build)
     expected = 0.7 * label_loss + 0.3 * float(loss(targets, last))
     computed = float(view.compute_loss(x, y, logits, training=True))
     assert computed == pytest.approx(expected, rel=1e-4)
+    travelling = {"image": np.rint(raw).astype("uint8")}  # the device finishes them for both
+    finished = float(view.compute_loss(travelling, y, logits, training=True))
+    assert finished == pytest.approx(computed, rel=0.02)
     cached = float(view.compute_loss(x, {"label": y, "teacher": targets}, logits, training=True))
     assert cached == pytest.approx(computed, rel=1e-4)
     # In evaluation there is no teacher, and the heads' mean is the answer.
