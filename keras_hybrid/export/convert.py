@@ -13,10 +13,12 @@ import numpy as np
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
 from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
+from keras_hybrid.export.flatbuffer.quantization_steps import check_steps
 from keras_hybrid.export.flatbuffer.runtime_versions import state_runtime_version
 from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
 from keras_hybrid.export.image_input import channel_order, left_to_do, own_scaling
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.int16_kernels import edit_int16_kernels
 from keras_hybrid.export.mask_output import (
     MASK_OUTPUTS,
     is_segmentation,
@@ -174,12 +176,15 @@ def export_tflite(
     segments = mask is not None or is_segmentation(model)
     stretches = later_stretches(model, mask) if segments else None
     types = (input, output_type)
-    model, samples = _prepare(model, precision, target, representative_data, types, top_k, known)
+    model, images = _prepare(model, precision, target, representative_data, types, top_k)
+    samples = _samples(images, known)
     with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
         ending = mask or detector or top_k
         edits = FILES[precision][target]
+        if samples is not None:
+            edits, fused = (*(edits if fused else ()), edit_int16_kernels(images)), True
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
             file = _convert(folder, precision, input, output_type, samples, postprocess)
@@ -228,8 +233,17 @@ def _target(model, precision, target):
     return own
 
 
-def _prepare(model, precision, target, data, types, top_k, preprocessing):
-    """The model to convert, quantised where that is asked for, and samples for the converter."""
+def _samples(images, preprocessing):
+    """What the converter asks for: what a file takes of each image; None without images."""
+    if images is None:
+        return None
+    if preprocessing is not None:  # the file takes pixels
+        images = [_pixels(image, preprocessing) for image in images]
+    return lambda: ([image] for image in images)
+
+
+def _prepare(model, precision, target, data, types, top_k):
+    """The model to convert, quantised where that is asked for, and images for the converter."""
     quantized = is_quantized(model)
     if precision == "int16x8" and (types != ("float32", "float32") or top_k is not None):
         raise ValueError(
@@ -270,12 +284,8 @@ def _prepare(model, precision, target, data, types, top_k, preprocessing):
             f"integers. Received: precision={precision!r}, representative_data=None"
         )
     if precision == "int16x8":
-        arrays = [
-            image[None] for (batch,) in representative_batches(data, model) for image in batch
-        ]
-        if preprocessing is not None:  # the file takes pixels
-            arrays = [_pixels(image, preprocessing) for image in arrays]
-        return model, lambda: ([image] for image in arrays)
+        batches = representative_batches(data, model)
+        return model, [image[None] for (batch,) in batches for image in batch]
     return calibrate(quantize(model, precision, target=target), data), None
 
 
@@ -378,6 +388,7 @@ def _convert(folder, precision, input_type, output_type, samples, postprocess):
     file = TFLiteFile.parse(converter.convert())
     remove_float_guards(file)
     if precision in INTEGER:
+        check_steps(file)
         merge_dense(file)
         shorten_names(file, precision == "int8")
     first_names(file)
