@@ -44,8 +44,10 @@ def model(small_network):
 
 @pytest.fixture
 def calibrated(model, make_images):
-    def quantize(batch_norm, profile="int8", **options):
-        quantized = keras_hybrid.quantize(model, profile, batch_norm=batch_norm, **options)
+    def quantize(batch_norm, profile="int8", target="cpu", **options):
+        quantized = keras_hybrid.quantize(
+            model, profile, batch_norm=batch_norm, target=target, **options
+        )
         return keras_hybrid.calibrate(quantized, make_images(), stream=None)
 
     return quantize
@@ -119,6 +121,8 @@ def test_batch_norms_behind_kernels_stay_as_they_are_in_float(model, calibrated)
     found = norms(calibrated("frozen"))
     assert set(found) == {"stem", "depthwise_0", "depthwise_1", "grouped", "dense"}
     assert norms(calibrated("folded")) == {}
+    whole = norms(calibrated("frozen", target="npu"))
+    assert set(whole) == {"stem", "depthwise", "grouped", "dense"}
     for name, norm in (("stem", "stem_norm"), ("dense", "dead")):
         layer = model.get_layer(norm)
         kept = np.arange(8) != (3 if norm == "dead" else -1)

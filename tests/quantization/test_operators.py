@@ -93,14 +93,24 @@ def network(small_network, case):
     return small_network(lambda image: CASES[case](conv(image, strides=2)))
 
 
+# What NPUs get in another form.
+FOR_NPUS = (
+    *("depthwise", "large_kernel", "layer_norm", "attention", "heads", "patches", "from_tokens"),
+    *("to_tokens", "residual_to_tokens", "dynamic_relu"),
+)
+
+
 @pytest.mark.large
-@pytest.mark.parametrize("case", CASES)
-def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_int8, case):
-    result = through_int8(network(small_network, case))
+@pytest.mark.parametrize(
+    ("case", "target"),
+    [*((case, "cpu") for case in CASES), *((case, "npu") for case in FOR_NPUS)],
+)
+def test_int8_has_no_float_and_computes_what_keras_does(small_network, through_int8, case, target):
+    result = through_int8(network(small_network, case), target=target)
     assert result.inspection.integer_offenders == ()
     assert result.from_float >= 28
     assert result.from_keras >= 50
-    assert set(result.inspection.undelegated) <= UNDELEGATED
+    assert target == "npu" or set(result.inspection.undelegated) <= UNDELEGATED
 
 
 @pytest.mark.large
@@ -128,7 +138,7 @@ def test_what_is_concatenated_is_clipped_before(small_network, through_int8):
         x = L.ReLU(6.0, name="relu")(L.DepthwiseConv2D(3, depth_multiplier=3, strides=2)(x))
         return conv(x, 4, kernel=1)
 
-    result = through_int8(small_network(function))
+    result = through_int8(small_network(function), target="cpu")
     roundings = [x for x in result.model.layers if x.name.startswith("relu_of")]
     assert roundings and "RELU6" not in result.inspection.ops
     ranges = [x.range for x in roundings if hasattr(x, "range")]

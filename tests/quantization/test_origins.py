@@ -9,9 +9,9 @@ from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.surgery.editable_model import EditableModel
 
 
-def roundings_of(model, names):
+def roundings_of(model, names, **options):
     """The roundings of the named layers' outputs: one for several that share a range."""
-    quantized = keras_hybrid.quantize(model)
+    quantized = keras_hybrid.quantize(model, **options)
     found = set()
     for name in names:
         (tensor,) = keras.tree.flatten(quantized.get_layer(name).output)
@@ -33,8 +33,8 @@ def test_a_sum_whose_branches_begin_with_its_name_leaves_them_their_ranges():
 def test_parts_of_one_convolution_share_a_range():
     image = keras.Input((9, 9, 4))
     model = keras.Model(image, layers.DepthwiseConv2D(7, padding="same", name="large")(image))
-    assert len(roundings_of(model, ["large_rows1", "large_rows2"])) == 1
-    assert len(roundings_of(model, ["large_of2", "large_rows3"])) == 1
+    assert len(roundings_of(model, ["large_rows1", "large_rows2"], target="cpu")) == 1
+    assert len(roundings_of(model, ["large_of2", "large_rows3"], target="cpu")) == 1
 
 
 def test_one_layer_of_many_with_its_name_for_a_beginning_is_kept_in_float():
