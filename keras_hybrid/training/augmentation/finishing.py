@@ -157,33 +157,20 @@ def _normal(shape, seed):
     return tf.random.stateless_normal(shape, seed)
 
 
-class FinishesImages:
-    """What a view of a network has in addition, so that its images may come unfinished.
-
-    To be put before `keras.Model` among the bases of a functional model.
-    """
-
-    model_name: str
-
-    def finish_as(self, model_name: str):
-        """Sets whose input the images become."""
-        self.model_name = model_name
-        self.input_spec = None  # several tensors, where Keras expects the images alone
-
-    def call(self, inputs, training=None, mask=None):
-        images = finish_images(inputs, self.model_name)
-        return super().call(images, training=training, mask=mask)  # type: ignore[misc]
-
-
-class FinishingView(FinishesImages, keras.Model):
+class FinishingView(keras.Model):
     """A view of a network that takes its images finished or unfinished.
 
     Args:
-        inputs, outputs: of the view.
-        model_name: whose input.
+        inputs, outputs: of the view, a functional model.
+        model_name: whose input the images become.
         name: of the view.
     """
 
     def __init__(self, inputs, outputs, *, model_name: str, name: str):
         super().__init__(inputs, outputs, name=name)
-        self.finish_as(model_name)
+        self.model_name = model_name
+        self.input_spec = None  # several tensors, where Keras expects the images alone
+
+    def call(self, inputs, training=None, mask=None):
+        images = finish_images(inputs, self.model_name)
+        return super().call(images, training=training, mask=mask)

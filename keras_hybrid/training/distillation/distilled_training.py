@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_hybrid.training.augmentation.finishing import FinishesImages, finish_images
+from keras_hybrid.training.augmentation.finishing import FinishingView, finish_images
 from keras_hybrid.training.distillation.teacher import Teacher, restore_images
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.weights.families import families
@@ -57,7 +57,7 @@ def head_logits(model: keras.Model):
     return model.get_layer("predictions").input
 
 
-class DistillationView(FinishesImages, keras.Model):
+class DistillationView(FinishingView):
     """A view of a network that ends in `head_logits`, with a teacher in its loss.
 
     The loss is (1 - share) * cross-entropy with the labels + share * the teacher's. With two
@@ -71,9 +71,8 @@ class DistillationView(FinishesImages, keras.Model):
     """
 
     def __init__(self, inputs, outputs, *, recipe: Recipe, teacher: Teacher | None, name: str):
-        super().__init__(inputs, outputs, name=name)
+        super().__init__(inputs, outputs, model_name=recipe.model, name=name)
         self.recipe = recipe
-        self.finish_as(recipe.model)
         # Tracked, so that compiled steps are handed its weights; `teacher_variables` tells them.
         self.teacher_model = None if teacher is None else teacher.model
         self.teacher = teacher
