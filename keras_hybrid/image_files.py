@@ -25,7 +25,9 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _IGNORED_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 NAMES_SHOWN = 5  # so many a warning shows before it abbreviates
 
-# EXIF's tag 0x0112, in both orders of bytes, with a value that turns the image; or XMP's.
+ORIENTATION_TAG = 0x0112  # EXIF's
+ON_ITS_SIDE = (5, 6, 7, 8)  # values of it
+# EXIF's tag, in both orders of bytes, with a value that turns the image; or XMP's.
 _ORIENTATION = (
     r"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]\x00"
     r"|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08]"
@@ -75,6 +77,29 @@ def _decode(file):
         image.load()
         upright = ImageOps.exif_transpose(image)
     return _as_rgb(upright)
+
+
+def shown_size(content: bytes) -> tuple[int, int]:
+    """Height and width of an image as `decode_image` shows it, by its header alone.
+
+    Args:
+        content: of the file, or what TensorFlow hands over for it.
+
+    Raises:
+        ImageFileError: for a content that is no image.
+    """
+    from PIL import Image
+
+    content = content.item() if isinstance(content, np.ndarray) else content
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            lies = image.getexif().get(ORIENTATION_TAG, 1) in ON_ITS_SIDE
+    except Exception as error:  # Pillow raises almost anything for broken files
+        raise ImageFileError(
+            f"An image file with a header is expected ({error}). Received: {len(content)} bytes"
+        ) from error
+    return (width, height) if lies else (height, width)
 
 
 def _as_rgb(image):

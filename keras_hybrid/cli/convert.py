@@ -181,7 +181,8 @@ def _sized(model, folder, size):
     from keras_hybrid.training.run.run_folder import load_recipe_of_run
     from keras_hybrid.training.tasks.of_recipe import task_of
 
-    recipe = dataclasses.replace(load_recipe_of_run(folder), fit="square", resolution=size)
+    recipe = load_recipe_of_run(folder)
+    recipe = dataclasses.replace(recipe, fit="square", resolution=size, shorter_side=None)
     task = task_of(recipe)
     network = task.new_network(recipe, task.classes_of(model))
     copy_weights(model, network)

@@ -9,6 +9,7 @@ from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.surgery.pipelines import check_target
 from keras_hybrid.training.recipe.common import CommonRecipe
 from keras_hybrid.training.recipe.detection import DetectionRecipe
+from keras_hybrid.training.recipe.objects import SQUARE
 from keras_hybrid.training.recipe.recipe import Recipe
 from keras_hybrid.training.recipe.segmentation import SegmentationRecipe
 
@@ -84,7 +85,9 @@ class QuantizedRecipe:
             ValueError: for a run of another task.
         """
         if isinstance(trained, DetectionRecipe):
-            return dataclasses.replace(trained, **self._common())
+            # A saved network of one size takes no others.
+            side = None if trained.fit == SQUARE else trained.shorter_side
+            return dataclasses.replace(trained, shorter_side=side, **self._common())
         if isinstance(trained, SegmentationRecipe):
             head = {key: value for key, value in trained.head_options.items() if key != "auxiliary"}
             # A file has one size, and a saved network no second head.

@@ -9,8 +9,8 @@ TFDS has boxes of COCO and no masks.
 Published result: box AP M 40.8, L 42.2, L2 44.6 %; mask AP M 37.9, L 39.1, L2 41.1 %.
 
 From the distilled classifiers of ImageNet. Batch norms keep their statistics, all else trains.
-Images are padded to squares, so that a batch has one size, in place of batches of one orientation;
-they are evaluated one at a time.
+Batches hold wide images or upright ones, and are padded to 800 x 1344 or 1344 x 800 px; images are
+evaluated one at a time.
 
 Reference: iFormer (https://arxiv.org/abs/2501.15369), Section 4.2 and Table 5; the numbers are
 those of the authors' configuration, samplers and losses those of MMDetection.
@@ -31,6 +31,7 @@ def get_recipe(variant: str = "M") -> InstanceRecipe:
         initial_weights="imagenet_distill",
         fit="800x1333",
         resolution=1344,  # 1333 filled up to a multiple of 32
+        shorter_side=800,
         epochs=12,
         batch_size=16,
         learning_rate=2e-4,

@@ -8,8 +8,8 @@ Cost to expect: 12 passes over 117,266 images with objects, of 164 G multiply-ad
 Published result: AP 151M 34.2, 214M 35.8, 294M 36.6, 508M 38.0 %.
 
 No code of these is published. Schedule, sizes and frozen statistics are MMDetection's 1x settings,
-the optimizer that of its RetinaNet on another hybrid backbone (PVT). Images are padded to squares,
-so that a batch has one size; they are evaluated one at a time.
+the optimizer that of its RetinaNet on another hybrid backbone (PVT). Batches hold wide images or
+upright ones, and are padded to 800 x 1344 or 1344 x 800 px; images are evaluated one at a time.
 
 Reference: Mobile-Former (https://arxiv.org/abs/2108.05895), Section 4.2 and Table 4.
 """
@@ -29,6 +29,7 @@ def get_recipe(variant: str = "294M") -> DetectionRecipe:
         initial_weights="imagenet",
         fit="800x1333",
         resolution=1344,  # 1333 filled up to a multiple of 32
+        shorter_side=800,
         epochs=12,
         batch_size=16,
         learning_rate=1e-4,

@@ -62,9 +62,7 @@ def folder(tmp_path_factory, require):
     data = write_scenes(folder / "scenes")
     keras.utils.set_random_seed(0)
     model = randomise(
-        keras_hybrid.mask_rcnn(
-            small_trunk(INSTANCE_RECIPE), len(NAMES), **INSTANCE_RECIPE.head_options
-        )
+        keras_hybrid.mask_rcnn(small_trunk((64, 64)), len(NAMES), **INSTANCE_RECIPE.head_options)
     )
     random = np.random.default_rng(0)
     for name, deviation in (("rpn_logits", 0.3), ("rpn_offsets", 0.1), ("box_logits", 0.5)):

@@ -107,16 +107,15 @@ def _masks_of(boxes, shape):
     return tf.cast(square & ~hole, tf.uint8)
 
 
-def make_tiny_detector(recipe, num_classes, any_size=False):
+def make_tiny_detector(recipe, num_classes, size=None):
     """A head of the package on five convolutions, which train in milliseconds."""
-    backbone = small_trunk(recipe, any_size)
+    backbone = small_trunk(size or (recipe.resolution, recipe.resolution))
     return getattr(keras_hybrid, recipe.head)(backbone, num_classes, **recipe.head_options)
 
 
-def small_trunk(recipe, any_size=False):
-    """Five convolutions of stride 2."""
-    size = None if any_size else recipe.resolution
-    x = image = keras.Input((size, size, 3), name="image")
+def small_trunk(size):
+    """Five convolutions of stride 2, for images of a height and width, or of any."""
+    x = image = keras.Input((*size, 3), name="image")
     for index in range(5):
         x = keras.layers.ZeroPadding2D(1)(x)
         x = keras.layers.Conv2D(8, 3, strides=2, name=f"stem_conv{index}")(x)

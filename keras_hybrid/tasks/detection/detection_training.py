@@ -4,16 +4,18 @@ import keras
 from keras import ops
 
 from keras_hybrid.tasks.detection.anchors import anchors_of
+from keras_hybrid.tasks.detection.steps_by_size import StepsBySize, known_size
 from keras_hybrid.tasks.detection.systems import anchor_boxes, system_of
 
 
-class DetectionTraining(keras.Model):
+class DetectionTraining(StepsBySize, keras.Model):
     """A view of a detector that has its system's loss: what is compiled and fitted.
 
     It shares the detector's layers. Save the detector, not the view.
 
     Args:
-        model: a detector of this package, with images of a known size.
+        model: a detector of this package; where it takes images of any size, those of a batch have
+            one, and batches a few.
         box_weight: factor on the offsets' part of the loss.
         name: of the view.
 
@@ -29,6 +31,7 @@ class DetectionTraining(keras.Model):
     def __init__(self, model: keras.Model, box_weight: float = 1.0, name: str | None = None):
         system, anchors = system_of(model), anchors_of(model)
         super().__init__(model.inputs, model.output, name=name or f"{model.name}_training")
+        self.images_size = tuple(model.input_shape[1:3])
         self.system = system
         self.anchors = anchors
         self.box_weight = box_weight
@@ -42,12 +45,7 @@ class DetectionTraining(keras.Model):
             )
         if sample_weight is not None:
             raise ValueError("Detectors are trained without sample weights. Received: some")
-        height, width = x.shape[1:3]
-        if height is None or width is None:
-            raise ValueError(
-                "The size of the images must be known: batch images of one size. "
-                f"Received: images of shape {tuple(x.shape)}"
-            )
+        height, width = known_size(x)
         boxes = ops.cast(y["boxes"], "float32")
         if self.system.shares:
             boxes = boxes / ops.convert_to_tensor([width, height, width, height], "float32")

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hybrid.tasks.detection.detection_training import devices_in_step
+from keras_hybrid.tasks.detection.steps_by_size import StepsBySize, known_size
 from keras_hybrid.tasks.detection.systems import anchor_boxes
 from keras_hybrid.tasks.instances.instance_loss import (
     box_loss,
@@ -19,13 +20,14 @@ REGIONS, POSITIVE_REGIONS = 512, 128
 PARTS = ("region_class", "region_box", "class", "box", "mask")
 
 
-class InstanceTraining(keras.Model):
+class InstanceTraining(StepsBySize, keras.Model):
     """A view of a Mask R-CNN that has its losses: what is compiled and fitted.
 
     It shares the network's layers. Save the network, not the view.
 
     Args:
-        model: of `keras_hybrid.mask_rcnn`, with images of a known size.
+        model: of `keras_hybrid.mask_rcnn`; where it takes images of any size, those of a batch have
+            one, and batches a few.
         regions: of each image that the box head is trained on, at most.
         positive_regions: of them, at most: those that the mask head is trained on.
         candidates: of each level that regions are chosen from.
@@ -60,12 +62,6 @@ class InstanceTraining(keras.Model):
     ):
         super().__init__(name=name or f"{model.name}_training")
         parts = parts_of(model)
-        height, width = parts.input_size
-        if height is None or width is None:
-            raise ValueError(
-                "The size of the images must be known: give the network's backbone an "
-                f"`input_shape`. Received: {model.name} with images of {model.input_shape}"
-            )
         if not 0 < positive_regions <= regions:
             raise ValueError(
                 "`positive_regions` must be 1 or more, and no more than `regions`. "
@@ -77,16 +73,15 @@ class InstanceTraining(keras.Model):
         self.regions = RegionProposals(parts.regions.limit, candidates, name="regions")
         self.drawn = regions, positive_regions
         self.inference_mode = inference_mode
-        self.anchors = anchor_boxes(region_anchors(), height, width)
+        self.images_size = parts.input_size
         self.seeds = keras.random.SeedGenerator(seed)
         self.parts = {kind: keras.metrics.Mean(f"{kind}_loss") for kind in PARTS}
-        self.size = float(height), float(width)
         self.built = True
 
     def call(self, images, training=None):
         found = self.first(images, training=bool(training) and not self.inference_mode)
         # Drawn here: what happens in `compute_loss` has no random state on some backends.
-        shape = (ops.shape(images)[0], len(self.anchors) + self.regions.limit)
+        shape = (ops.shape(images)[0], len(_anchors(images)) + self.regions.limit)
         return {**found, "draws": keras.random.uniform(shape, seed=self.seeds)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -100,12 +95,14 @@ class InstanceTraining(keras.Model):
         box_head, mask_head = self.heads
         logits, offsets, draws = (y_pred[key] for key in ("logits", "offsets", "draws"))
         if (sizes := y.get("sizes")) is None:
-            sizes = ops.ones_like(logits[0][:, 0, 0, :2]) * ops.convert_to_tensor(self.size)
+            size = ops.convert_to_tensor(known_size(x), "float32")
+            sizes = ops.ones_like(logits[0][:, 0, 0, :2], "float32") * size
         sizes = ops.cast(sizes, "float32")
         regions, _ = self.regions([*logits, *offsets, sizes])
-        anchors = len(self.anchors)
+        boxes = _anchors(x)
+        anchors = len(boxes)
         found = region_loss(
-            y, _joined(logits, 1)[..., 0], _joined(offsets, 4), self.anchors, draws[:, :anchors]
+            y, _joined(logits, 1)[..., 0], _joined(offsets, 4), boxes, draws[:, :anchors]
         )
         # The objects are regions, too; they are drawn by numbers that anchors have used.
         again = draws[:, : y["labels"].shape[1] or ops.shape(y["labels"])[1]]
@@ -114,8 +111,7 @@ class InstanceTraining(keras.Model):
         maps = y_pred["maps"]
         found |= box_loss(y, drawn, *box_head([*maps, drawn["regions"]]))
         first = {key: value[:, : self.drawn[1]] for key, value in drawn.items()}
-        width = int(self.size[1])
-        found["mask"] = mask_loss(y, first, mask_head([*maps, first["regions"]]), width)
+        found["mask"] = mask_loss(y, first, mask_head([*maps, first["regions"]]), x.shape[2])
         for kind, value in found.items():
             self.parts[kind].update_state(value)
         return sum(self.losses, sum(found.values())) / devices_in_step()
@@ -125,6 +121,10 @@ class InstanceTraining(keras.Model):
             "A view for training is not saved: save the network that it was made of. "
             f"Received: {self.name}"
         )
+
+
+def _anchors(images):
+    return anchor_boxes(region_anchors(), *known_size(images))
 
 
 def _joined(maps, values):

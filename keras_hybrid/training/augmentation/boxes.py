@@ -136,9 +136,15 @@ def scale_with_boxes(image, boxes, size):
 
 def pad_picture(image, size):
     """A picture filled up with 0 to the right and below, (*size, 3)."""
-    missing = tf.constant(size) - tf.shape(image)[:2]
+    missing = size - tf.shape(image)[:2]
     image = tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
-    return tf.ensure_shape(image, (*size, 3))
+    return tf.ensure_shape(image, (*known_size(size), 3))
+
+
+def known_size(size):
+    """Height and width as numbers, None where a tensor has them that is known only later."""
+    found = tf.get_static_value(size)
+    return (None, None) if found is None else tuple(map(int, found))
 
 
 def pad_objects(boxes, labels, count):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from keras_hybrid.training.data.process_share import Share
@@ -20,6 +21,7 @@ def examples_in_order(
     first_step: int,
     share: Share,
     arrange: Callable | None = None,
+    groups: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """The examples of all epochs that the process reads, in the order of its batches.
 
@@ -35,6 +37,8 @@ def examples_in_order(
         share: the process's place among those that train together.
         arrange: (an endless epoch of examples, steps to leave out) -> its examples in another
             order, for batches that are put together otherwise; None for one after the other.
+        groups: (count,), of each example, where a global batch has examples of one group; None
+            where any go together.
 
     Returns: a dataset of {"place": in the split, "seeds": (5, 2) integers}.
     """
@@ -45,6 +49,8 @@ def examples_in_order(
         done = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         order = tf.range(tf.constant(count, tf.int64))
         order = tf.random.experimental.stateless_shuffle(order, tf.random.fold_in(seed, 0))
+        if groups is not None:
+            order = _in_groups(order, groups, recipe.batch_size)
         places = tf.data.Dataset.from_tensor_slices(order)
         if arrange is None:
             places = places.take(steps * recipe.step_batch_size).enumerate()
@@ -64,3 +70,19 @@ def examples_in_order(
         return examples if arrange is None else arrange(examples, done)
 
     return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_places)
+
+
+def _in_groups(order, groups, batch_size):
+    """Places such that batches of one group follow each other, in the order in which they are full.
+
+    What fills no batch of its group is left out.
+    """
+    own = tf.gather(tf.constant(groups), order)
+    batches = []
+    for group in np.unique(groups):
+        found = tf.where(own == group)[:, 0]
+        whole = tf.size(found) // batch_size * batch_size
+        batches.append(tf.reshape(found[:whole], (-1, batch_size)))
+    batches = tf.concat(batches, 0)
+    batches = tf.gather(batches, tf.argsort(batches[:, -1]))
+    return tf.gather(order, tf.reshape(batches, [-1]))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from keras_hybrid.training.recipe.common import CommonRecipe
+
 EVALUATION_SPLITS = ("validation", "val", "valid", "test", "testing")
 HELD_BYTES = 1 << 30  # of a split that cannot be read by place, in memory
 
@@ -72,6 +74,13 @@ class ImageSource:
         if name not in self._held:
             self._held[name] = _hold(self, name)
         return self._held[name]
+
+    def groups(self, name: str, recipe: CommonRecipe) -> np.ndarray | None:
+        """The group of each example of a split, (n,): a batch has examples of one group.
+
+        None where any go together.
+        """
+        return None
 
     def _check(self, name):
         if name not in self.sizes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from keras_hybrid.training.augmentation.color import color_jitter
@@ -31,7 +32,8 @@ _plain = tf.autograph.experimental.do_not_convert
 
 
 def steps_per_epoch(source: ImageSource, recipe: CommonRecipe, share: Share = ALONE) -> int:
-    """Training steps of an epoch: whole global batches, of the mean size with several scales.
+    """Training steps of an epoch: whole global batches, of the mean size with several scales, of
+    one group each where the data have groups.
 
     Raises:
         ValueError: when the split holds less than one batch, or the devices cannot share it.
@@ -40,7 +42,9 @@ def steps_per_epoch(source: ImageSource, recipe: CommonRecipe, share: Share = AL
     images = source.sizes.get("train", 0)
     sizes = _scale_batch_sizes(recipe, share)
     batch_size = sum(sizes) / len(sizes) if sizes else recipe.batch_size
-    batches = int(images / batch_size)
+    groups = source.groups("train", recipe) if images else None
+    found = [images] if groups is None else np.unique(groups, return_counts=True)[1]
+    batches = sum(int(count / batch_size) for count in found)
     if batches == 0:
         raise ValueError(
             f"The split 'train' must hold a batch at least: take batch_size={max(images // 4, 1)} "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from keras_hybrid.training.recipe.common import CommonRecipe
-from keras_hybrid.training.recipe.fields import AT_LEAST_1, SHARE, number, one_of
+from keras_hybrid.training.recipe.fields import AT_LEAST_1, SHARE, number, one_of, optional
 
 SQUARE, COCO_SIDES = "square", "800x1333"
 SIDES = (800, 1333)  # that images fit into, the shorter side and the longer one
@@ -13,7 +13,7 @@ SIDES = (800, 1333)  # that images fit into, the shorter side and the longer one
 class ObjectRecipe(CommonRecipe):
     """What recipes of networks that find objects say: their images, objects and statistics.
 
-    `resolution` is that of a training batch.
+    `resolution` is that of a training batch: of its longer side, where it has a shorter one.
     """
 
     head: str = number(
@@ -30,6 +30,14 @@ class ObjectRecipe(CommonRecipe):
         "longer 1333, in training padded to `resolution`, else one at a time, as they are.",
         one_of(SQUARE, COCO_SIDES),
         SQUARE,
+    )
+    shorter_side: int | None = number(
+        "of training batches whose images are all wide (squares, too) or all upright, in pixels, "
+        "`resolution` being their longer side: less is padded than in squares. Images fit such a "
+        "batch, so that with fit=square those that are nearly square come smaller than in "
+        "evaluation. None for square batches.",
+        optional(AT_LEAST_1),
+        None,
     )
     crops: bool = number(
         "whether SSD's crops are drawn, which some object overlaps enough.",
@@ -68,6 +76,25 @@ class ObjectRecipe(CommonRecipe):
                 f"a `resolution` of {SIDES[1]} or more. "
                 f"Received: head={self.head!r}, resolution={self.resolution}"
             )
+        if self.shorter_side is None:
+            return
+        least = SIDES[0] if self.fit == COCO_SIDES else 1
+        if not self.keeps_aspect or not least <= self.shorter_side < self.resolution:
+            raise ValueError(
+                "`shorter_side` is for a head that keeps images' aspect, as 'retinanet', and must "
+                f"be {least} or more and below resolution={self.resolution}. "
+                f"Received: head={self.head!r}, shorter_side={self.shorter_side}"
+            )
+
+    @property
+    def any_size(self) -> bool:
+        """Whether batches come in two sizes, wide and upright."""
+        return self.shorter_side is not None
+
+    @property
+    def wide_size(self) -> tuple[int, int]:
+        """Height and width of a training batch, of wide images where it has one orientation."""
+        return (self.shorter_side or self.resolution, self.resolution)
 
     @property
     def keeps_aspect(self) -> bool:

@@ -1,5 +1,7 @@
 """Detection: boxes with classes, by a head on any backbone."""
 
+import warnings
+
 import numpy as np
 
 from keras_hybrid.layer_names import is_in_head
@@ -21,6 +23,8 @@ from keras_hybrid.training.recipe.detection import DetectionRecipe
 from keras_hybrid.training.recipe.objects import SQUARE
 from keras_hybrid.training.tasks.task import Task
 
+ANY_SIZE = (None, None)
+
 
 class Detection(Task):
     """A network of two outputs, offsets of boxes and logits of classes, with one loss over both."""
@@ -37,6 +41,20 @@ class Detection(Task):
         return open_detection_source(data, data_dir)
 
     def prepared_source(self, source, recipe):
+        source = self._with_objects(source, recipe)
+        groups = source.groups("train", recipe)
+        if groups is not None:
+            for kind, count in (("upright", groups.sum()), ("wide", (~groups).sum())):
+                if 0 < count < recipe.batch_size:
+                    warnings.warn(
+                        f"{count} images of train are {kind}, fewer than batch_size="
+                        f"{recipe.batch_size}: they fill no batch of their own and are not trained "
+                        "on. Take a smaller batch, or shorter_side=none.",
+                        stacklevel=2,
+                    )
+        return source
+
+    def _with_objects(self, source, recipe):
         split = source.evaluation_split
         if not source.counts(split).any():
             raise ValueError(
@@ -46,18 +64,19 @@ class Detection(Task):
         return source if recipe.empty_images else with_objects(source)
 
     def new_network(self, recipe, num_classes, any_size=False):
-        return self._network(recipe, num_classes, any_size or recipe.fit != SQUARE)
+        any_size = any_size or recipe.fit != SQUARE
+        size = ANY_SIZE if any_size else (recipe.resolution, recipe.resolution)
+        return self._network(recipe, num_classes, size)
 
     def sized_network(self, recipe, num_classes):
-        return self._network(recipe, num_classes, any_size=False)
+        return self._network(recipe, num_classes, recipe.wide_size)
 
-    def _network(self, recipe, num_classes, any_size):
-        size = None if any_size else recipe.resolution
+    def _network(self, recipe, num_classes, size):
         backbone = build_model(
             recipe.model,
             weights=None,
             include_top=False,
-            input_shape=(size, size, 3),
+            input_shape=(*size, 3),
             drop_path_rate=recipe.drop_path_rate,
             **recipe.model_options,
         )

@@ -8,7 +8,7 @@ from keras_hybrid.training.detection_evaluation import evaluate_detection
 from keras_hybrid.training.optimization.averaging import AverageStatistics
 from keras_hybrid.training.recipe.instances import InstanceRecipe
 from keras_hybrid.training.recipe.objects import SQUARE
-from keras_hybrid.training.tasks.detection import Detection
+from keras_hybrid.training.tasks.detection import ANY_SIZE, Detection
 
 
 class Instances(Detection):
@@ -40,7 +40,8 @@ class Instances(Detection):
         return recipe.fit != SQUARE  # the network that is saved takes images of any size
 
     def trained_network(self, recipe, num_classes, any_size=False):
-        return self.sized_network(recipe, num_classes)
+        size = ANY_SIZE if any_size else recipe.wide_size
+        return self._network(recipe, num_classes, size)
 
     def view(self, recipe, plain):
         # Norms that keep their statistics are such layers by now: all else is as in training.

@@ -40,10 +40,7 @@ def source():
 
 @pytest.fixture
 def tiny(monkeypatch):
-    def network(self, recipe, num_classes, any_size):
-        return make_tiny_detector(recipe, num_classes, any_size)
-
-    monkeypatch.setattr(Detection, "_network", network)
+    monkeypatch.setattr(Detection, "_network", lambda _, *given: make_tiny_detector(*given))
 
 
 def batches(*arguments, **options):
@@ -221,6 +218,12 @@ def test_runs_of_before_a_field_was_there_go_on(tmp_path):
         ({"head": "yolo"}, "head='yolo'"),
         ({"fit": "800x1333"}, "fit='800x1333' is for a head that keeps"),
         ({"head_options": {"classes": 3}}, "head_options"),
+        ({"shorter_side": 32}, "head='ssdlite', shorter_side=32"),
+        ({"head": "retinanet", "shorter_side": 64}, "below resolution=64"),
+        (
+            {"head": "retinanet", "fit": "800x1333", "resolution": 1344, "shorter_side": 640},
+            "must be 800 or more",
+        ),
         ({"max_objects": 0}, "max_objects=0"),
         ({"decay": "multistep"}, "decay_epochs"),
         ({"decay_epochs": (1,)}, "go with decay='multistep'"),
@@ -299,6 +302,8 @@ def test_what_is_no_detector_of_these_classes_is_refused(source):
                 "weight_decay": 1e-4,
                 "frozen_statistics": True,
                 "fit": "800x1333",
+                "resolution": 1344,
+                "shorter_side": 800,
                 "ema_momentum": None,
                 "crops": False,
                 "distortion_probability": 0.0,
@@ -325,7 +330,7 @@ def test_a_dry_run_of_the_published_recipes_reads_a_batch(root, source):
     assert "boxes (3, 100, 4), labels (3, 100)" in text
     recipe = load_recipe(root / "recipes/detect/mobile_former.py", "151M", DetectionRecipe)
     text = dry_run(override(recipe, ["batch_size=1", "warmup_steps=5"]), source)
-    assert "images (1, 1344, 1344, 3)" in text and "MiB of activations" in text
+    assert "images (1, 800, 1344, 3)" in text and "MiB of activations" in text
 
 
 @pytest.mark.large

@@ -36,10 +36,8 @@ def source():
 
 @pytest.fixture
 def tiny(monkeypatch):
-    def network(self, recipe, num_classes, any_size):
-        return keras_hybrid.mask_rcnn(
-            small_trunk(recipe, any_size), num_classes, **recipe.head_options
-        )
+    def network(self, recipe, num_classes, size):
+        return keras_hybrid.mask_rcnn(small_trunk(size), num_classes, **recipe.head_options)
 
     monkeypatch.setattr(Instances, "_network", network)
 
@@ -213,6 +211,8 @@ def test_the_recipe_carries_the_published_numbers(root):
         "initial_weights": "imagenet_distill",
         "drop_path_rate": 0.0,
         "fit": "800x1333",
+        "resolution": 1344,
+        "shorter_side": 800,
         "epochs": 12,
         "batch_size": 16,
         "learning_rate": 2e-4,

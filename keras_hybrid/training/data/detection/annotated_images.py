@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_hybrid.image_files import abbreviated
+from keras_hybrid.image_files import ON_ITS_SIDE, ORIENTATION_TAG, abbreviated
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.training.data.detection.coco_masks import (
     SegmentationError,
@@ -19,8 +19,6 @@ from keras_hybrid.training.data.detection.coco_masks import (
 )
 
 SMALLEST_SIDE = 1e-3  # pixels
-_ORIENTATION = 0x0112  # EXIF's tag
-_ON_ITS_SIDE = (5, 6, 7, 8)
 _TURNED_IN_PLACE = (2, 3, 4)
 
 
@@ -121,7 +119,7 @@ def _checked(annotation, problems):
     try:
         with Image.open(annotation.path) as file:
             width, height = file.size
-            orientation = file.getexif().get(_ORIENTATION, 1)
+            orientation = file.getexif().get(ORIENTATION_TAG, 1)
     except FileNotFoundError:
         problems.add("pictures that annotations name are missing, and are left out", name)
         return None
@@ -129,7 +127,7 @@ def _checked(annotation, problems):
         problems.add("pictures cannot be read, and are left out", name)
         return None
     stored = (height, width)
-    shown = (width, height) if orientation in _ON_ITS_SIDE else stored
+    shown = (width, height) if orientation in ON_ITS_SIDE else stored
     boxes = np.asarray(annotation.boxes, "float64").reshape(-1, 4)
     drawn_on = annotation.size or shown
     if drawn_on not in (stored, shown):

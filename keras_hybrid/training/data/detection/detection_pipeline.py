@@ -48,7 +48,8 @@ def detection_training_dataset(
 
     Order and augmentation follow from the recipe's seed and the epoch's number alone, as for
     classifiers. An image is cropped, distorted, mirrored, resized, normalized and padded, in this
-    order.
+    order. With `shorter_side`, the images of a batch are all wide or all upright in their files,
+    and so is the batch, whatever crops have made of them.
 
     Args:
         source: of the images.
@@ -57,15 +58,17 @@ def detection_training_dataset(
         share: the process's place among those that train together.
         first_step: so many batches of the first epoch are left out.
 
-    Returns: a dataset of (images, objects): float32 (batch, resolution, resolution, 3),
-        preprocessed for the recipe's model, and {"boxes": float32 (batch, max_objects, 4), corners
-        in pixels of the input, "labels": int32 (batch, max_objects), -1 where there is no object}.
-        Where the source has masks, there are also "masks": uint8 (batch, max_objects, resolution,
-        resolution / 8), eight pixels a number, and "sizes": float32 (batch, 2), height and width
-        of the picture in each image.
+    Returns: a dataset of (images, objects): float32 (batch, H, W, 3), preprocessed for the recipe's
+        model, H = W = resolution, or `shorter_side` in place of one of them; and {"boxes": float32
+        (batch, max_objects, 4), corners in pixels of the input, "labels": int32 (batch,
+        max_objects), -1 where there is no object}. Where the source has masks, there are also
+        "masks": uint8 (batch, max_objects, H, W / 8), eight pixels a number, and "sizes": float32
+        (batch, 2), height and width of the picture in each image.
     """
     steps = steps_per_epoch(source, recipe, share)
     read = source.reader("train")
+    groups = source.groups("train", recipe)
+    size_at = _batch_sizes(recipe, groups)
 
     @_plain
     def read_and_augment(drawn):
@@ -75,10 +78,10 @@ def detection_training_dataset(
             image, objects = _cropped(image, objects, seeds[0])
         image = photometric_distortion(image, recipe.distortion_probability, seeds[1], CVNETS)
         image, objects = _flipped(image, objects, recipe.flip_probability, seeds[2])
-        return _as_trained_on(image, objects, recipe)
+        return _as_trained_on(image, objects, recipe, size_at(drawn["place"]))
 
     examples = examples_in_order(
-        source.sizes["train"], recipe, steps, first_epoch, first_step, share
+        source.sizes["train"], recipe, steps, first_epoch, first_step, share, groups=groups
     )
     return (
         examples.map(read_and_augment, num_parallel_calls=tf.data.AUTOTUNE)
@@ -95,8 +98,9 @@ def detection_evaluation_dataset(
 ) -> tf.data.Dataset:
     """Batches as of training, each image of a split once, in order, not augmented.
 
-    They are for the loss; average precision is that of `evaluation_pictures`. On several devices
-    black images without objects fill the last batch.
+    They are for the loss; average precision is that of `evaluation_pictures`. With `shorter_side`,
+    upright images come after the wide ones. On several devices black images without objects fill
+    the last batch, of either.
 
     Args:
         source: of the images.
@@ -105,25 +109,50 @@ def detection_evaluation_dataset(
         share: the process's place among those that evaluate together.
     """
     split = split or source.evaluation_split
+    read = source.reader(split)
+    groups = source.groups(split, recipe)
+    size_at = _batch_sizes(recipe, groups)
+    batch_size = share.size(recipe.batch_size)
 
     @_plain
-    def prepare(example):
-        return _as_trained_on(*_decoded(example), recipe)
+    def prepare(_, place):
+        return _as_trained_on(*_decoded(read(place)), recipe, size_at(place))
 
-    holds = None
-    if share.processes > 1:
-        holds = _plain(lambda place: share.holds(place, recipe.batch_size))
-    prepared = source.split(split, holds=holds).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    batch_size = share.size(recipe.batch_size)
-    if share.devices > 1:
-        batches = math.ceil(source.sizes[split] / recipe.batch_size)
-        empty = tf.nest.map_structure(
-            lambda spec: tf.zeros(spec.shape, spec.dtype), prepared.element_spec
-        )
-        empty[1]["labels"] -= 1
-        filling = tf.data.Dataset.from_tensors(empty).repeat()
-        prepared = prepared.concatenate(filling).take(batches * batch_size)
-    return prepared.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def batches_of(places):
+        examples = tf.data.Dataset.from_tensor_slices(places).enumerate()
+        if share.processes > 1:
+            examples = examples.filter(
+                _plain(lambda index, _: share.holds(index, recipe.batch_size))
+            )
+        prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        if share.devices > 1:
+            some = tf.data.Dataset.from_tensors(places[0])
+            filling = some.map(_plain(lambda place: _empty(prepare(0, place)))).cache()
+            batches = math.ceil(len(places) / recipe.batch_size)
+            prepared = prepared.concatenate(filling.repeat()).take(batches * batch_size)
+        return prepared.batch(batch_size)
+
+    if groups is None:
+        groups = np.zeros(source.sizes[split], bool)
+    first, *more = (batches_of(np.flatnonzero(groups == group)) for group in np.unique(groups))
+    for batches in more:
+        first = first.concatenate(batches)
+    return first.prefetch(tf.data.AUTOTUNE)
+
+
+def _batch_sizes(recipe, groups):
+    """A function for `tf.data`: an image's place -> height and width of its batch, int32 (2,)."""
+    wide = tf.constant(recipe.wide_size)
+    if groups is None:
+        return lambda _: wide
+    is_upright = tf.constant(groups)
+    return lambda place: tf.where(is_upright[place], wide[::-1], wide)
+
+
+def _empty(example):
+    """A black image without objects, in the place of an example."""
+    image, objects = tf.nest.map_structure(tf.zeros_like, example)
+    return image, {**objects, "labels": objects["labels"] - 1}
 
 
 def evaluation_pictures(
@@ -182,25 +211,21 @@ def _chosen(objects, kept):
     return {name: tf.boolean_mask(values, kept) for name, values in objects.items()}
 
 
-def _as_trained_on(image, objects, recipe):
-    """Of the batch's size, preprocessed, and its objects as padded lists."""
-    square = (recipe.resolution, recipe.resolution)
-    limit, old = tf.constant(square, tf.float32), tf.cast(tf.shape(image)[:2], tf.float32)
+def _as_trained_on(image, objects, recipe, batch_size):
+    """Of the batch's height and width, preprocessed, and its objects as padded lists."""
+    limit, old = tf.cast(batch_size, tf.float32), tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.reduce_min(limit / old)
     if recipe.fit == COCO_SIDES:
-        shorter, longer = SIDES
-        scale = tf.minimum(longer / tf.reduce_max(old), shorter / tf.reduce_min(old))
-        size = fitting_size(old, scale)
-    elif recipe.keeps_aspect:
-        size = fitting_size(old, tf.reduce_min(limit / old))
-    else:
-        size = limit
+        sides = tf.constant(SIDES, tf.float32) / tf.sort(old)
+        scale = tf.minimum(scale, tf.reduce_min(sides))
+    size = fitting_size(old, scale) if recipe.keeps_aspect else limit
     size = tf.minimum(size, limit)
     image, boxes = scale_with_boxes(image, objects["boxes"], size)
-    image = pad_picture(preprocess_input(image, recipe.model), square)
+    image = pad_picture(preprocess_input(image, recipe.model), batch_size)
     padded_boxes, labels = pad_objects(boxes, objects["labels"], recipe.max_objects)
     padded = {"boxes": padded_boxes, "labels": labels}
     if "masks" in objects:
         masks = tf.gather(objects["masks"], largest(boxes, recipe.max_objects))
-        masks = pad_masks(scale_masks(masks, size), recipe.max_objects, square)
+        masks = pad_masks(scale_masks(masks, size), recipe.max_objects, batch_size)
         padded |= {"masks": packed_masks(masks), "sizes": size}
     return image, padded

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from keras_hybrid.image_files import shown_size
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.training.data.image_source import ImageSource
+from keras_hybrid.training.recipe.objects import ObjectRecipe
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,13 @@ class DetectionSource(ImageSource):
 
     Attributes:
         count_objects: from a split's name to how many objects of each image are no crowds, (n,).
+        find_upright: from a split's name to which images are higher than wide, as they are shown,
+            (n,), truth values.
         has_masks: whether objects come with their masks.
     """
 
     count_objects: Callable[[str], np.ndarray] | None = None
+    find_upright: Callable[[str], np.ndarray] | None = None
     has_masks: bool = False
 
     def counts(self, split: str) -> np.ndarray:
@@ -36,10 +41,41 @@ class DetectionSource(ImageSource):
         """
         if self.count_objects is not None:
             return self.count_objects(split)
-        found = self.split(split).map(
-            lambda example: tf.reduce_sum(tf.cast(~example["crowd"], tf.int64))
-        )
-        return np.fromiter(found.as_numpy_iterator(), "int64")
+        return self._looked_through(split)[0]
+
+    def upright(self, split: str) -> np.ndarray:
+        """Which images of a split are higher than wide, (n,), by their headers if not known.
+
+        Raises:
+            ValueError: for an unknown split.
+        """
+        if self.find_upright is not None:
+            return self.find_upright(split)
+        return self._looked_through(split)[1]
+
+    def groups(self, name, recipe):
+        is_of_two = isinstance(recipe, ObjectRecipe) and recipe.shorter_side is not None
+        return self.upright(name) if is_of_two else None
+
+    def _looked_through(self, split):
+        """Objects and orientation of each image: a split is read once for both."""
+        if ("looked through", split) not in self._held:
+            found = self.split(split).map(
+                lambda example: (
+                    tf.reduce_sum(tf.cast(~example["crowd"], tf.int64)),
+                    tf.numpy_function(_is_upright, [example["image"]], tf.bool, stateful=False),
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            pairs = np.array([tuple(map(int, pair)) for pair in found.as_numpy_iterator()], "int64")
+            counts, upright = pairs.reshape(-1, 2).T
+            self._held["looked through", split] = counts, upright.astype(bool)
+        return self._held["looked through", split]
+
+
+def _is_upright(content):
+    height, width = shown_size(content)
+    return height > width
 
 
 def objects_of(example: dict, height: int, width: int) -> Objects:
@@ -78,12 +114,15 @@ def with_objects(source: DetectionSource) -> DetectionSource:
         places = tf.constant(kept)
         return lambda place: read(places[place])
 
-    counts = source.count_objects
+    def of_kept(values, split):
+        return values[kept] if split == "train" else values
+
     return dataclasses.replace(
         source,
         sizes={**source.sizes, "train": len(kept)},
         open_split=None,
         open_reader=open_reader,
         notes=(*source.notes, f"{empty} images of train have no objects, and are left out"),
-        count_objects=counts and (lambda split: counts(split)[kept if split == "train" else ...]),
+        count_objects=lambda split: of_kept(source.counts(split), split),
+        find_upright=lambda split: of_kept(source.upright(split), split),
     )

@@ -51,6 +51,9 @@ def _of_folder(path, masks):
         count_objects=lambda split: np.array(
             [np.count_nonzero(~image.objects.crowd) for image in found.splits[split]], "int64"
         ),
+        find_upright=lambda split: np.array(
+            [image.size[0] > image.size[1] for image in found.splits[split]], bool
+        ),
         has_masks=masks,
     )
 
