@@ -1,6 +1,5 @@
 """Photos, a finished run that nobody had to train, and the command in this process."""
 
-import json
 import os
 
 import pytest
@@ -22,10 +21,9 @@ def photos(tmp_path_factory):
 def finished_run(photos):
     """The folder of a finished run on the photos, its weights as they are when new."""
     import keras
-    import numpy as np
+    from finished_runs import write_run
 
     import keras_hybrid
-    from keras_hybrid.training.recipe.common import as_plain
     from keras_hybrid.training.recipe.recipe import Recipe
 
     folder = photos.parent / "runs" / "fruit"
@@ -34,7 +32,6 @@ def finished_run(photos):
     model = keras_hybrid.build_model(
         "MobileFormer26M", weights=None, classes=len(CLASSES), input_shape=(64, 64, 3)
     )
-    model.save(folder / "model.keras")
     recipe = Recipe(
         model="MobileFormer26M",
         epochs=2,
@@ -43,18 +40,11 @@ def finished_run(photos):
         resolution=64,
         crop_fraction=1.0,
     )
-    described = {
-        "recipe": as_plain(recipe),
-        "data": f"folder:{photos}",
-        "class_names": list(CLASSES),
-    }
-    (folder / "run.json").write_text(json.dumps(described))
-    history = [
-        {"epoch": 1, "loss": 1.7, "val_loss": 1.6, "accuracy": 0.3, "val_accuracy": 0.2},
-        {"epoch": 2, "loss": 1.5, "val_loss": 1.5, "accuracy": 0.4, "val_accuracy": 0.4},
+    rows = [
+        {"loss": 1.7, "val_loss": 1.6, "accuracy": 0.3, "val_accuracy": 0.2},
+        {"loss": 1.5, "val_loss": 1.5, "accuracy": 0.4, "val_accuracy": 0.4},
     ]
-    np.savez(folder / "state.npz", history=np.array(json.dumps(history)))
-    return folder
+    return write_run(folder, model, recipe, photos, CLASSES, rows)
 
 
 @pytest.fixture(autouse=True)

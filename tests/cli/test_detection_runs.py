@@ -1,11 +1,11 @@
 """A detector's run in the command's hands: predict, evaluate, convert, quantize, its report."""
 
-import json
 import re
 
 import keras
 import numpy as np
 import pytest
+from finished_runs import resized_pictures, write_run
 from harness import randomise
 from PIL import Image
 from small_detection import RECIPE, make_tiny_detector, write_scenes
@@ -17,7 +17,6 @@ from keras_hybrid.tasks.detection.matching import overlaps
 from keras_hybrid.tasks.detection.objects import Objects
 from keras_hybrid.tasks.detection.post_processing import Detections
 from keras_hybrid.training.data.detection.detection_sources import open_detection_source
-from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.run.run_folder import load_run
 from keras_hybrid.workflows.answers.detector import is_detector_name, open_detector
 from keras_hybrid.workflows.reports.detection_report import write_detection_report
@@ -34,28 +33,13 @@ def folder(tmp_path_factory, require):
     data = write_scenes(folder / "scenes", count=4)
     keras.utils.set_random_seed(0)
     model = randomise(make_tiny_detector(RECIPE, len(NAMES)))
-    model.save(folder / "model.keras")
-    described = {
-        "recipe": as_plain(RECIPE),
-        "data": f"folder:{data}",
-        "class_names": NAMES,
-        "task": "detection",
-    }
-    (folder / "run.json").write_text(json.dumps(described))
     row = {"loss": 2.0, "val_loss": 3.0, "val_ap": 0.1, "val_ap50": 0.2}
-    history = [{"epoch": 1, **row}, {"epoch": 2, **row}]
-    np.savez(folder / "state.npz", history=np.array(json.dumps(history)))
-    return folder
+    return write_run(folder, model, RECIPE, data, NAMES, [row, row], task="detection")
 
 
 @pytest.fixture(scope="module")
 def pictures(folder):
-    """Scenes in other sizes than the network's."""
-    paths = []
-    for index, size in enumerate(((64, 64), (90, 50))):
-        paths.append(folder / f"picture{index}.png")
-        Image.open(folder / f"scenes/images/train/{index}.png").resize(size).save(paths[-1])
-    return paths
+    return resized_pictures(folder, folder / "scenes/images/train")
 
 
 def test_files_give_the_boxes_of_the_network(folder, pictures, command):

@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from finished_runs import resized_pictures, write_run
 from harness import randomise
 from PIL import Image
 from small_detection import INSTANCE_RECIPE, small_trunk
@@ -14,7 +15,6 @@ import keras_hybrid
 from keras_hybrid.tasks.detection.matching import overlaps
 from keras_hybrid.training.data.detection.detection_sources import open_detection_source
 from keras_hybrid.training.data.digit_scenes.scenes import digit_scenes
-from keras_hybrid.training.recipe.common import as_plain
 from keras_hybrid.training.run.run_folder import load_run
 from keras_hybrid.workflows.answers.detector import is_detector_name, open_detector
 from keras_hybrid.workflows.reports.detection_report import write_detection_report
@@ -68,28 +68,13 @@ def folder(tmp_path_factory, require):
     for name, deviation in (("rpn_logits", 0.3), ("rpn_offsets", 0.1), ("box_logits", 0.5)):
         kernel = model.get_layer(f"head_{name}").kernel
         kernel.assign(random.normal(0, deviation, kernel.shape))
-    model.save(folder / "model.keras")
-    described = {
-        "recipe": as_plain(INSTANCE_RECIPE),
-        "data": f"folder:{data}",
-        "class_names": NAMES,
-        "task": "instances",
-    }
-    (folder / "run.json").write_text(json.dumps(described))
     row = {"loss": 2.0, "val_loss": 3.0, "val_ap": 0.1, "val_ap50": 0.2, "val_mask_ap": 0.1}
-    history = [{"epoch": 1, **row}, {"epoch": 2, **row}]
-    np.savez(folder / "state.npz", history=np.array(json.dumps(history)))
-    return folder
+    return write_run(folder, model, INSTANCE_RECIPE, data, NAMES, [row, row], task="instances")
 
 
 @pytest.fixture(scope="module")
 def pictures(folder):
-    """A scene, and one of another size than the network's."""
-    paths = []
-    for index, size in enumerate(((64, 64), (90, 50))):
-        paths.append(folder / f"picture{index}.png")
-        Image.open(folder / f"scenes/train/{index}.png").resize(size).save(paths[-1])
-    return paths
+    return resized_pictures(folder, folder / "scenes/train")
 
 
 def test_files_give_the_objects_of_the_network(folder, pictures, command, tmp_path):
