@@ -1,11 +1,13 @@
-"""Standard error without the running commentary of libraries written in C++."""
+"""Standard error: as it is now, and without the commentary of libraries written in C++."""
 
 import contextlib
+import io
 import os
 import re
 import sys
 import tempfile
 import threading
+from typing import TextIO, cast
 
 # TensorFlow's lines of information (I0000 ...), the announcement of where they go, and LiteRT's.
 _COMMENTARY = re.compile(
@@ -16,6 +18,30 @@ _COMMENTARY = re.compile(
 # The descriptor is the process's: of two threads that turn it away, the one that is done first
 # would give it back while the other's file still takes what is written.
 _ONE_AT_A_TIME = threading.RLock()
+
+
+class _StandardError(io.TextIOBase):
+    """What `sys.stderr` is when something is written, and not when a function was defined.
+
+    As a default of an argument `sys.stderr` itself would be the one of the import: closed since
+    where tests or `redirect_stderr` took its place meanwhile. Nowhere where a process has none.
+    """
+
+    def write(self, text):
+        return sys.stderr.write(text) if sys.stderr is not None else len(text)
+
+    def flush(self):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+
+    def isatty(self):
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def __repr__(self):
+        return "sys.stderr"
+
+
+STANDARD_ERROR = cast(TextIO, _StandardError())
 
 
 @contextlib.contextmanager

@@ -1,12 +1,17 @@
 """Standard error: commentary goes, what matters stays."""
 
+import ast
+import contextlib
+import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from keras_hybrid.commentary import without_commentary
+import keras_hybrid
+from keras_hybrid.commentary import STANDARD_ERROR, without_commentary
 
 SAID = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
@@ -56,3 +61,23 @@ def test_a_file_is_opened_without_a_word(tmp_path, capfd):
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_standard_error_is_the_one_of_now(monkeypatch):
+    with contextlib.redirect_stderr(io.StringIO()) as first:
+        print("one", file=STANDARD_ERROR, flush=True)
+    first.close()
+    with contextlib.redirect_stderr(io.StringIO()) as second:
+        print("two", file=STANDARD_ERROR, flush=True)
+    assert second.getvalue() == "two\n"
+    monkeypatch.setattr("sys.stderr", None)  # as in programs without a console
+    print("three", file=STANDARD_ERROR, flush=True)
+    assert not STANDARD_ERROR.isatty()
+
+
+def test_no_default_is_the_standard_error_of_the_import():
+    for path in Path(keras_hybrid.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arguments):
+                defaults = [ast.unparse(x) for x in (*node.defaults, *node.kw_defaults) if x]
+                assert not {"sys.stderr", "sys.stdout"}.intersection(defaults), path

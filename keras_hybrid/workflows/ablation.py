@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import json
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from keras_hybrid.analysis.ablation_table import ablation_table, order_of_rows
 from keras_hybrid.analysis.ablations import Ablation, AblationRow, find_ablation
 from keras_hybrid.analysis.cost import count_multiply_adds
 from keras_hybrid.benchmark import provenance
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.interleaved import time_interleaved
 from keras_hybrid.files import MODEL_FILE, write_text
@@ -34,7 +34,7 @@ def ablate(
     at_most: int | None = None,
     latency: bool = True,
     command: str = "",
-    stream=sys.stderr,
+    stream=STANDARD_ERROR,
 ) -> str | None:
     """Trains what is missing of a table, up to `at_most` runs, and writes it once all is there.
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.files import BEST_FILE, MODEL_FILE, STATE_FILE, whole_file
 from keras_hybrid.quantization.quantize import quantize
 from keras_hybrid.quantization.ranges.calibration import calibrate
@@ -54,7 +54,7 @@ def train_quantized(
     source: ImageSource | None = None,
     data_dir: str | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    stream=sys.stderr,
+    stream=STANDARD_ERROR,
 ) -> QuantizedRun:
     """Quantises a float run's model, calibrates it, and trains it on.
 

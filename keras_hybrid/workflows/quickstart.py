@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import platform
-import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import numpy as np
 
 from keras_hybrid.analysis.cost import count_multiply_adds
 from keras_hybrid.benchmark import benchmark_host
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.export.convert import export_tflite
 from keras_hybrid.export.inspect import Inspection, inspect_tflite
 from keras_hybrid.export.interleaved import Timing, time_interleaved
@@ -104,7 +104,7 @@ def quickstart(
     threads: int = 1,
     int8: QuantizedRecipe | None = None,
     command: str = "",
-    stream=sys.stderr,
+    stream=STANDARD_ERROR,
 ) -> Quickstart:
     """Trains, evaluates, converts, verifies, times and quantises; an interrupted run goes on.
 

@@ -1,12 +1,12 @@
 """Ranges from representative images: post-training quantisation, and the start of training."""
 
-import sys
 import warnings
 from typing import Any, TextIO
 
 import keras
 import numpy as np
 
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.quantization.ranges.fake_quantize import (
     NOTHING,
     FakeQuantize,
@@ -69,7 +69,7 @@ def calibrate(
     steps: int | None = None,
     preprocessing: Preprocessing | str | None = None,
     seed: int = 0,
-    stream: TextIO | None = sys.stderr,
+    stream: TextIO | None = STANDARD_ERROR,
 ) -> keras.Model:
     """Sets the ranges of a quantised model's activations from representative images.
 

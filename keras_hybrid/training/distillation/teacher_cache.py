@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.files import write_text
 from keras_hybrid.training.data.image_source import ImageSource
 from keras_hybrid.training.data.pipeline import evaluation_dataset
@@ -28,7 +28,7 @@ def cached_logits(
     source: ImageSource,
     recipe: Recipe,
     share: Share = ALONE,
-    stream=sys.stderr,
+    stream=STANDARD_ERROR,
 ) -> Callable:
     """The teacher's logits of each training image's evaluation crop, computed once.
 

@@ -2,13 +2,13 @@
 
 import csv
 import math
-import sys
 import time
 from collections.abc import Callable
 
 import keras
 from tqdm import tqdm
 
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.files import STATE_FILE, place, whole_file
 from keras_hybrid.training.run.training_state import save_state
 
@@ -39,7 +39,7 @@ class Progress(keras.callbacks.Callback):
         images_per_step: int,
         epochs: int,
         steps: int,
-        stream=sys.stderr,
+        stream=STANDARD_ERROR,
         first_step: int = 0,
     ):
         super().__init__()

@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import sys
 from dataclasses import dataclass
 from typing import TextIO
 
 import keras
 
+from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.files import (
     BEST_FILE,
     MODEL_FILE,
@@ -126,7 +126,7 @@ def train(
     *,
     data_dir: str | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    stream: TextIO = sys.stderr,
+    stream: TextIO = STANDARD_ERROR,
     distribution: Distribution | None = None,
     tensorboard: bool = False,
     save_minutes: float | None = None,
