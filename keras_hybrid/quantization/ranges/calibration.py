@@ -15,6 +15,7 @@ from keras_hybrid.quantization.ranges.fake_quantize import (
 from keras_hybrid.quantization.ranges.lean_run import images_at_a_time, run_leanly
 from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
+from keras_hybrid.quantization.ranges.summed_squares import SummedSquares
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
@@ -28,18 +29,21 @@ CLIPPINGS = tuple(np.linspace(0.6, 1.0, 21))  # of a channel's greatest value
 class _Statistics:
     """What one `FakeQuantize` saw."""
 
-    def __init__(self, method, percentile, decay):
+    def __init__(self, method, percentile, decay, summed_axes):
         self.method, self.percentile, self.decay = method, percentile, decay
         self.low = self.high = None  # of all values
         self.average = None
         self.samples = []
         self.levels = SeenLevels()
+        self.squares = None if summed_axes is None else SummedSquares(summed_axes)
 
     def add(self, values, low, high):
         """Takes in values, whose least and greatest are known."""
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         self.levels.add(values)
+        if self.squares is not None:
+            self.squares.add(values)
         batch = np.array([low, high])
         if self.average is None:
             self.average = batch
@@ -76,7 +80,8 @@ def calibrate(
     The images run through the model in float; what each rounding would see is recorded. Values of
     256 levels or fewer, as 8-bit pixels are however they were scaled, get the grid that they are
     on, so that they are not rounded at all; or where 0 is no level, one that no level is half way
-    on, so that engines round them alike.
+    on, so that engines round them alike. Squares of which a norm needs the sum alone are clipped
+    where that is nearer most sums.
 
     Args:
         model: of `quantize`; its ranges are changed.
@@ -119,6 +124,9 @@ def calibrate(
     if not 50 < percentile <= 100:
         raise ValueError(f"`percentile` must be in (50, 100]. Received: percentile={percentile!r}")
     statistics = {}
+    for layer in layers:
+        if layer.summed_axes is not None:
+            layer.limits = None  # of a calibration before
 
     def observe(layer, values):
         values = np.asarray(values)
@@ -129,7 +137,7 @@ def calibrate(
                 f"Received: {np.sum(~np.isfinite(values))} of {values.size} at {layer.path!r}"
             )
         if id(layer) not in statistics:
-            statistics[id(layer)] = _Statistics(method, percentile, decay)
+            statistics[id(layer)] = _Statistics(method, percentile, decay, layer.summed_axes)
         statistics[id(layer)].add(values, low, high)
 
     # A batch is what "moving_average" and "percentile" are of; to "min_max" it is all one.
@@ -166,6 +174,10 @@ def calibrate(
         if layer.has_range and layer.fixed_range is None:
             on_levels = None if layer.symmetric or layer.limits else found.levels.range()
             low, high = on_levels or found.range()
+            if found.squares is not None:
+                highest = found.squares.highest(high)
+                if highest < high:  # training keeps to it
+                    layer.limits, high = (0.0, highest), highest
             layer.set_range(low, high)
             if low < high and max(high, 0.0) - min(low, 0.0) < NOTHING:
                 vanishing.append(layer.name)

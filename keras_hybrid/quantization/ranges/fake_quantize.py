@@ -29,6 +29,8 @@ class FakeQuantize(keras.layers.Layer):
         observer: None, or a function of (layer, tensor) that sees every tensor; the layer then
             passes tensors on as they are. Set by calibration, in eager calls only.
         exact: whether tensors pass on as they are; set for comparisons, in eager calls only.
+        summed_axes: None, or the axes that squares are summed over and that nothing else sees, by
+            which calibration may clip their range; set by what calls the layer.
         seen: weights, the least and the greatest value that a calibration saw.
 
     Input and output: any shape.
@@ -53,6 +55,7 @@ class FakeQuantize(keras.layers.Layer):
         self.output_name = output_name
         self.observer = None
         self.exact = False
+        self.summed_axes = None
         self.supports_masking = True
 
     def build(self, input_shape):

@@ -18,22 +18,26 @@ class Composite(TwinOfOneCall):
     Args:
         activation_quantizer: a TFMOT `Quantizer` for ranges that are learned, or its serialized
             form; None for `MovingAverageQuantizer`.
+        squares_limits: None, or what a calibration clipped the range of `squares` to.
     """
 
-    def __init__(self, *args, activation_quantizer=None, **kwargs):
+    def __init__(self, *args, activation_quantizer=None, squares_limits=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.activation_quantizer = (
             None if activation_quantizer is None else tfmot.deserialize(activation_quantizer)
         )
+        self.squares_limits = squares_limits
 
     def _learned(self, name, symmetric=False, limits=None):
         return _built(tfmot.learned(self.activation_quantizer, symmetric), name, limits)
 
     def get_config(self):
         quantizer = self.activation_quantizer
+        squares = getattr(self, "squares", None)
         return {
             **super().get_config(),
             "activation_quantizer": None if quantizer is None else tfmot.serialize(quantizer),
+            "squares_limits": self.squares_limits if squares is None else squares.limits,
         }
 
 
@@ -66,7 +70,8 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         if not self.zero_mean:
             self.mean = self._learned("mean", symmetric=True)
             self.centered = self._learned("centered", symmetric=True)
-        self.squares = self._learned("squares")
+        self.squares = self._learned("squares", limits=self.squares_limits)
+        self.squares.summed_axes = (-1,)
         self.variance = self._learned("variance")
         self.logarithm = self._learned("logarithm")
         self.exponent = self._learned("exponent")

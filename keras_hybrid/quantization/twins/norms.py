@@ -12,10 +12,12 @@ class ReciprocalRoot(Composite):
     def build(self, input_shape):
         super().build(input_shape)
         for name in ("squares", "mean_square", "logarithm", "exponent", "inverse"):
-            setattr(self, name, self._learned(name))
+            limits = self.squares_limits if name == "squares" else None
+            setattr(self, name, self._learned(name, limits=limits))
 
     def _scaled_by_root(self, x, axes, epsilon, training, reduce):
         """x over the square root of what its squares are reduced to along the axes."""
+        self.squares.summed_axes = axes if isinstance(axes, tuple) else (axes,)
         squares = self.squares(x * x, training=training)
         reduced = self.mean_square(reduce(squares, axis=axes, keepdims=True), training=training)
         if training or self.squares.observer is not None:
