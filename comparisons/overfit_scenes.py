@@ -13,7 +13,10 @@ DeepLabv3 0.947 after 80 steps and 0.993 after all 240, in 325 s.
 
 then makes int8 of it, calibrated on the scenes, and trains that on: mIoU of the files is to be
 within 2 points of float calibrated, within 1 point trained, and 99 % of the pixels are to be of the
-class that Keras says.
+class that Keras says. Measured: Semantic FPN 0.965 calibrated and 0.992 after 20 steps, of 0.966,
+99.9 % of the pixels. DeepLabv3 after --steps=160, of 0.991: 0.908 calibrated (0.587 before squares
+of layer norms were clipped), 98.6 % of the pixels; 0.943 after 20 steps and 0.957 after 60, 99.2 %:
+two points are not reached so far. With its kernels alone rounded it is at 26 dB already.
 """
 
 import os
