@@ -74,6 +74,18 @@ def test_memory_does_not_grow_and_axes_are_those_that_are_summed():
     rows = SummedSquares((1, -1))
     for _ in range(40):
         rows.add(random.random((50, 4, 30, 4)).astype("float32"))
+    rows.add(np.zeros((0, 4, 30, 4), "float32"))
     kept = np.concatenate(rows._rows)
     assert kept.shape[1] == 16
     assert MAXIMUM_ROWS / 4 < len(kept) <= MAXIMUM_ROWS
+
+
+def test_all_columns_of_a_map_are_drawn_alike():
+    """A map 32 wide: its loud part is one column, which no regular step may miss or prefer."""
+    values = np.full((100, 32, 32, 8), 0.01, "float32")
+    values[:, :, 0] = 4.0
+    rows = SummedSquares((-1,))
+    for image in values:
+        rows.add(image[None])
+    loud = np.mean(np.concatenate(rows._rows)[:, 0] > 1)
+    assert loud == pytest.approx(1 / 32, abs=0.012)

@@ -12,7 +12,7 @@ NEGLIGIBLE = 1e-4
 
 
 class SummedSquares:
-    """Rows of squares that calibration saw, evenly drawn, for a range that serves their sums.
+    """Rows of squares that calibration saw, drawn by chance, for a range that serves their sums.
 
     A few rows with large squares stretch the grid so far that most squares of all other rows are
     rounded to 0, and their variances with them: with the range of all values 68% of the squares in
@@ -22,7 +22,8 @@ class SummedSquares:
     def __init__(self, axes: tuple[int, ...]):
         self.axes = axes
         self._rows = []
-        self._stride = 1
+        self._share = 1.0  # of the rows to come that is kept
+        self._random = np.random.default_rng(0)
 
     def add(self, values: np.ndarray):
         """Takes in values, any shape."""
@@ -30,10 +31,12 @@ class SummedSquares:
         kept = [axis for axis in range(values.ndim) if axis not in axes]
         size = int(np.prod([values.shape[axis] for axis in axes]))
         rows = values.transpose(kept + axes).reshape(-1, size)
-        self._rows.append(np.array(rows[:: self._stride]))
+        # By chance: every n-th row would be a column of the map.
+        self._rows.append(rows[self._random.random(len(rows)) < self._share])
         while sum(map(len, self._rows)) > max(1, min(MAXIMUM_ROWS, MAXIMUM_VALUES // size)):
-            self._rows = [np.concatenate(self._rows)[::2]]
-            self._stride *= 2
+            rows = self._random.permutation(np.concatenate(self._rows))
+            self._rows = [rows[: len(rows) // 2]]
+            self._share /= 2
 
     def highest(self, high: float) -> float:
         """The upper end of the range, `high` or a half, a quarter, an eighth of it.
