@@ -25,6 +25,8 @@ from keras_hybrid.benchmark.targets.target import Target, TargetError
 
 ROWS = "rows.jsonl"
 _ATTEMPTS = 3
+_LOOK_SECONDS = 0.2  # between looks for Ctrl-C
+_ENDED_SECONDS = 1.0  # for the signal that ended a program to come here, too
 
 
 def new_session_id() -> str:
@@ -126,27 +128,41 @@ class Session:
         return [found[id(target)] for target in targets]
 
     def _run_together(self, targets):
+        begin = threading.Event()  # not before this thread is ready to be interrupted
         with concurrent.futures.ThreadPoolExecutor(max_workers=len(targets)) as pool:
-            futures = [pool.submit(self._run_target, target) for target in targets]
-            interrupts = 0
-            while True:
-                try:
-                    return [future.result() for future in futures]
-                except KeyboardInterrupt:
-                    interrupts += 1
-                    self.stop.set()
-                    if interrupts == 1:
-                        self.say(
-                            "stopping after the present runs; continue with --resume "
-                            "(again: stop them, too)"
-                        )
-                        continue
-                    self.say("stopping the present runs; continue with --resume")
-                    self._insisted.set()
-                    for target in targets:
-                        target.interrupt()
+            try:
+                futures = [pool.submit(self._run_target, target, begin) for target in targets]
+                return self._outcomes(futures, targets, begin)
+            except BaseException:
+                self.stop.set()  # the pool waits for its threads
+                begin.set()
+                raise
 
-    def _run_target(self, target):
+    def _outcomes(self, futures, targets, begin):
+        interrupts = 0
+        while True:
+            try:
+                begin.set()
+                # In pieces: a signal that another thread takes does not wake this one.
+                while concurrent.futures.wait(futures, timeout=_LOOK_SECONDS).not_done:
+                    pass
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                interrupts += 1
+                self.stop.set()
+                if interrupts == 1:
+                    self.say(
+                        "stopping after the present runs; continue with --resume "
+                        "(again: stop them, too)"
+                    )
+                    continue
+                self.say("stopping the present runs; continue with --resume")
+                self._insisted.set()
+                for target in targets:
+                    target.interrupt()
+
+    def _run_target(self, target, begin):
+        begin.wait()
         if self.stop.is_set():
             return Outcome(target.name, False, "stopped by the user; continue with --resume")
         try:
@@ -182,6 +198,8 @@ class Session:
             try:
                 row, log = target.run(cell, repetition)
             except TargetError as error:
+                if error.was_ended and self.stop.wait(_ENDED_SECONDS):
+                    continue
                 lost[following] = lost.get(following, 0) + 1
                 is_final = not error.device_is_lost or lost[following] >= _ATTEMPTS
                 status = "failed" if is_final and not self.stop.is_set() else "interrupted"

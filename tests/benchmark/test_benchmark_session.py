@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from keras_hybrid.benchmark.plan import Cell, Model, Plan, Repetitions
 from keras_hybrid.benchmark.results import comparison, tables
 from keras_hybrid.benchmark.rows import Row, read_rows
 from keras_hybrid.benchmark.session import Session
+from keras_hybrid.benchmark.targets.adb import run_adb
 
 CELLS = [Cell(Model(f"/m{n}", f"m{n}.tflite", f"sha{n}", 10), 1, "cpu") for n in range(2)]
 
@@ -160,6 +162,38 @@ def test_the_second_ctrl_c_ends_the_present_run(tmp_path):
     (row,) = read_rows(tmp_path / "rows.jsonl")
     assert row.status == "interrupted" and "stopped by the user" in row.notes
     assert len([line for line in said if "stopping" in line]) == 2
+
+
+def test_ctrl_c_that_another_thread_takes_ends_the_session(tmp_path):
+    class Busy(Scripted):
+        def run(self, cell, repetition):
+            if not self.order:  # the kernel may give a signal to any thread of the process
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            time.sleep(0.02)
+            return super().run(cell, repetition)
+
+    session = Session(tmp_path, CELLS, Repetitions(300, 300), say=lambda line: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        (outcome,) = session.run([Busy()])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not outcome.complete and "--resume" in outcome.message
+    assert 1 <= len(read_rows(tmp_path / "rows.jsonl")) < 100
+
+
+def test_a_run_whose_program_the_same_ctrl_c_ended_has_not_failed(tmp_path):
+    class Ended(Scripted):
+        def run(self, cell, repetition):
+            if not self.order:
+                return super().run(cell, repetition)
+            threading.Timer(0.1, session.stop.set).start()  # as the main thread does, later
+            run_adb(["sh", "-c", "kill -TERM $$"], 10)
+
+    session = Session(tmp_path, CELLS, Repetitions(3, 3), say=lambda line: None)
+    (outcome,) = session.run([Ended()])
+    assert not outcome.complete and "--resume" in outcome.message
+    assert [row.status for row in read_rows(tmp_path / "rows.jsonl")] == ["ok"]
 
 
 def test_pairs_follow_each_other_and_are_compared_pair_by_pair(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import secrets
 import shlex
+import signal
 import subprocess
 import time
 
@@ -25,6 +26,7 @@ class AdbError(TargetError):
         "full": "free space on the device (/data/local/tmp)",
         "timeout": "the device does not answer: unlock it, check the cable, or raise --adb_timeout",
         "missing": "install adb (Debian: `apt-get install adb`) or pass --adb",
+        "ended": "Ctrl-C, or somebody else, ended adb",
         "failed": "see the message above",
         "busy": "wait for the other one, or end it",
         "same": "one of the two is enough",
@@ -39,6 +41,11 @@ class AdbError(TargetError):
     def device_is_lost(self) -> bool:
         """Whether the same call may succeed once the user has seen to the device."""
         return self.waiting_helps or self.kind == "full"
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a signal ended adb."""
+        return self.kind == "ended"
 
     @property
     def waiting_helps(self) -> bool:
@@ -209,6 +216,9 @@ def run_adb(command: list[str], timeout: float) -> str:
         words = " ".join(command[:4])
         raise AdbError("timeout", f"`{words} ..` did not end within {timeout:g} s") from error
     output = done.stdout.decode("utf-8", "replace")
+    if -done.returncode in (signal.SIGINT, signal.SIGTERM):  # before it had a session of its own
+        name = signal.Signals(-done.returncode).name
+        raise AdbError("ended", f"`{' '.join(command[:4])} ..` was ended by {name}")
     if done.returncode:
         message = (done.stderr.decode("utf-8", "replace") + output).strip()
         message = message[-500:] or f"adb ended with status {done.returncode}"

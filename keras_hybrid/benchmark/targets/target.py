@@ -20,11 +20,13 @@ class TargetError(RuntimeError):
         device_is_lost: whether the same call may succeed once somebody has seen to the device:
             then the run is repeated, now or with `--resume`. Otherwise it has failed.
         waiting_helps: whether the device may come back by itself.
+        was_ended: whether a signal ended the program that spoke to it, as Ctrl-C does.
         same_device_as: another target of the session that this one turned out to be.
     """
 
     device_is_lost = False
     waiting_helps = False
+    was_ended = False
     same_device_as = ""
 
 
