@@ -88,18 +88,48 @@ def shown_size(content: bytes) -> tuple[int, int]:
     Raises:
         ImageFileError: for a content that is no image.
     """
+    (height, width), orientation = _header(content)
+    return (width, height) if orientation in ON_ITS_SIDE else (height, width)
+
+
+def stored_size(content: bytes) -> tuple[int, int]:
+    """Height and width of an image before EXIF's orientation, by its header alone.
+
+    Args:
+        content: of the file, or what TensorFlow hands over for it.
+
+    Raises:
+        ImageFileError: for a content that is no image.
+    """
+    return _header(content)[0]
+
+
+def orientation_of(content: bytes) -> np.int64:
+    """How EXIF says that an image is to be turned, 1 to 8; 1 where it says nothing.
+
+    Args:
+        content: of the file, or what TensorFlow hands over for it.
+
+    Raises:
+        ImageFileError: for a content that is no image.
+    """
+    orientation = _header(content)[1]
+    return np.int64(orientation if orientation in range(1, 9) else 1)
+
+
+def _header(content):
+    """Height and width as they are stored, and EXIF's orientation."""
     from PIL import Image
 
     content = content.item() if isinstance(content, np.ndarray) else content
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
-            lies = image.getexif().get(ORIENTATION_TAG, 1) in ON_ITS_SIDE
+            return (height, width), image.getexif().get(ORIENTATION_TAG, 1)
     except Exception as error:  # Pillow raises almost anything for broken files
         raise ImageFileError(
             f"An image file with a header is expected ({error}). Received: {len(content)} bytes"
         ) from error
-    return (width, height) if lies else (height, width)
 
 
 def _as_rgb(image):

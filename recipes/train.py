@@ -68,7 +68,8 @@ flags.DEFINE_string(
     "digits, folder:/path of class folders, or a TFDS set such as imagenet2012. For segmentation "
     "digit_scenes, folder:/path of images and masks, or a TFDS set such as coco/2017_panoptic. For "
     "detection digit_scenes, folder:/path of images with boxes, or a TFDS set such as coco/2017. "
-    "For Mask R-CNN digit_scenes, or folder:/path of images and COCO's JSON with masks.",
+    "For Mask R-CNN digit_scenes, folder:/path of images and COCO's JSON with masks, or a TFDS set "
+    "such as coco/2017_panoptic.",
 )
 flags.DEFINE_string("data_dir", None, "TFDS' folder of prepared sets; TFDS' default if not set.")
 flags.DEFINE_string("out", None, "Folder of the run, such as runs/a or gs://bucket/a.")

@@ -72,16 +72,19 @@ images for each class, or with `train` and `validation` folders of such folders.
 `images` and a mask for each in `masks` (PNGs of class numbers, with a palette or grey, 255 for
 none; or of colors, with a table `colors.json`), VOC's `VOCdevkit/VOC2012` or
 `ADEChallengeData2016`. For detection `digit_scenes`, TFDS' `coco/2017` or `voc`, or `folder:/path`
-in COCO's JSON, Pascal VOC's XML or YOLO's text files. For Mask R-CNN `digit_scenes`, or
-`folder:/path` in COCO's JSON with a "segmentation" of each object (COCO's own folder: TFDS has its
-boxes alone). With `shorter_side`, as the published recipes for COCO at 800 x 1333 px have it, the
-images of a batch of objects are all wide or all upright, so that less is padded than in squares: of
-480 x 640 px 22 % of the pixels in place of 53 %. Orientation is that which EXIF says, squares count
-as wide, and what fills no batch of its kind is left out of that epoch. The same command
-resumes a run that was interrupted: weights, optimiser, moving average, schedule, random states and
-data order are as if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed
-process goes on from its last finished epoch, or with --save_minutes from some minutes ago. Other
-devices, precision, accumulation and paths of the data are taken and said; docs/scale.md has more.
+in COCO's JSON, Pascal VOC's XML or YOLO's text files. For Mask R-CNN `digit_scenes`, `folder:/path`
+in COCO's JSON with a "segmentation" of each object (COCO's own folder, by which the published mask
+AP is), or a TFDS set whose objects have masks: `coco/2017_panoptic`, of which the 80 things are
+objects (its masks do not overlap: what lies in front takes the pixels), and `lvis`; `coco/2017` has
+boxes alone. Boxes and masks of TFDS are turned along with pictures that EXIF says lie on their
+side. With `shorter_side`, as the published recipes for COCO at 800 x 1333 px have it, the images of
+a batch of objects are all wide or all upright, so that less is padded than in squares: of 480 x 640
+px 22 % of the pixels in place of 53 %. Orientation is that which EXIF says, squares count as wide,
+and what fills no batch of its kind is left out of that epoch. The same command resumes a run that
+was interrupted: weights, optimiser, moving average, schedule, random states and data order are as
+if nothing had happened. Ctrl-C and SIGTERM end it after the step; a killed process goes on from its
+last finished epoch, or with --save_minutes from some minutes ago. Other devices, precision,
+accumulation and paths of the data are taken and said; docs/scale.md has more.
 
 | recipe | variants | published | cost |
 | --- | --- | --- | --- |

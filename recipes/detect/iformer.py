@@ -4,8 +4,8 @@
         --out=runs/mask_rcnn_iformer_m
 
 Cost to expect: 12 passes over 117,266 images with objects, some 330 G multiply-adds each;
---dry_run prints the steps. The folder is COCO's own, with train2017, val2017 and annotations:
-TFDS has boxes of COCO and no masks.
+--dry_run prints the steps. The folder is COCO's own, with train2017, val2017 and annotations; of
+TFDS, --data=coco/2017_panoptic has masks of the same objects, none of which overlap.
 Published result: box AP M 40.8, L 42.2, L2 44.6 %; mask AP M 37.9, L 39.1, L2 41.1 %.
 
 From the distilled classifiers of ImageNet. Batch norms keep their statistics, all else trains.

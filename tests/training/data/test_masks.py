@@ -288,7 +288,7 @@ def test_sets_of_tfds_without_masks_are_refused_with_the_cure(require):
 
 
 def test_a_panoptic_image_becomes_classes():
-    from keras_hybrid.training.data.segmentation.tfds_masks import panoptic_classes
+    from keras_hybrid.training.data.panoptic import panoptic_classes
 
     colors = np.zeros((2, 2, 3), "uint8")
     colors[0, 0] = (5, 1, 0)  # 5 + 256

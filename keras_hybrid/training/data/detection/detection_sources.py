@@ -24,8 +24,8 @@ def open_detection_source(
         data: a folder that `read_detection_folder` takes, its path alone or after "folder:";
             "digit_scenes"; or a TFDS set with boxes, such as "coco/2017" or "voc/2012".
         data_dir: TFDS' folder of prepared sets; None for TFDS' default.
-        masks: whether objects' masks are wanted, which "digit_scenes" has, and a folder in COCO's
-            JSON; TFDS' COCO has none.
+        masks: whether objects' masks are wanted, which "digit_scenes" and "coco/2017_panoptic"
+            have, and a folder in COCO's JSON; TFDS' "coco/2017" has none.
 
     Raises:
         ValueError: for an unknown set, or one without boxes, or without masks where they are

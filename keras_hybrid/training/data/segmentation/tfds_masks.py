@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_hybrid.image_files import ON_ITS_SIDE, orientation_of, shown_size
 from keras_hybrid.tasks.segmentation.loss import IGNORED_LABEL
 from keras_hybrid.training.data.image_source import EVALUATION_SPLITS
+from keras_hybrid.training.data.panoptic import panoptic_classes
 from keras_hybrid.training.data.records import Records
-from keras_hybrid.training.data.segmentation.mask_files import mask_decoder
+from keras_hybrid.training.data.segmentation.mask_files import mask_decoder, turned
 from keras_hybrid.training.data.segmentation.segmentation_source import SegmentationSource
 from keras_hybrid.training.data.tfds_builders import find_builder
 
@@ -127,6 +130,28 @@ def _reader(builder, part, known):
 
 
 def _decoder(known, num_classes):
+    """A function for `tf.data`: an example -> the class of each pixel as the picture is shown."""
+    decode_stored = _stored_decoder(known, num_classes)
+
+    def decode(example):
+        classes = tf.numpy_function(
+            _shown, [decode_stored(example), example["image"]], tf.int32, stateful=False
+        )
+        return tf.ensure_shape(classes, (None, None))
+
+    return decode
+
+
+def _shown(classes, content):
+    """Classes of pixels as TFDS shows the picture -> as EXIF says that it is shown."""
+    orientation = int(orientation_of(content))
+    is_shown = classes.shape == shown_size(content)
+    if orientation in ON_ITS_SIDE and is_shown and classes.shape[0] != classes.shape[1]:
+        return classes  # drawn on the picture as it is shown
+    return np.ascontiguousarray(turned(classes, orientation))
+
+
+def _stored_decoder(known, num_classes):
     if known.objects:
         return lambda example: panoptic_classes(
             tf.io.decode_png(example["mask"], channels=3), example["segments"], example["labels"]
@@ -141,28 +166,3 @@ def _decoder(known, num_classes):
         return decode_channel
     decode = mask_decoder(num_classes, offset=known.offset)
     return lambda example: decode(example["mask"], tf.constant(1, tf.int64))
-
-
-def panoptic_classes(colors, segments, labels):
-    """The class of each pixel of a panoptic image, of things and stuff alike.
-
-    Args:
-        colors: uint8 (H, W, 3), which spell the number of a segment.
-        segments: the numbers, (n,).
-        labels: a class for each, (n,).
-
-    Returns: int32 (H, W), 255 where there is no segment.
-
-    Reference: Panoptic Segmentation (https://arxiv.org/abs/1801.00868); COCO's format.
-    """
-    weights = tf.constant([1, 1 << 8, 1 << 16], tf.int64)
-    keys = tf.reduce_sum(tf.cast(colors, tf.int64) * weights, -1)
-    # A segment that no pixel can be of, so that there is one to look at.
-    segments = tf.concat([tf.cast(segments, tf.int64), [1 << 24]], 0)
-    labels = tf.concat([tf.cast(labels, tf.int32), [IGNORED_LABEL]], 0)
-    order = tf.argsort(segments)
-    segments, labels = tf.gather(segments, order), tf.gather(labels, order)
-    places = tf.searchsorted(segments, tf.reshape(keys, [-1]))
-    found = tf.gather(segments, places) == tf.reshape(keys, [-1])
-    classes = tf.where(found, tf.gather(labels, places), IGNORED_LABEL)
-    return tf.reshape(classes, tf.shape(keys))
