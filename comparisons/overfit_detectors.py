@@ -36,7 +36,7 @@ flags.DEFINE_bool("int8", False, "Quantize what has been trained, and train it o
 SCENES, SIZE, CLASSES, WARMUP = 16, 128, 10, 50
 LEARNING_RATES = {"ssdlite": 2e-3, "retinanet": 1e-3}
 POINTS_CALIBRATED, POINTS_TRAINED = 0.02, 0.01  # of average precision that int8 may lose
-INT8_STEPS, INT8_RATE = 60, 1e-4
+INT8_STEPS, INT8_RATE, INT8_MOVING = 150, 3e-4, 100  # ranges move for so many steps
 CLIP_NORMS = {"ssdlite": 10.0, "retinanet": 1.0}
 
 
@@ -108,6 +108,7 @@ def in_int8(model, steps=INT8_STEPS):
 
     import keras_hybrid
     from keras_hybrid.export.verify import run_tflite
+    from keras_hybrid.quantization.ranges.freezing import FreezeRanges
     from keras_hybrid.tasks.detection.detect import Placement, detections_of
 
     _, images, objects, targets = scenes_for(model)
@@ -117,8 +118,10 @@ def in_int8(model, steps=INT8_STEPS):
     for is_trained in (False, True):
         if is_trained:
             training = keras_hybrid.DetectionTraining(quantized)
-            training.compile(keras.optimizers.Adam(INT8_RATE, global_clipnorm=1.0))
-            training.fit(images, targets, SCENES, epochs=steps, verbose=0)
+            rates = keras.optimizers.schedules.CosineDecay(INT8_RATE, steps, alpha=0.01)
+            training.compile(keras.optimizers.Adam(rates, global_clipnorm=1.0))
+            freeze = FreezeRanges(INT8_MOVING)
+            training.fit(images, targets, SCENES, epochs=steps, verbose=0, callbacks=[freeze])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.tflite"
             keras_hybrid.export_tflite(quantized, path, "int8")

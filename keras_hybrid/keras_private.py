@@ -69,10 +69,23 @@ def inputs_structure(model: keras.Model):
     return functional(model)._inputs_struct
 
 
-def first_input(operation: keras.Operation) -> keras.KerasTensor | None:
-    """The first tensor that a layer or operation takes in its model; None outside of a model."""
-    nodes = operation._inbound_nodes
-    return nodes[0].input_tensors[0] if nodes and nodes[0].input_tensors else None
+def first_input(operation: keras.Operation, **options) -> keras.KerasTensor | None:
+    """The first tensor that a layer or operation takes in its model; None outside of a model.
+
+    Args:
+        operation: to be looked at.
+        options: arguments that tell the call from others; the first call if none.
+    """
+    for node in operation._inbound_nodes:
+        given = node.arguments.kwargs
+        if all(given.get(name) == value for name, value in options.items()):
+            return node.input_tensors[0] if node.input_tensors else None
+    return None
+
+
+def count_calls(operation: keras.Operation) -> int:
+    """How often a layer or operation is called in its model."""
+    return len(operation._inbound_nodes)
 
 
 def last_output(operation: keras.Operation) -> keras.KerasTensor:

@@ -31,6 +31,7 @@ from keras_hybrid.quantization.rules import PROFILES
 from keras_hybrid.quantization.standard_layers.rewrite import edit_standard_layers
 from keras_hybrid.quantization.twins.frozen_norm import BATCH_NORMS
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.one_call import TwinOfOneCall, release_twins_of_all_calls
 from keras_hybrid.surgery.garbage import garbage_left
 from keras_hybrid.surgery.passes.image_scaling import edit_products_and_sums
 from keras_hybrid.surgery.pipelines import FILES, check_target, edited
@@ -110,9 +111,14 @@ def quantize(
     edit_shared_ranges(editable, groups)
     edit_centered_inputs(editable, placement, activation_quantizer)
     edit_float_guards(editable, placement)
-    edit_twins(placement, weight_quantizer, activation_quantizer, batch_norm == "frozen")
+    num_calls = edit_twins(
+        placement, weight_quantizer, activation_quantizer, batch_norm == "frozen"
+    )
     edit_output_names(editable)
     quantized = editable.to_model()
+    release_twins_of_all_calls(
+        (layer for layer in quantized.layers if isinstance(layer, TwinOfOneCall)), num_calls
+    )
     for layer in quantized.layers:
         if isinstance(layer, QuantizedKernel):
             layer.reset_range()

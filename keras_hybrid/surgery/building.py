@@ -134,8 +134,9 @@ def _is_same_layer(step, other):
         return step.config is not None or bool(getattr(step.operation, "weights", ()))
     if step.config is None or other.config is None or step.call == other.call:
         return False
-    if step.partial or other.partial:  # roundings inside are each call's own
-        return False
+    is_whole = not step.partial and not other.partial
+    if not is_whole and not getattr(step.layer_class, "is_of_all_calls", False):
+        return False  # roundings inside are each call's own
     if not step.weights or step.weights.keys() != other.weights.keys():
         return False
     unnamed = ({**x.config, "name": None} for x in (step, other))

@@ -12,7 +12,7 @@ from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
 def edit_twins(
     placement: Placement, weight_quantizer, activation_quantizer, unfold_batch_norms: bool
-):
+) -> dict[str, int]:
     """Gives each step placed in int8 the twin that its rule names.
 
     Args:
@@ -21,6 +21,8 @@ def edit_twins(
         activation_quantizer: likewise of activations.
         unfold_batch_norms: whether twins with a kernel train batch norm's scale and offset beside
             it, where it followed them.
+
+    Returns: how often each layer is called that is called several times, by name.
     """
     for step, rule in placement.int8_rules():
         twin = rule.npu_twin or rule.twin if placement.target == "npu" else rule.twin
@@ -36,11 +38,14 @@ def edit_twins(
                 unfold_batch_norm(step)
         elif issubclass(twin, Composite) and activation_quantizer is not None:
             step.config["activation_quantizer"] = tfmot.serialize(activation_quantizer)
-    _name_shared_layers(placement)
+    return _name_shared_layers(placement)
 
 
 def _name_shared_layers(placement):
-    """Tells twins with weights which layer they stand for, where it is called several times."""
+    """Tells twins with weights which layer they stand for, where it is called several times.
+
+    Twins that may stand for all of its calls are told in each which one it is.
+    """
     calls = collections.defaultdict(set)
     for step in placement.model.steps:
         if step.weights or getattr(step.operation, "weights", ()):
@@ -49,3 +54,6 @@ def _name_shared_layers(placement):
         is_twin = issubclass(step.layer_class, TwinOfOneCall)
         if is_twin and step.weights and len(calls[step.origin]) > 1:
             step.config["shared_layer"] = step.origin[0]
+            if step.layer_class.is_of_all_calls:
+                step.kwargs = {**step.kwargs, "place": sorted(calls[step.origin]).index(step.call)}
+    return {origin[0]: len(found) for origin, found in calls.items() if len(found) > 1}

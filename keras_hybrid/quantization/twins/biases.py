@@ -7,9 +7,14 @@ from keras_hybrid.keras_private import first_input, producer
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 
 
-def rounding_before(layer: keras.layers.Layer) -> FakeQuantize | None:
-    """The layer that rounded what a layer takes; None where nothing did, or outside of a model."""
-    tensor = first_input(layer)
+def rounding_before(layer: keras.layers.Layer, place: int | None = None) -> FakeQuantize | None:
+    """The layer that rounded what a layer takes; None where nothing did, or outside of a model.
+
+    Args:
+        layer: of a functional model.
+        place: which of its calls, where it is called several times.
+    """
+    tensor = first_input(layer) if place is None else first_input(layer, place=place)
     while tensor is not None:
         operation = producer(tensor)
         if isinstance(operation, FakeQuantize):
@@ -21,7 +26,7 @@ def rounding_before(layer: keras.layers.Layer) -> FakeQuantize | None:
     return None
 
 
-def rounded_bias(layer, bias, kernel_step):
+def rounded_bias(layer, bias, kernel_step, place=None):
     """A bias as a layer's int8 kernel adds it: in steps of the input's times the kernel's.
 
     Steps are small, a hundredth of the output's or less, but they decide which way the output is
@@ -32,10 +37,11 @@ def rounded_bias(layer, bias, kernel_step):
         bias: what it adds to its outputs.
         kernel_step: distance of two values of the kernel's grid, by output channel; None where the
             kernel is not on a grid.
+        place: which of the layer's calls, where it is called several times.
 
     Returns: the bias, with straight-through gradients; as it is where there is no grid.
     """
-    rounding = rounding_before(layer)
+    rounding = rounding_before(layer, place)
     input_step = None if rounding is None else rounding.step()
     if input_step is None or kernel_step is None:
         return bias

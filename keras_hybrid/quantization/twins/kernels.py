@@ -20,7 +20,12 @@ class QuantizedKernel(TwinOfOneCall):
         frozen: whether the kernel's range stays as it is in training.
         batch_norm: a `FrozenBatchNormalization` of the outputs before the activation, or its
             configuration, for a layer without bias; None for none.
+
+    Called with `place`, the number of a call, where it is called several times: biases are on a
+    grid of their own in each.
     """
+
+    is_of_all_calls = True
 
     def __init__(
         self,
@@ -128,17 +133,17 @@ class QuantizedKernel(TwinOfOneCall):
         low, high = tfmot.tensors(self.kernel_range, "min_var", "max_var")
         return (high - low) / tfmot.num_steps(self.weight_quantizer)
 
-    def _finish(self, outputs, training):
+    def _finish(self, outputs, training, place):
         if self.use_bias or self.batch_norm is not None:
             learning = bool(training) and not self.frozen  # there is no grid to keep to yet
             weight = self.bias if self.batch_norm is None else self.batch_norm.beta
-            bias = folded(lambda: self._rounded_bias(learning), weight)
+            bias = folded(lambda: self._rounded_bias(learning, place), weight)
             outputs = ops.add(outputs, bias)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _rounded_bias(self, learning):
+    def _rounded_bias(self, learning, place):
         bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
-        return rounded_bias(self, bias, None if learning else self._step())
+        return rounded_bias(self, bias, None if learning else self._step(), place)
 
     def get_config(self):
         return {
@@ -164,16 +169,16 @@ def fill_dead(limits: np.ndarray, otherwise: float) -> np.ndarray:
 class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
     """`keras.layers.Conv2D` with an int8 kernel, a scale for each output channel."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, place=None):
         outputs = self.convolution_op(inputs, self.quantized_kernel(training))
-        return self._finish(outputs, training)
+        return self._finish(outputs, training, place)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with an int8 kernel, a scale for each output channel."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, place=None):
         outputs = ops.depthwise_conv(
             inputs,
             self.quantized_kernel(training),
@@ -182,7 +187,7 @@ class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self._finish(outputs, training)
+        return self._finish(outputs, training, place)
 
     def _with_channels_last(self, kernel):
         height, width, channels, multiplier = kernel.shape
@@ -200,7 +205,7 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
     trained range for the whole kernel only.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, place=None):
         kernel = self.quantized_kernel(training)
         axes = tuple(ops.shape(inputs)[1:-1])
         x = inputs
@@ -210,7 +215,7 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
                 length = length * axis
             x = ops.reshape(x, (-1, length, 1, inputs.shape[-1]))
         outputs = ops.conv(x, kernel, padding="valid", data_format="channels_last")
-        outputs = self._finish(outputs, training)
+        outputs = self._finish(outputs, training, place)
         if len(axes) != 2:
             outputs = ops.reshape(outputs, (-1, *axes, self.units))
         return outputs
