@@ -14,10 +14,12 @@ Prints a line every `--report_steps`.
 
 then makes int8 of it: average precision of the file is to be within 2 points of float after
 calibration on the sixteen scenes, within 1 point after some more steps.
-Measured: 0.824 calibrated and 0.914 after 60 steps, of 0.972 in float: neither is reached so far.
-Another two trainings: 0.830 and 0.926 calibrated, of 0.955 and 1.000. AP at an overlap of 0.5 is
-within 1.6 points of float in both: what goes is exactness beyond 0.8, in the backbone, and not in
-the outputs (rounding these alone costs nothing).
+Measured: RetinaNet 0.965 calibrated and 0.989 after 150 steps, of 0.986 in float. SSDLite 0.830
+calibrated, which two points are not, and 0.983 after 150 steps, of 0.955; in another training 0.926
+calibrated, of 1.000. AP at an overlap of 0.5 is within 1.6 points of float in all: what goes is
+exactness beyond 0.8, in the backbone, and not in the outputs (rounding these alone costs nothing).
+With a rate that falls and ranges that freeze QAT gets it back; at a constant rate of 1e-4, with
+ranges that move to the end, it got 0.914 of 0.972.
 """
 
 import os

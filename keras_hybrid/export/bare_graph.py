@@ -11,7 +11,9 @@ from keras_hybrid.surgery.layer_traits import AFFINE
 from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
 
 
-def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
+def export_bare_graph(
+    model: keras.Model, path: str | os.PathLike, parts: tuple[str, ...] = ("",)
+) -> int:
     """Writes a `.tflite` of a network's convolutions and dense layers, each on its own.
 
     They are those of the fused network, with their shapes; layers of equal input shape read the
@@ -20,6 +22,7 @@ def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
     Args:
         model: a functional model of fixed input size.
         path: of the file to write.
+        parts: beginnings of the names of the layers that are wanted; all by default.
 
     Returns: the multiply-adds of these layers.
 
@@ -36,7 +39,7 @@ def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
     inputs, outputs = {}, []
     fused = edited(model, FOR_FLOAT).to_model((1, *model.inputs[0].shape[1:]))
     for layer in fused.layers:
-        if type(layer) in AFFINE:
+        if type(layer) in AFFINE and layer.name.startswith(parts):
             shape = tuple(layer.input.shape)
             inputs.setdefault(shape, keras.Input(batch_shape=shape))
             outputs.append(layer(inputs[shape]))
@@ -45,5 +48,6 @@ def export_bare_graph(model: keras.Model, path: str | os.PathLike) -> int:
         bare.export(folder, verbose=False)
         content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
     Path(path).write_bytes(content)
-    names = {layer.name for layer in model.layers if isinstance(layer, AFFINE)}
+    affine = [layer.name for layer in model.layers if isinstance(layer, AFFINE)]
+    names = {name for name in affine if name.startswith(parts)}
     return sum(cost.multiply_adds for cost in layer_costs(model) if cost.name in names)
