@@ -150,6 +150,10 @@ def _gpu_list(path):
         Refusal("BATCH_MATMUL", _layer(name), "one on the right for several: computed wrongly")
         for name in found.shared_products
     ]
+    refused += [
+        Refusal("BATCH_MATMUL", _layer(name), "too many rows on the right: computed wrongly")
+        for name in found.long_products
+    ]
     return EngineAnswer("gpu list", not refused, tuple(refused))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.inspect import Tensor, inspect_tflite
+from keras_hybrid.layers.attention_heads import LONGEST_PRODUCT
 
 # The delegate's list for floating-point models: LiteRT documentation, "GPU delegates for LiteRT",
 # section "Supported ops", and the parsers behind it in tflite/delegates/gpu/common.
@@ -37,17 +38,20 @@ class GpuReadiness:
         constant_products: matrix products with a constant on the left, by what they compute.
         shared_products: products of several matrices with one on the right, which the delegate
             takes and computes wrongly: right is only what has multiples of four rows and columns.
+        long_products: products with more than `LONGEST_PRODUCT` rows on the right, those of all
+            matrices counted, which the delegate takes and computes wrongly.
     """
 
     unsupported_ops: Counter
     unsupported_shapes: tuple[Tensor, ...]
     constant_products: tuple[str, ...] = ()
     shared_products: tuple[str, ...] = ()
+    long_products: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
         """Whether nothing would be refused, or be computed wrongly."""
-        products = self.constant_products or self.shared_products
+        products = self.constant_products or self.shared_products or self.long_products
         return not (self.unsupported_ops or self.unsupported_shapes or products)
 
 
@@ -71,6 +75,7 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
         ),
         constant_products=products,
         shared_products=_shared_products(file),
+        long_products=_long_products(file),
     )
 
 
@@ -85,6 +90,18 @@ def _shared_products(file):
         if math.prod(map(int, right)) < math.prod(map(int, left)):
             found.append(graph.tensors[operator.outputs[0]].name.decode())
     return tuple(found)
+
+
+def _long_products(file):
+    """Matrix products with more rows on the right than the delegate can count: names."""
+    graph = file.model.subgraphs[0]
+    return tuple(
+        graph.tensors[operator.outputs[0]].name.decode()
+        for operator in graph.operators
+        if file.operator_name(operator) == "BATCH_MATMUL"
+        and not operator.builtinOptions.adjY
+        and math.prod(map(int, graph.tensors[operator.inputs[1]].shape[:-1])) > LONGEST_PRODUCT
+    )
 
 
 def _constants(file):

@@ -1,9 +1,33 @@
 """Heads of attention: channels apart from each other, by transposing or by zeros between them."""
 
+import functools
+import itertools
 import math
 
 import numpy as np
 from keras import ops
+
+# LiteRT's GPU engine takes a matrix product with more rows on the right, and computes it wrongly.
+LONGEST_PRODUCT = 32768
+
+
+def weighted_sums(weights, values):
+    """(..., M, N) and (..., N, C) -> (..., M, C): a matrix product, or several where N is long.
+
+    Of the first map of a Mobile-Former at 512 x 512 px there are 65,536 positions. Each product has
+    `LONGEST_PRODUCT` rows on its right at most, those of all groups counted, where sizes are known.
+    """
+    *groups, length, _ = values.shape
+    groups = groups[1:]  # a file has one image
+    if None in groups or length is None or math.prod(groups) * length <= LONGEST_PRODUCT:
+        return ops.matmul(weights, values)
+    pieces = -(-length // max(LONGEST_PRODUCT // math.prod(groups), 1))
+    ends = [place * length // pieces for place in range(pieces + 1)]
+    products = [
+        ops.matmul(weights[..., begin:end], values[..., begin:end, :])
+        for begin, end in itertools.pairwise(ends)
+    ]
+    return functools.reduce(ops.add, products)
 
 
 def flat(x):

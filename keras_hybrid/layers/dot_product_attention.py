@@ -11,6 +11,7 @@ from keras_hybrid.layers.attention_heads import (
     head_mask,
     repeated_between_heads,
     to_heads,
+    weighted_sums,
     zeros_between_heads,
 )
 
@@ -99,7 +100,7 @@ class DotProductAttention(keras.layers.Layer):
         if few_keys:
             return self._attend_to_tokens(query, key, value)
         weights = self.attention_weights(query, key)
-        attended = ops.matmul(weights, self.to_heads(value))
+        attended = weighted_sums(weights, self.to_heads(value))
         return self.from_heads(attended, query)
 
     def attention_weights(self, query, key):
@@ -169,7 +170,7 @@ class DotProductAttention(keras.layers.Layer):
         key, value = flat(key), flat(value)  # (batch, N, C), (batch, N, D)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))  # (batch, heads * M, N)
         weights = self.normalized(scores)
-        x = ops.matmul(ops.cast(weights, scores.dtype), value)  # (batch, heads * M, D)
+        x = weighted_sums(ops.cast(weights, scores.dtype), value)  # (batch, heads * M, D)
         x = ops.reshape(x, (-1, self.num_heads, num_tokens, channels))
         return ops.sum(x * head_mask(x, self.num_heads), axis=1)  # (batch, M, D)
 
@@ -260,7 +261,7 @@ class LearnedQueryAttention(keras.layers.Layer):
         scores = flat(ops.conv(pixels, kernel, data_format="channels_last"))
         scores = ops.transpose(scores, (0, 2, 1))  # (batch, heads * M, N)
         weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
-        x = ops.matmul(ops.cast(weights, scores.dtype), flat(value))  # (batch, heads * M, D)
+        x = weighted_sums(ops.cast(weights, scores.dtype), flat(value))  # (batch, heads * M, D)
         x = ops.reshape(x, (-1, self.num_heads, columns // self.num_heads, value.shape[-1]))
         return ops.sum(x * head_mask(x, self.num_heads), axis=1)  # (batch, M, D)
 

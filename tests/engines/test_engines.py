@@ -121,11 +121,54 @@ def several_with_one():
     return keras.Model(image, keras.ops.matmul(image, keras.ops.transpose(right, (0, 1, 3, 2))))
 
 
+def from_tokens_to_many_pixels():
+    """Mobile-Former's attention from tokens to a map of 182 x 182, as of images of 364 px."""
+    import keras
+
+    from keras_hybrid.layers import DotProductAttention
+
+    image = keras.Input((182, 182, 8), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    tokens = keras.layers.Reshape((3, 8))(keras.layers.Dense(24)(pooled))
+    return keras.Model(image, DotProductAttention(2)([tokens, image, image]))
+
+
+def among_many_pixels():
+    """Attention of several heads with the values of 4 x 8,464 positions on the right."""
+    import keras
+
+    from keras_hybrid.layers import DotProductAttention
+
+    image = keras.Input((184, 184, 8), name="image")
+    few = keras.layers.AveragePooling2D(46)(image)
+    settings = {"num_heads": 1, "separate_positions": True}
+    groups = [keras.layers.Reshape((n, 4, 8))(x) for n, x in ((4, few), (8464, image))]
+    return keras.Model(image, DotProductAttention(**settings)([groups[0], groups[1], groups[1]]))
+
+
+def many_rows_on_the_right():
+    """A matrix product with the positions of a map of 182 x 182 on the right."""
+    import keras
+
+    image = keras.Input((182, 182, 8), name="image")
+    values = keras.layers.Reshape((182 * 182, 8))(image)
+    weights = keras.ops.softmax(keras.ops.transpose(values, (0, 2, 1)))
+    return keras.Model(image, keras.ops.matmul(weights, values))
+
+
 @pytest.mark.large
-def test_products_of_odd_numbers_of_pixels_are_right_or_on_the_list(browser, tmp_path):
-    images = np.random.default_rng(0).normal(size=(1, 7, 7, 8)).astype("float32")
-    for make, listed in ((between_map_and_tokens, False), (several_with_one, True)):
-        path = keras_hybrid.export_tflite(make(), tmp_path / "a.tflite")
+def test_products_of_odd_and_of_many_pixels_are_right_or_on_the_list(browser, tmp_path):
+    for make, listed in (
+        (between_map_and_tokens, False),
+        (several_with_one, True),
+        (from_tokens_to_many_pixels, False),
+        (among_many_pixels, False),
+        (many_rows_on_the_right, True),
+    ):
+        model = make()
+        images = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:]))
+        images = images.astype("float32")
+        path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
         found, expected = (
             next(iter(browser.run(path, {"image": images}, engine).outputs.values()))
             for engine in ("webgpu", "wasm")
