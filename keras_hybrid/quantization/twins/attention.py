@@ -7,7 +7,12 @@ from keras import ops
 
 from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.layers.attention_heads import flat, head_mask, zeros_between_heads
-from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
+from keras_hybrid.quantization.twins.composites import (
+    PROBABILITY,
+    Composite,
+    fixed_quantizer,
+    logarithm_of,
+)
 from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 
 # From this many keys on, the softmax operator's grid of 1/256 is too coarse for equal weights, and
@@ -166,7 +171,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             return getattr(self, f"{name}{part}")(value, training=training)
 
         total = rounded(self._sum(x), "_sum")
-        logarithm = rounded(ops.log(total), "_logarithm")
+        logarithm = rounded(logarithm_of(total, training), "_logarithm")
         return rounded(ops.exp(rounded(logarithm * power, "_exponent")), "")
 
     def _softmax(self, scores, query, training):

@@ -10,6 +10,16 @@ from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
+_LEAST = 1e-30  # whose logarithm is finite, and the logarithm's slope
+
+
+def logarithm_of(x, training: bool | None):
+    """log(x) of what may be rounded to 0, as an integer's look-up has it; in training finite.
+
+    Its range clips the logarithm of 0 on the way there; on the way back 0 times infinity would make
+    all gradients NaN.
+    """
+    return ops.log(ops.maximum(x, _LEAST) if training else x)
 
 
 class Composite(TwinOfOneCall):

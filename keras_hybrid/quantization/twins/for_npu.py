@@ -15,6 +15,7 @@ from keras_hybrid.quantization.twins.attention import NEGLIGIBLE, QuantizedDotPr
 from keras_hybrid.quantization.twins.composites import (
     QuantizedLayerNormalization,
     fixed_quantizer,
+    logarithm_of,
 )
 
 BRICK = 16  # channels that an NPU takes at once
@@ -171,7 +172,7 @@ class NpuDotProductAttention(QuantizedDotProductAttention):
         x = self._exponentials(scores, greatest, training)
         same_head = np.kron(np.eye(heads), np.ones((num_tokens, num_tokens)))
         total = self.inverse_sum(_channel_sums(x, same_head), training=training)
-        logarithm = self.inverse_logarithm(ops.log(total), training=training)
+        logarithm = self.inverse_logarithm(logarithm_of(total, training), training=training)
         exponent = self.inverse_exponent(logarithm * -1.0, training=training)
         x = x * self.inverse(ops.exp(exponent), training=training)
         x = self.weights_(x, training=training)
