@@ -7,8 +7,8 @@ Each head on its family's smallest backbone, from random weights, at 128 px; Ret
 heads are 64 channels wide in place of 256. Average precision on the scenes themselves is to reach
 0.75, and 0.95 at an overlap of 0.5, within fifteen minutes on two cores: what falls short of that
 has a wrong gradient, target or loss somewhere. Measured: SSDLite 0.93 to 0.97 with --steps=200 (and
-once 0.93 at an overlap of 0.5, too), 1.00 with all, in 2.5 minutes of processor time; RetinaNet 0.94
-and 0.995 after 200 steps of --steps=500, in 2.4.
+once 0.93 at an overlap of 0.5, too), 1.00 with all, in 2.5 minutes of processor time; RetinaNet
+0.94 and 0.995 after 200 steps of --steps=500, in 2.4.
 Prints a line every `--report_steps`.
 
     python comparisons/overfit_detectors.py --head=ssdlite --int8
