@@ -68,7 +68,8 @@ def tfds_source(data: str, data_dir: str | None = None, masks: bool = False) -> 
     builder = find_builder(data, data_dir, "'digit_scenes' or the name of a TFDS set")
     layout = _layout(builder, data, masks)
     builder.download_and_prepare()
-    names = tuple(builder.info.features[layout.objects].feature["label"].names)
+    label = builder.info.features[layout.objects].feature["label"]
+    names = tuple(label.names or map(str, range(label.num_classes)))
     splits = builder.info.splits
     parts = {split: split for split in splits}
     if not any(split in EVALUATION_SPLITS for split in parts) and "train" in parts:
@@ -93,7 +94,7 @@ def _layout(builder, data, masks):
     is_panoptic = {_PANOPTIC.objects, _PANOPTIC.panoptic} <= set(features)
     found = _PANOPTIC.objects if is_panoptic else _Layout.objects
     inner = dict(getattr(features.get(found), "feature", {}).items())
-    if "image" not in features or "bbox" not in inner or not _has_names(inner.get("label")):
+    if "image" not in features or "bbox" not in inner or not _is_of_classes(inner.get("label")):
         raise ValueError(
             'A detection set has an "image" and "objects" with "bbox" and "label". '
             f"Received: data={data!r} with {sorted(features)}"
@@ -112,8 +113,8 @@ def _layout(builder, data, masks):
     return layout
 
 
-def _has_names(label):
-    """Whether classes have names; those of a set that is yet to be prepared may be unknown."""
+def _is_of_classes(label):
+    """Whether a feature is a class; its names may be unknown until the set is prepared."""
     return bool(getattr(label, "num_classes", None))
 
 
