@@ -18,7 +18,8 @@ from keras_hybrid.export.flatbuffer.runtime_versions import state_runtime_versio
 from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
 from keras_hybrid.export.image_input import channel_order, left_to_do, own_scaling
 from keras_hybrid.export.inspect import inspect_tflite
-from keras_hybrid.export.int16_kernels import edit_int16_kernels
+from keras_hybrid.export.int16.image_rounding import edit_rounding_for
+from keras_hybrid.export.int16.silent_kernels import edit_int16_kernels
 from keras_hybrid.export.mask_output import (
     MASK_OUTPUTS,
     is_segmentation,
@@ -184,7 +185,8 @@ def export_tflite(
         ending = mask or detector or top_k
         edits = FILES[precision][target]
         if samples is not None:
-            edits, fused = (*(edits if fused else ()), edit_int16_kernels(images)), True
+            by_images = (edit_int16_kernels(images), edit_rounding_for(images))
+            edits, fused = (*(edits if fused else ()), *by_images), True
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
             file = _convert(folder, precision, input, output_type, samples, postprocess)

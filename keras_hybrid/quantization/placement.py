@@ -64,6 +64,13 @@ class Placement:
         """The steps that are computed in int8, each with its rule."""
         return [(step, rule) for step, rule in self.rules.items() if self.int8[step]]
 
+    def centered_inputs(self, step: Step) -> tuple[int, ...]:
+        """Numbers of a step's inputs that are to be quantised around 0."""
+        rule = self.rules[step]
+        if self.target != "npu" or rule.npu_symmetric is None:
+            return rule.symmetric
+        return (*rule.npu_symmetric(step), *rule.symmetric)
+
     def output_range(self, step: Step) -> OutputRange | FixedRange | None:
         """Where the range of a step's output comes from; None for a step without rule."""
         rule = self.rules.get(step)

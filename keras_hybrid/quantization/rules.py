@@ -66,6 +66,7 @@ class Rule:
         npu_twin: the twin in a file for NPUs; None for the same.
         output: where its output's range comes from.
         symmetric: numbers of the inputs that are to be quantised around 0.
+        npu_symmetric: what names those that are besides in a file for NPUs: a function of a step.
         one_range: whether all inputs must share a range.
         on_cpu: what the profile "int8_cpu" makes of a step: a function of `cpu_profile`, or one
             like them.
@@ -81,6 +82,7 @@ class Rule:
     npu_twin: type | None = None
     output: OutputRange | FixedRange = OutputRange.LEARNED
     symmetric: tuple[int, ...] = ()
+    npu_symmetric: Callable[[Step], tuple[int, ...]] | None = None
     one_range: bool = False
     on_cpu: Callable[[Step], CpuChoice] = cpu_profile.in_int8
     worth_converting: bool = False
@@ -115,6 +117,7 @@ LAYERS = {
         attention.QuantizedDotProductAttention,
         npu_twin=for_npu.NpuDotProductAttention,
         symmetric=(1, 2),
+        npu_symmetric=for_npu.queries_on_the_right,
         on_cpu=cpu_profile.attention,
         worth_converting=True,
         why_float=f"few tokens; else its softmax: {NO_KERNEL}",

@@ -1,6 +1,7 @@
 """A functional model as a list of steps that passes can edit, and the way back to a model."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import keras
 
@@ -197,3 +198,7 @@ class EditableModel:
         return build(
             self.steps, self.inputs, self.outputs, self.output_names, self.name, input_shape
         )
+
+    def to_model_of(self, values: Sequence[Value]) -> keras.Model:
+        """A new model that gives these values, in order."""
+        return build(self.steps, self.inputs, list(values), (), self.name)

@@ -10,7 +10,6 @@ import keras
 
 from keras_hybrid.surgery.channel_parts import edit_channel_parts
 from keras_hybrid.surgery.editable_model import EditableModel
-from keras_hybrid.surgery.kernel_rounding import edit_kernel_rounding
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
@@ -91,9 +90,9 @@ FOR_GPU: tuple[Edit, ...] = (
     edit_channel_shuffles,
 )
 
-# A file of int8 weights and int16 activations, for which the converter has fewer operators. Here
-# the weights' rounding is what is felt; in int8 that of activations hides it.
-FOR_INT16: tuple[Edit, ...] = (*_FOR_CPU, edit_operators_of_int16, edit_kernel_rounding)
+# A file of int8 weights and int16 activations, for which the converter has fewer operators. What
+# images show of its kernels comes after (`keras_hybrid.export`).
+FOR_INT16: tuple[Edit, ...] = (*_FOR_CPU, edit_operators_of_int16)
 
 # A file in integers, by `quantize`'s profile; what only quantisation needs comes after.
 FOR_INT8: dict[str, tuple[Edit, ...]] = {

@@ -8,7 +8,7 @@ from keras import layers as L
 import keras_hybrid
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.quantization_steps import check_steps
-from keras_hybrid.export.int16_kernels import edit_int16_kernels
+from keras_hybrid.export.int16.silent_kernels import edit_int16_kernels
 from keras_hybrid.export.signature import output_names
 from keras_hybrid.surgery.editable_model import EditableModel
 

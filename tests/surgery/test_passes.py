@@ -7,7 +7,6 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
-from keras_hybrid.surgery.kernel_rounding import round_with_sums
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
@@ -454,20 +453,3 @@ def test_casts_to_the_type_that_is_there_go_and_others_stay(check_edit):
     result = check_edit(edit_regularisers, model_of(x, outputs))
     assert [type(operation).__name__ for operation in result.operations].count("Cast") == 2
     assert count(result, layers.Activation) == 0
-
-
-def test_depthwise_kernels_are_rounded_with_their_sums():
-    random = np.random.default_rng(0)
-    kernel = random.normal(size=(3, 3, 64, 2)).astype("float32")
-    kernel[..., 5, 0] = 0
-    kernel[..., 6, 0] = 0.25  # all of them the greatest
-    kernel[0, 0, 7, 0], kernel[1, 1, 7, 0] = 30.0, -30.0
-    found = round_with_sums(kernel)
-    step = np.maximum(np.abs(kernel).max((0, 1), keepdims=True), 1e-9) / 127
-    np.testing.assert_allclose(np.abs(found).max((0, 1)), np.abs(kernel).max((0, 1)), rtol=1e-6)
-    assert np.abs(found / step - np.rint(found / step)).max() < 1e-3  # on the grid
-    assert np.abs(found - kernel).max() < step.max() and np.abs((found - kernel) / step).max() < 1
-    off = np.abs((found - kernel).sum((0, 1)) / step[0, 0])
-    nearest = np.abs((np.rint(kernel / step) * step - kernel).sum((0, 1)) / step[0, 0])
-    assert off.max() < 0.501 and nearest.max() > 1  # steps of the grid
-    assert not found[..., 5, 0].any() and (found[..., 6, 0] == 0.25).all()

@@ -27,8 +27,9 @@ def edit_roundings(
         limits: of learned ranges, by value.
     """
     symmetric = set()
-    for step, rule in placement.int8_rules():
-        symmetric.update(origins[step.inputs[number]] for number in rule.symmetric)
+    for step, _ in placement.int8_rules():
+        centered = placement.centered_inputs(step)
+        symmetric.update(origins[step.inputs[number]] for number in centered)
     for value, step in placement.producers.items():
         if origins[value] is not value or _fused_with_next(model, placement, value):
             continue
@@ -52,8 +53,8 @@ def edit_centered_inputs(model: EditableModel, placement: Placement, quantizer):
         placement: of its steps.
         quantizer: the user's TFMOT quantiser of activations, or None.
     """
-    for step, rule in list(placement.int8_rules()):
-        for number in rule.symmetric:
+    for step, _ in list(placement.int8_rules()):
+        for number in placement.centered_inputs(step):
             value = step.inputs[number]
             producer = model.producer(value)
             if not producer.is_a(FakeQuantize) or producer.operation.fixed_range is None:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hybrid.export.int16.values_of_images import values_of_images
 from keras_hybrid.layers import GroupedConv2D
 from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
 
@@ -33,7 +34,6 @@ NEXT_TO_NOTHING = 1e-9  # a weight that has a step, and no effect
 # A dense kernel over its bias, of which 2^30 steps make the bias: twice 127 * 32767 / 2^30.
 LEAST_WEIGHT = 8e-3
 NEXT_NUMBER = 2.0**-22  # between a number and another one in float32, over the number
-BATCH = 16
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -98,25 +98,9 @@ def _tell_biases_apart(kernels):
 
 def _silent(model, values, images) -> set[Value]:
     """Those of the values that are zeros for all images."""
-    built = model.to_model()
-    found = {operation.name: operation for operation in built.operations}
-    tensors = {}
-    for value in values:
-        step = model.producer(value)
-        try:
-            outputs = keras.tree.flatten(found[step.name].output)
-        except (AttributeError, KeyError, ValueError):  # the model's input; called several times
-            continue
-        tensors[value] = outputs[step.outputs.index(value)]
-    if not tensors:
-        return set()
-    peaks = keras.Model(built.inputs, [ops.max(ops.abs(tensor)) for tensor in tensors.values()])
-    greatest = np.zeros(len(tensors))
-    for start in range(0, len(images), BATCH):
-        batch = np.concatenate(images[start : start + BATCH])
-        seen = keras.tree.flatten(peaks([batch], training=False))
-        greatest = np.maximum(greatest, [float(peak) for peak in seen])
-    return {value for value, peak in zip(tensors, greatest, strict=True) if peak < SILENT}
+    measures = {value: (value, lambda x: ops.max(ops.abs(x))) for value in values}
+    found = values_of_images(model, measures, images)
+    return {value for value, peaks in found if max(peaks) < SILENT}
 
 
 def _give_bias(model, step, weight):
