@@ -4,7 +4,6 @@ In int8 the rounding of activations hides that of weights; with activations of 1
 that is felt.
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -13,12 +12,13 @@ import numpy as np
 from keras import ops
 
 from keras_hybrid.export.int16.kernel_rounding import round_for_inputs
-from keras_hybrid.export.int16.values_of_images import values_of_images
+from keras_hybrid.export.int16.watched_values import watch_values
 from keras_hybrid.surgery.editable_model import EditableModel
 
 KINDS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 MOST_IMAGES = 128
-MOST_NUMBERS = 2**26  # of products in memory at once: 256 MiB
+MOST_ROWS = 1024  # of what a kernel sees of one image; of more, some that are spread evenly
+MOST_NUMBERS = 2**25  # of products in memory at once: 256 MiB
 
 
 def edit_rounding_for(images: Sequence[np.ndarray]) -> Callable[[EditableModel], None]:
@@ -37,15 +37,14 @@ def edit_rounding_for(images: Sequence[np.ndarray]) -> Callable[[EditableModel],
         calls = defaultdict(list)
         for step in filter(_is_kernel, model.steps):
             calls[step.operation, step.layer_class, step.weight("kernel").tobytes()].append(step)
-        kernels = list(calls.values())
-        measures = {
-            (number, window): (window[0], _products(*window[1:]))
-            for number, steps in enumerate(kernels)
-            for window in dict.fromkeys(map(_window, steps))
-        }
-        found = values_of_images(model, measures, chosen, MOST_NUMBERS)
-        for number, of_kernel in itertools.groupby(found, lambda measured: measured[0][0]):
-            _round(kernels[number], sum(np.sum(x, 0, dtype="float64") for _, x in of_kernel))
+        group, size = [], 0
+        for kernel in map(_Kernel, calls.values()):
+            if group and size + kernel.size > MOST_NUMBERS:
+                _round(model, group, chosen)
+                group, size = [], 0
+            group.append(kernel)
+            size += kernel.size
+        _round(model, group, chosen)
 
     return edit
 
@@ -58,53 +57,58 @@ def _is_kernel(step):
     )
 
 
-def _window(step):
-    """What a kernel's inputs are: a value, how it is cut, and whether channel by channel."""
-    if step.is_a(keras.layers.Dense):
-        return step.inputs[0], None, False
-    names = ("kernel_size", "strides", "dilation_rate", "padding")
-    cut = tuple(_hashable(step.setting(name)) for name in names)
-    return step.inputs[0], cut, step.is_a(keras.layers.DepthwiseConv2D)
+def _round(model, kernels, images):
+    """Rounds kernels, of which as many are given as have room for their products."""
+    watchers = [(step.inputs[0], kernel.see) for kernel in kernels for step in kernel.steps]
+    watch_values(model, watchers, images)
+    for kernel in kernels:
+        kernel.round()
 
 
-def _hashable(setting):
-    return setting if isinstance(setting, str) else tuple(np.broadcast_to(setting, 2).tolist())
+class _Kernel:
+    """A kernel, with the products of what its weights are multiplied by.
 
-
-def _products(cut, by_channel):
-    """A function of a kernel's input to products of what its weights are multiplied by.
-
-    (batch, ..., C) -> (1, inputs, inputs), or (C, taps, taps) where each channel is on its own:
-    summed over images and places.
+    Args:
+        steps: its calls.
     """
 
-    def products(x):
-        channels = x.shape[-1]
-        if cut is not None:
-            size, strides, dilation, padding = cut
-            x = ops.image.extract_patches(
-                x, size, strides, dilation, padding, data_format="channels_last"
-            )
-        rows = ops.reshape(x, (-1, x.shape[-1]))
-        if by_channel:
-            rows = ops.reshape(rows, (-1, rows.shape[-1] // channels, channels))
-            rows = ops.transpose(rows, (2, 0, 1))  # (C, rows, taps)
+    def __init__(self, steps):
+        self.steps = steps
+        kernel = steps[0].weight("kernel")
+        self.shape = kernel.shape
+        if steps[0].is_a(keras.layers.DepthwiseConv2D):  # (h, w, C, multiplier): channel by channel
+            self.kernel = kernel.reshape(-1, *kernel.shape[2:]).transpose(1, 0, 2)
         else:
-            rows = ops.expand_dims(rows, 0)
-        return ops.matmul(ops.swapaxes(rows, 1, 2), rows)
+            self.kernel = kernel.reshape(1, -1, kernel.shape[-1])
+        groups, inputs, _ = self.kernel.shape  # each group of outputs has inputs of its own
+        self.size = groups * inputs**2
+        self.products = 0.0
 
-    return products
+    def see(self, x):
+        """Adds an input, (batch, ..., C)."""
+        groups, inputs, _ = self.kernel.shape
+        step, most = self.steps[0], MOST_ROWS * len(x)
+        if not step.is_a(keras.layers.Dense):
+            x = ops.image.extract_patches(
+                x,
+                tuple(step.setting("kernel_size")),
+                tuple(step.setting("strides")),
+                tuple(step.setting("dilation_rate")),
+                step.setting("padding"),
+                data_format="channels_last",
+            )
+        rows = ops.reshape(x, (-1, inputs, groups))
+        rows = ops.transpose(rows[:: -(-len(rows) // most)], (2, 0, 1))
+        products = ops.matmul(ops.swapaxes(rows, 1, 2), rows)  # (groups, inputs, inputs)
+        self.products = self.products + np.asarray(products, "float64")
 
-
-def _round(steps, products):
-    """Rounds one kernel in all its calls."""
-    if not np.isfinite(products).all():
-        return
-    kernel = steps[0].weight("kernel")
-    if steps[0].is_a(keras.layers.DepthwiseConv2D):  # (h, w, C, multiplier)
-        by_channel = kernel.reshape(-1, *kernel.shape[2:]).transpose(1, 0, 2)
-        rounded = round_for_inputs(by_channel, products).transpose(1, 0, 2)
-    else:
-        rounded = round_for_inputs(kernel.reshape(1, -1, kernel.shape[-1]), products)
-    for step in steps:
-        step.edit().weights["kernel"] = rounded.reshape(kernel.shape)
+    def round(self):
+        """Gives all calls the rounded kernel."""
+        products, self.products = self.products, 0.0
+        if not np.isfinite(products).all():
+            return
+        rounded = round_for_inputs(self.kernel, products)
+        if len(rounded) > 1:
+            rounded = rounded.transpose(1, 0, 2)
+        for step in self.steps:
+            step.edit().weights["kernel"] = rounded.reshape(self.shape)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hybrid.export.int16.values_of_images import values_of_images
+from keras_hybrid.export.int16.watched_values import watch_values
 from keras_hybrid.layers import GroupedConv2D
 from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
 
@@ -98,9 +98,16 @@ def _tell_biases_apart(kernels):
 
 def _silent(model, values, images) -> set[Value]:
     """Those of the values that are zeros for all images."""
-    measures = {value: (value, lambda x: ops.max(ops.abs(x))) for value in values}
-    found = values_of_images(model, measures, images)
-    return {value for value, peaks in found if max(peaks) < SILENT}
+    peaks = dict.fromkeys(values, 0.0)
+
+    def watcher(value):
+        def see(tensor):
+            peaks[value] = max(peaks[value], float(ops.max(ops.abs(tensor))))
+
+        return see
+
+    watch_values(model, [(value, watcher(value)) for value in values], images)
+    return {value for value, peak in peaks.items() if peak < SILENT}
 
 
 def _give_bias(model, step, weight):

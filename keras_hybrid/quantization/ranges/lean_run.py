@@ -6,6 +6,7 @@ gigabytes.
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import keras
 
@@ -44,18 +45,22 @@ def images_at_a_time(model: keras.Model) -> int | None:
     return max(1, BYTES // (4 * greatest))
 
 
-def run_leanly(model: keras.Model, inputs):
+def run_leanly(model: keras.Model, inputs, watch: dict[int, Callable] | None = None):
     """Calls all layers of a functional model in order, as `model(inputs)` does, for their effects.
 
     Args:
         model: functional; its layers are called as in inference.
         inputs: a batch, or the structure of such that the model takes.
+        watch: by the `id` of a tensor of the model, what is called with its value.
     """
+    watch = watch or {}
     arrays = keras.tree.flatten(inputs)
     values = {
         id(own): keras.ops.convert_to_tensor(array, own.dtype)
         for own, array in zip(model.inputs, arrays, strict=True)
     }
+    for name, value in values.items():
+        watch.get(name, _nobody)(value)
     order = [x for x in calls(model) if not isinstance(x.operation, keras.layers.InputLayer)]
     wanted = Counter(id(tensor) for call in order for tensor in call.inputs)
     for call in order:
@@ -65,8 +70,13 @@ def run_leanly(model: keras.Model, inputs):
             if not wanted[id(tensor)]:
                 values.pop(id(tensor), None)
         for tensor, value in zip(call.outputs, keras.tree.flatten(outputs), strict=True):
+            watch.get(id(tensor), _nobody)(value)
             if wanted[id(tensor)]:
                 values[id(tensor)] = value
+
+
+def _nobody(value):
+    """Whom a value that is not watched is told."""
 
 
 def _call(call: Call, values):
