@@ -6,7 +6,9 @@ fast memory: two of iFormer-M's blocks of 28 x 28 x 384 take 0.93 million cycles
 1.49 whole, as the hidden map goes to slow memory and back; in four parts they take longer again.
 Where two products of a map are compared, or a map is multiplied by its sigmoid, there are three
 maps at once, and parts are thirds: Mobile-Former's block of 56 x 56 x 96 takes 0.97, and 1.19
-whole. Halves of fewer than 64 channels leave multipliers idle: iFormer-T's blocks stay whole.
+whole. Halves of fewer than 64 channels leave multipliers idle: iFormer-T's blocks stay whole. Of
+512 channels and more, whose weights take as much room, maps over a third of the memory are worth
+two halves: 14 x 14 x 768, all ten of which make iFormer-M 2.1 % quicker, and iFormer-S 4.1 %.
 """
 
 import math
@@ -18,6 +20,7 @@ from keras_hybrid.surgery.editable_model import EditableModel, Step, new_step
 
 FAST_MEMORY = 384 * 2**10  # bytes
 BRICK = 16  # channels that an NPU takes at once
+MANY_CHANNELS = 512  # of which the weights lie in fast memory, too
 
 
 def edit_channel_parts(model: EditableModel):
@@ -73,6 +76,8 @@ def _is_worth_it(start, between):
     bricks, maps = (6, 3) if _in_thirds(between) else (8, 2)
     if any(None in shape for shape in shapes) or shapes[1][-1] < bricks * BRICK:
         return False
+    if shapes[1][-1] >= MANY_CHANNELS:
+        maps = 3
     narrow, *wide = map(math.prod, shapes)
     return narrow <= FAST_MEMORY // 2 and FAST_MEMORY // maps < max(wide) <= 2 * FAST_MEMORY
 
