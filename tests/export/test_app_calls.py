@@ -101,6 +101,26 @@ def test_media_pipe_s_image_classifier(file, images, scores, mediapipe, tmp_path
         assert np.argmax(found) == expected.argmax()
 
 
+@pytest.mark.large
+@pytest.mark.parametrize(
+    "precision", ["float16", "dynamic", "int8", "int8_cpu", "int16x8"]
+)  # and float32, above
+def test_media_pipe_gives_the_file_s_class(precision, model, images, mediapipe, tmp_path):
+    from keras_hybrid.export.verify import run_tflite
+
+    data = preprocess_input(images.astype("float32"), model)
+    options = {"representative_data": data} if precision.startswith("int") else {}
+    path = keras_hybrid.export_tflite(
+        model, tmp_path / "a.tflite", precision, preprocessing=True, labels=LABELS, **options
+    )
+    (own,) = run_tflite(path, images.astype("float32")).values()
+    np.save(tmp_path / "images.npy", images)
+    for named, scores in zip(mediapipe(CLASSIFY, path, tmp_path / "images.npy"), own, strict=True):
+        found = [named[label] for label in LABELS]
+        np.testing.assert_allclose(found, scores, atol=5e-3)
+        assert scores[np.argmax(found)] == scores.max()
+
+
 def test_the_page_calls_what_was_run(root):
     """Each call of a runtime in the page's Kotlin has its line in the table of what was run."""
     page = (root / "docs" / "phone.md").read_text()
