@@ -147,6 +147,10 @@ def _gpu_list(path):
         for name in found.constant_products
     ]
     refused += [
+        Refusal(operator, _layer(name), "one value twice")
+        for operator, name in found.repeated_inputs
+    ]
+    refused += [
         Refusal("BATCH_MATMUL", _layer(name), "one on the right for several: computed wrongly")
         for name in found.shared_products
     ]

@@ -25,6 +25,8 @@ SUPPORTED_OPS = frozenset((
     "TRANSPOSE", "TRANSPOSE_CONV",
 ))
 # fmt: on
+# Those that refuse one value twice; ADD, MUL and CONCATENATION do not.
+OF_TWO = frozenset(("DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "SUB"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class GpuReadiness:
         unsupported_shapes: activations of rank over 4 or, of more than two, with a first
             dimension over 1.
         constant_products: matrix products with a constant on the left, by what they compute.
+        repeated_inputs: operators of two inputs that take one value twice: each's name, and that of
+            what it computes.
         shared_products: products of several matrices with one on the right, which the delegate
             takes and computes wrongly: right is only what has multiples of four rows and columns.
         long_products: products with more than `LONGEST_PRODUCT` rows on the right, those of all
@@ -45,14 +49,14 @@ class GpuReadiness:
     unsupported_ops: Counter
     unsupported_shapes: tuple[Tensor, ...]
     constant_products: tuple[str, ...] = ()
+    repeated_inputs: tuple[tuple[str, str], ...] = ()
     shared_products: tuple[str, ...] = ()
     long_products: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
         """Whether nothing would be refused, or be computed wrongly."""
-        products = self.constant_products or self.shared_products or self.long_products
-        return not (self.unsupported_ops or self.unsupported_shapes or products)
+        return not any(vars(self).values())
 
 
 def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
@@ -74,8 +78,20 @@ def check_gpu_delegate(path: str | os.PathLike) -> GpuReadiness:
             x for x in found.gpu_shape_offenders if len(x.shape) > 2 and x.name not in constants
         ),
         constant_products=products,
+        repeated_inputs=_repeated_inputs(file),
         shared_products=_shared_products(file),
         long_products=_long_products(file),
+    )
+
+
+def _repeated_inputs(file):
+    """Operators of one value and itself, which the delegate refuses: pairs of names."""
+    graph = file.model.subgraphs[0]
+    return tuple(
+        (name, graph.tensors[operator.outputs[0]].name.decode())
+        for operator in graph.operators
+        if (name := file.operator_name(operator)) in OF_TWO
+        and int(operator.inputs[0]) == int(operator.inputs[1])
     )
 
 

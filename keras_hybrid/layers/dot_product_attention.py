@@ -118,7 +118,8 @@ class DotProductAttention(keras.layers.Layer):
     def normalized(self, scores):
         """softmax(scores)."""
         # Half precision holds neither large scores nor the sum of thousands of weights.
-        return ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        scores = ops.cast(scores, "float32")
+        return _weights_of_one(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
 
     def heads_by_zeros(self, tokens) -> bool:
         """Whether zeros in these tokens tell heads apart: few tokens (batch, M, C), several heads.
@@ -189,8 +190,11 @@ class DotProductAttention(keras.layers.Layer):
         scores = ops.matmul(keys, ops.transpose(flat(query), (0, 2, 1)))
         # Softmax with the pixels last: one over few tokens, row by row, takes four times as long.
         x = ops.cast(ops.reshape(scores, (-1, heads, num_tokens, length)), "float32")
-        x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=2, keepdims=True)))
-        x = x / ops.sum(x, axis=2, keepdims=True)  # (batch, heads, M, N)
+        if num_tokens == 1:
+            x = _weights_of_one(x)
+        else:
+            x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=2, keepdims=True)))
+            x = x / ops.sum(x, axis=2, keepdims=True)  # (batch, heads, M, N)
         x = ops.reshape(ops.cast(x, scores.dtype), (-1, heads * num_tokens, length))
         x = ops.matmul(ops.transpose(x, (0, 2, 1)), zeros_between_heads(value, self.num_heads))
         return ops.reshape(x, (-1, *axes, value.shape[-1]))
@@ -218,6 +222,15 @@ class DotProductAttention(keras.layers.Layer):
             "plain_operators": self.plain_operators,
             "positions_first": self.positions_first,
         }
+
+
+def _weights_of_one(scores):
+    """Softmax over a single key: 1, whatever the score.
+
+    The converter would write it as a difference and a quotient of one value with itself, which
+    GPUs refuse.
+    """
+    return ops.clip(scores, 1.0, 1.0)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -156,6 +156,42 @@ def many_rows_on_the_right():
     return keras.Model(image, keras.ops.matmul(weights, values))
 
 
+def of_itself(operation):
+    """A value and itself."""
+    import keras
+
+    image = keras.Input((7, 7, 8), name="image")
+    x = keras.layers.ReLU()(image) + 0.5
+    return keras.Model(image, keras.ops.exp(getattr(keras.ops, operation)(x, x)))
+
+
+def to_one_token():
+    """Mobile-Former's attention with a single token, of which softmax is 1."""
+    import keras
+
+    from keras_hybrid.layers import DotProductAttention
+
+    image = keras.Input((8, 8, 8), name="image")
+    token = keras.layers.Reshape((1, 8))(keras.layers.GlobalAveragePooling2D()(image))
+    x = DotProductAttention(2)([image, token, token])
+    return keras.Model(image, keras.layers.Add()([x, DotProductAttention(2)([token] * 3)[:, None]]))
+
+
+@pytest.mark.large
+def test_what_takes_one_value_twice_is_refused_and_on_the_list(browser, tmp_path):
+    taken = {"add", "multiply"}
+    for operation in (*taken, "subtract", "divide", "maximum", "minimum", "power"):
+        path = keras_hybrid.export_tflite(of_itself(operation), tmp_path / "a.tflite")
+        assert browser.prepare(path).whole == (operation in taken), operation
+        assert check_gpu_delegate(path).ready == (operation in taken), operation
+    model = to_one_token()
+    path = keras_hybrid.export_tflite(model, tmp_path / "a.tflite")
+    assert browser.prepare(path).whole and check_gpu_delegate(path).ready
+    images = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype("float32")
+    (found,) = browser.run(path, {"image": images}).outputs.values()
+    np.testing.assert_allclose(found, np.ravel(model(images)), atol=1e-5)
+
+
 @pytest.mark.large
 def test_products_of_odd_and_of_many_pixels_are_right_or_on_the_list(browser, tmp_path):
     for make, listed in (
