@@ -29,8 +29,12 @@ def round_for_inputs(kernel: np.ndarray, products: np.ndarray) -> np.ndarray:
     size = kernel.shape[1]
     squares = np.einsum("gii->gi", products)
     damping = DAMPING * squares.mean(1) + np.finfo("float32").tiny
-    # The greatest inputs first, of which the most is to be made good.
-    order = np.argsort(-squares, axis=1, kind="stable")
+    # The greatest inputs first, of which the most is to be made good. Of a single output, what
+    # keeps its value comes before: last, it could make nothing good.
+    priority = squares.astype("float64")
+    if kernel.shape[2] == 1:
+        np.put_along_axis(priority, np.abs(kernel).argmax(1), np.inf, 1)
+    order = np.argsort(-priority, axis=1, kind="stable")
     rows = np.arange(len(order))[:, None]
     products = np.asarray(products, "float64")[rows[..., None], order[..., None], order[:, None]]
     products = products + damping[:, None, None] * np.eye(size)
