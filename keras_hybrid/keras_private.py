@@ -69,18 +69,44 @@ def inputs_structure(model: keras.Model):
     return functional(model)._inputs_struct
 
 
-def first_input(operation: keras.Operation, **options) -> keras.KerasTensor | None:
-    """The first tensor that a layer or operation takes in its model; None outside of a model.
+def input_of(operation: keras.Operation, number: int = 0, **options) -> keras.KerasTensor | None:
+    """A tensor that a layer or operation takes in its model; None outside of a model.
+
+    Args:
+        operation: to be looked at.
+        number: of its inputs.
+        options: arguments that tell the call from others; the first call if none.
+    """
+    node = _call_of(operation, options)
+    return node.input_tensors[number] if node is not None and node.input_tensors else None
+
+
+def output_of(operation: keras.Operation, **options) -> keras.KerasTensor | None:
+    """The first tensor that a layer or operation gives in its model; None outside of a model.
 
     Args:
         operation: to be looked at.
         options: arguments that tell the call from others; the first call if none.
     """
+    node = _call_of(operation, options)
+    return None if node is None else node.outputs[0]
+
+
+def _call_of(operation, options):
     for node in operation._inbound_nodes:
         given = node.arguments.kwargs
         if all(given.get(name) == value for name, value in options.items()):
-            return node.input_tensors[0] if node.input_tensors else None
+            return node
     return None
+
+
+def consumers(tensor: keras.KerasTensor) -> list[keras.Operation]:
+    """The layers and operations that take a tensor of a functional model."""
+    return [
+        node.operation
+        for node in producer(tensor)._outbound_nodes
+        if any(x is tensor for x in node.input_tensors)
+    ]
 
 
 def count_calls(operation: keras.Operation) -> int:
@@ -96,6 +122,40 @@ def last_output(operation: keras.Operation) -> keras.KerasTensor:
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
     """The layer or operation that computes a tensor of a functional model."""
     return tensor._keras_history.operation
+
+
+# Keras' names of what it traces for `predict`, `evaluate` and `fit`, step by step.
+STEPS_OF_KERAS = (
+    *("one_step_on_data", "one_step_on_data_distributed"),
+    *("multi_step_on_data", "multi_step_on_iterator"),
+)
+
+
+def computes_for_keras() -> bool:
+    """Whether what a layer computes is for whoever calls Keras, on the TensorFlow backend.
+
+    Returns: True in eager calls and in what `predict`, `evaluate` and `fit` trace; False while
+        another graph is made, which may be converted.
+    """
+    import tensorflow as tf
+
+    if not tf.inside_function():
+        return True
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if getattr(graph, "name", None) in STEPS_OF_KERAS:
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def computed_from(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """The tensors that the call took which gave a tensor of a functional model.
+
+    An operation may be called in several models: it is this tensor's call that counts.
+    """
+    history = tensor._keras_history
+    return list(history.operation._inbound_nodes[history.node_index].input_tensors)
 
 
 def layers_in_depth(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -34,8 +34,12 @@ def test_calls_come_in_order_with_what_they_take_and_give(model):
     (arguments,), options = total.args_and_kwargs
     assert [id(x) for x in arguments] == [id(x) for x in total.inputs] and options == {}
     assert keras_private.producer(total.outputs[0]) is total.operation
-    assert keras_private.first_input(model.get_layer("left")) is model.input
+    assert keras_private.input_of(model.get_layer("left")) is model.input
     assert keras_private.last_output(model.get_layer("shared")) is total.inputs[1]
+    assert keras_private.input_of(model.get_layer("total"), 1) is total.inputs[1]
+    left = keras_private.output_of(model.get_layer("left"))
+    assert keras_private.consumers(left) == [model.get_layer("shared")]
+    assert [id(x) for x in keras_private.computed_from(total.inputs[0])] == [id(left)]
 
 
 def test_structures_are_those_that_the_model_takes_and_returns(model):

@@ -4,8 +4,8 @@ All that the rewrite knows about layers stands here. A layer class of your own i
 `quantize(model, rules={MyLayer: Rule(...)})`.
 """
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 import keras
@@ -16,6 +16,7 @@ from keras_hybrid.quantization import cpu_profile
 from keras_hybrid.quantization.cpu_profile import CpuChoice
 from keras_hybrid.quantization.twins import (
     activations,
+    arithmetic,
     attention,
     composites,
     for_npu,
@@ -43,7 +44,7 @@ class OutputRange(Enum):
     INSIDE = "inside"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FixedRange:
     """The range that TFLite gives an operator's output whatever its values.
 
@@ -56,7 +57,7 @@ class FixedRange:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Rule:
     """How a layer is computed in int8.
 
@@ -135,10 +136,10 @@ LAYERS = {
         why_float=f"maximum: {NO_KERNEL}",
     ),
     hybrid.GlobalTokens: ARITHMETIC,
-    layers.Rescaling: ARITHMETIC,
-    layers.Add: SUM,
+    layers.Rescaling: Rule(arithmetic.QuantizedRescaling),
+    layers.Add: dataclasses.replace(SUM, twin=arithmetic.QuantizedAdd),
     layers.Multiply: ARITHMETIC,
-    layers.Subtract: ARITHMETIC,
+    layers.Subtract: Rule(arithmetic.QuantizedSubtract),
     layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
     layers.GlobalAveragePooling2D: ARITHMETIC,
@@ -172,7 +173,9 @@ LAYERS = {
     layers.ZeroPadding1D: REARRANGES_ONLY,
     layers.UpSampling1D: REARRANGES_ONLY,
     layers.RepeatVector: REARRANGES_ONLY,
-    layers.AveragePooling2D: REARRANGES_ONLY,
+    layers.AveragePooling2D: Rule(
+        arithmetic.QuantizedAveragePooling2D, output=OutputRange.AS_INPUT
+    ),
     layers.MaxPooling2D: REARRANGES_ONLY,
     layers.GlobalMaxPooling2D: REARRANGES_ONLY,
     layers.ZeroPadding2D: REARRANGES_ONLY,

@@ -7,8 +7,9 @@ from keras import layers as L
 
 import keras_hybrid
 from keras_hybrid import layers as hybrid
-from keras_hybrid.quantization.twins.biases import rounded_bias, rounding_before
+from keras_hybrid.quantization.twins.biases import rounded_bias
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 
 def convolutions(image):

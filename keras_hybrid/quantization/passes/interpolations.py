@@ -1,4 +1,4 @@
-"""Values between pixels: int8 rounds what a bilinear resize gives, on its input's grid."""
+"""Values between pixels: int8 rounds resized maps and averages on their input's grid."""
 
 from keras import layers
 
@@ -13,10 +13,10 @@ _RESIZES = (layers.UpSampling2D, ResizeToReference, Resize)
 
 
 def edit_interpolations(model: EditableModel, placement: Placement, origins: dict[Value, Value]):
-    """Rounds the results of bilinear resizes once more, by the layer that rounded their input.
+    """Rounds what bilinear resizes and average pooling give by the layer that rounded their input.
 
-    TFLite's RESIZE_BILINEAR gives integers of its input's scale. Left out, what is added to the
-    resized map next would be off by up to half a step from the file.
+    TFLite's RESIZE_BILINEAR and AVERAGE_POOL_2D give integers of their input's scale. Left out,
+    what is added to the map next would be off by up to half a step from the file.
 
     Args:
         model: with roundings, before they are shared.
@@ -25,7 +25,8 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
     """
     roundings = {step.inputs[0]: step for step in model.steps if step.is_a(FakeQuantize)}
     for step, _ in list(placement.int8_rules()):
-        if step.layer_class not in _RESIZES or step.setting("interpolation") == "nearest":
+        resizes = step.layer_class in _RESIZES and step.setting("interpolation") != "nearest"
+        if not resizes and step.layer_class is not layers.AveragePooling2D:
             continue
         rounding = roundings.get(origins[step.outputs[0]])
         if rounding is None or _is_constant(step):

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.arithmetic import QuantizedRescaling
 from keras_hybrid.quantization.twins.kernels import QuantizedConv2D, QuantizedDepthwiseConv2D
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
 from keras_hybrid.surgery.passes.image_preprocessing import first_convolution
@@ -60,7 +61,7 @@ def edit_quantized_preprocessing(
         steps += _in_blocks(steps[-1].output, offset)
     elif np.any(offset):
         offset = offset.tolist()
-        layer = keras.layers.Rescaling(1.0, offset=offset, name="preprocessing_mean")
+        layer = QuantizedRescaling(1.0, offset=offset, name="preprocessing_mean")
         steps.append(new_step(layer, [steps[-1].output], image.shape))
         limits = (min(offset), 255.0 + max(offset))
         steps.append(_fixed("preprocessing_mean_rounded", limits, steps[-1].output))

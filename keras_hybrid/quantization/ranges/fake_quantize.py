@@ -107,14 +107,26 @@ class FakeQuantize(keras.layers.Layer):
             return None
         return float(self._range["min_var"]), float(self._range["max_var"])
 
-    def step(self):
-        """The distance of two values of the grid, a tensor; None where there is no grid now."""
+    def step(self, dtype: str = "float32"):
+        """The distance of two values of the grid, a tensor; None where there is no grid now.
+
+        Args:
+            dtype: that it is computed in; the file's is computed in float64.
+        """
         if self.observer is not None or self.exact:
             return None
         if not self.fixed_range and not self.has_range:
             return None
-        low, high = self.fixed_range or tfmot.tensors(self._range, "min_var", "max_var")
+        limits = self.fixed_range or tfmot.tensors(self._range, "min_var", "max_var")
+        low, high = (ops.cast(x, dtype) for x in limits)
         return (high - low) / tfmot.num_steps(self.quantizer)
+
+    def zero_point(self):
+        """The int8 integer that stands for 0, a tensor of float32; of a layer that has a grid."""
+        limits = self.fixed_range or tfmot.tensors(self._range, "min_var", "max_var")
+        low = ops.cast(limits[0], "float64")
+        places = ops.clip(ops.floor(0.5 - low / self.step("float64")), 0.0, 255.0)
+        return ops.cast(places - 128, "float32")
 
     @property
     def seen_range(self) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
+from keras_hybrid.quantization.twins.engine_rounding import rounded_hard_swish
 from keras_hybrid.quantization.twins.plain import ExponentialLinear
 
 
@@ -44,8 +45,9 @@ class HardSwish(keras.layers.Activation):
     def __init__(self, activation="hard_silu", **kwargs):
         super().__init__(activation=activation, **kwargs)
 
-    def call(self, inputs):
-        return inputs * ops.relu6(inputs + 3.0) * (1 / 6)
+    def call(self, inputs, training=None):
+        outputs = inputs * ops.relu6(inputs + 3.0) * (1 / 6)
+        return outputs if training else rounded_hard_swish(self, inputs, outputs)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -1,29 +1,8 @@
 """Biases on the grid of int8 kernels' sums: what is trained is what ships, bit for bit."""
 
-import keras
 from keras import ops
 
-from keras_hybrid.keras_private import first_input, producer
-from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-
-
-def rounding_before(layer: keras.layers.Layer, place: int | None = None) -> FakeQuantize | None:
-    """The layer that rounded what a layer takes; None where nothing did, or outside of a model.
-
-    Args:
-        layer: of a functional model.
-        place: which of its calls, where it is called several times.
-    """
-    tensor = first_input(layer) if place is None else first_input(layer, place=place)
-    while tensor is not None:
-        operation = producer(tensor)
-        if isinstance(operation, FakeQuantize):
-            return operation
-        inside = getattr(operation, "output_rounding", None)
-        if inside is not None:
-            return inside
-        tensor = first_input(operation)  # only moved about since
-    return None
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 
 def rounded_bias(layer, bias, kernel_step, place=None):

@@ -7,6 +7,7 @@ from keras import ops
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.biases import rounded_bias
 from keras_hybrid.quantization.twins.constants import folded
+from keras_hybrid.quantization.twins.engine_rounding import rounded_sums
 from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
@@ -139,7 +140,8 @@ class QuantizedKernel(TwinOfOneCall):
             weight = self.bias if self.batch_norm is None else self.batch_norm.beta
             bias = folded(lambda: self._rounded_bias(learning, place), weight)
             outputs = ops.add(outputs, bias)
-        return outputs if self.activation is None else self.activation(outputs)
+        outputs = outputs if self.activation is None else self.activation(outputs)
+        return outputs if training else rounded_sums(self, outputs, self._step(), place)
 
     def _rounded_bias(self, learning, place):
         bias = self.bias if self.batch_norm is None else self.batch_norm.offset()

@@ -1,0 +1,68 @@
+"""Quantised twins of sums, constants and averages: what integers make of them."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.twins.engine_rounding import rounded_averages, rounded_total
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedAdd(keras.layers.Add):
+    """`keras.layers.Add`, rounded as the file's kernel does where it is not trained."""
+
+    sign = 1
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        return outputs if training else rounded_total(self, inputs, outputs, self.sign)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedSubtract(keras.layers.Subtract):
+    """`keras.layers.Subtract`, likewise."""
+
+    sign = -1
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        return outputs if training else rounded_total(self, inputs, outputs, self.sign)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedAveragePooling2D(keras.layers.AveragePooling2D):
+    """`keras.layers.AveragePooling2D` of integers: halves go away from the integer 0."""
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        return outputs if training else rounded_averages(self, outputs)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedRescaling(keras.layers.Rescaling):
+    """`keras.layers.Rescaling` by constants in int8, which several channels share a grid for.
+
+    Of constants that are whole numbers, as pixels' means may be, the grid is that of integers.
+    """
+
+    def call(self, inputs):
+        x = inputs
+        for constants, neutral, combine in (
+            (self.scale, 1, ops.multiply),
+            (self.offset, 0, ops.add),
+        ):
+            array = np.asarray(constants, "float32")
+            if np.any(array != neutral):
+                x = combine(x, _in_int8(array))
+        return x
+
+
+def _in_int8(constants):
+    """Constants on a grid of 256 values that holds 0; a single one is on it as it is."""
+    if constants.size == 1:
+        return constants
+    low, high = min(float(constants.min()), 0.0), max(float(constants.max()), 0.0)
+    if np.all(constants == np.round(constants)) and high - low <= 255:
+        high = low + 255.0
+    return tfmot.apply(tfmot.fixed(low, high), constants, {}, update=False)

@@ -1,0 +1,191 @@
+"""Int8 values as the file's kernels round them: Keras and file agree to the last bit.
+
+Fake quantisation has a layer's exact value rounded. A kernel of the file has an integer, rounds on
+the way to the output's grid in an arithmetic of its own, and where the value lies half way between
+two steps, or nearly, it may give the other one. A few values in a million do, and a network whose
+logits hang on single steps (EfficientNet in int8) enlarges these to what is to be seen.
+"""
+
+from keras import ops
+
+from keras_hybrid.keras_private import computes_for_keras, count_calls
+from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
+
+NEAR_HALF = 1e-4  # averages of up to thousands of integers are farther from halves if not on them
+
+
+def rounded_sums(layer, sums, kernel_step, place: int | None = None):
+    """What XNNPACK makes of a kernel's sums: a float32 product, rounded to even.
+
+    The sum is an integer in steps of the input's times the kernel's. As float32 it is multiplied by
+    these over the output's step, and rounded (`qs8-requantization`, "fp32", of XNNPACK).
+
+    Args:
+        layer: of a functional model, whose outputs are rounded next.
+        sums: its outputs, with bias and activation: (..., channels).
+        kernel_step: distance of two values of the kernel's grid, by channel; None where the kernel
+            is not on a grid.
+        place: which of the layer's calls, where it is called several times.
+
+    Returns: the same within rounding, on the output's grid, with straight-through gradients; the
+        sums themselves where there is a grid missing, or a graph is made for others (a conversion).
+    """
+    if kernel_step is None or not computes_for_keras():
+        return sums
+    steps = [_step(rounding_before(layer, place)), _step(rounding_after(layer, place))]
+    if None in steps:
+        return sums
+    input_step, output_step = steps
+    unit = input_step * ops.cast(ops.reshape(kernel_step, (-1,)), "float32")
+    unit = ops.where(unit > 0, unit, output_step * 2.0**-16)  # a channel's kernel may be zeros
+    scale = unit / output_step
+    return _straight_through(sums, lambda x: ops.round(ops.round(x / unit) * scale) * output_step)
+
+
+def rounded_total(layer, inputs, outputs, sign: int):
+    """What XNNPACK makes of a sum of two: integers times factors of 21 bits, halves upwards.
+
+    Both inputs' steps over the output's, times one power of two that gives the greater of them 21
+    bits, are rounded to integers; the sum is shifted back (`qs8-vadd`).
+
+    Args:
+        layer: of a functional model, called once, whose outputs are rounded next.
+        inputs: two, each on the grid of the rounding before it.
+        outputs: their sum, or difference.
+        sign: of the second: 1, or -1.
+
+    Returns: as `rounded_sums`.
+    """
+    if len(inputs) != 2 or count_calls(layer) != 1 or not computes_for_keras():
+        return outputs
+    steps = [_step(rounding_before(layer, number=number)) for number in range(2)]
+    output_step = _step(rounding_after(layer))
+    if output_step is None or None in steps:
+        return outputs
+    factors = [step / output_step for step in steps]
+    shift = ops.clip(20 - _exponent(ops.maximum(*factors)), 1.0, 30.0)
+    first, second = (
+        ops.cast(ops.round(x / step), "int32")
+        * ops.cast(ops.round(ops.cast(factor, "float64") * _power(shift)), "int32")
+        for x, step, factor in zip(inputs, steps, factors, strict=True)
+    )
+    total = (first + second if sign > 0 else first - second) + ops.cast(_power(shift - 1), "int32")
+    codes = ops.right_shift(total, ops.cast(shift, "int32"))
+    return _straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+
+
+def rounded_averages(layer, averages):
+    """What TensorFlow Lite makes of average pooling: an integer division, halves away from 0.
+
+    It is the integer that is rounded so, of which the grid's zero is another than 0.
+
+    Args:
+        layer: of a functional model, called once, whose outputs are on its inputs' grid.
+        averages: its outputs.
+
+    Returns: as `rounded_sums`.
+    """
+    if count_calls(layer) != 1 or not computes_for_keras():
+        return averages
+    rounding = rounding_before(layer)
+    step = _step(rounding)
+    if step is None:
+        return averages
+    zero = rounding.zero_point()
+
+    def divided(x):
+        codes = x / step + zero
+        codes = ops.sign(codes) * ops.floor(ops.abs(codes) + 0.5 + NEAR_HALF)
+        return (codes - zero) * step
+
+    return _straight_through(averages, divided)
+
+
+def rounded_hard_swish(layer, inputs, outputs):
+    """What TensorFlow Lite makes of x * relu6(x + 3) / 6: 16-bit fixed point, from int8 to int8.
+
+    Its arithmetic (`reference_ops::HardSwish`): x in 128ths of the input's step; x on the output's
+    grid but for a power of two; relu6 as a number of 15 bits; their product's upper half. About one
+    of the 256 values is a step off what is nearest.
+
+    Args:
+        layer: of a functional model, called once, whose outputs are rounded next.
+        inputs: on the grid of the rounding before.
+        outputs: what the layer computes of them.
+
+    Returns: as `rounded_sums`.
+    """
+    if count_calls(layer) != 1 or not computes_for_keras():
+        return outputs
+    steps = [_step(rounding_before(layer)), _step(rounding_after(layer))]
+    if None in steps:
+        return outputs
+    input_step, output_step = steps
+    fine = input_step / 128
+    scale, scale_shift = _fixed_point(fine / output_step)
+    gate, gate_shift = _fixed_point(fine / (3 / 32768))
+
+    # Integers in float64, which holds all of them exactly.
+    x = 128 * ops.round(ops.cast(inputs, "float64") / ops.cast(input_step, "float64"))
+    scaled = _high_product(x, scale)
+    left, right = ops.maximum(gate_shift, 0), ops.maximum(-gate_shift, 0)
+    first = ops.maximum(left - 1, 0)  # the last place is gained after the product
+    half = _high_product(_int16(x * _power(first)), gate)
+    half = _shifted_right(_int16(half * _power(left - first)), right)
+    half = ops.floor((half + 32768) / 2)
+    product = ops.trunc(half * scaled / 32768)
+    codes = _shifted_right(product * _power(ops.maximum(scale_shift, 0)), -scale_shift)
+    return _straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+
+
+def _straight_through(x, function):
+    """What a function makes of a tensor, with gradients as if it were the tensor."""
+    import tensorflow as tf
+
+    return tf.custom_gradient(lambda x: (function(x), lambda gradient: gradient))(x)
+
+
+def _step(rounding):
+    """A rounding's step as the file has it; None where there is none."""
+    step = None if rounding is None else rounding.step("float64")
+    return None if step is None else ops.cast(step, "float32")
+
+
+def _fixed_point(factor):
+    """A factor as 16 bits and a power of two (`QuantizeMultiplier`, `DownScaleInt32ToInt16`)."""
+    shift = _exponent(factor) + 1
+    whole = ops.floor(ops.cast(factor, "float64") * _power(31 - shift) + 0.5)
+    shift, whole = (
+        ops.where(whole == 2.0**31, shift + 1, shift),
+        ops.where(whole == 2.0**31, 2.0**30, whole),
+    )
+    return ops.minimum(ops.floor((whole + 2.0**15) / 2.0**16), 32767.0), shift
+
+
+def _exponent(x):
+    """The greatest whole exponent of a power of two that is not above a number."""
+    x = ops.cast(x, "float64")
+    exponent = ops.floor(ops.log2(x))
+    exponent = exponent + ops.cast(x * _power(-exponent) >= 2, "float64")
+    return exponent - ops.cast(x * _power(-exponent) < 1, "float64")
+
+
+def _high_product(a, b):
+    """The upper 16 bits of twice a product, rounded away from 0."""
+    product = a * b
+    half = ops.cast(ops.where(product >= 0, 2**14, 1 - 2**14), "float64")
+    return ops.trunc((product + half) / 2.0**15)
+
+
+def _shifted_right(x, places):
+    """x over a power of two, rounded away from 0; x itself for no places or fewer."""
+    divided = x * _power(-ops.maximum(places, 0))
+    return ops.sign(divided) * ops.floor(ops.abs(divided) + 0.5)
+
+
+def _int16(x):
+    return ops.clip(x, -32768.0, 32767.0)
+
+
+def _power(places):
+    return ops.power(ops.cast(2.0, "float64"), places)

@@ -1,0 +1,182 @@
+"""Values half way between two steps: Keras rounds them as the kernels of the file do."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_hybrid
+from keras_hybrid import keras_private
+from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+from keras_hybrid.quantization.ranges.freezing import freeze_ranges
+from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+
+STEP = 1 / 16
+
+
+def in_halves(function, count=64):
+    """A quantised model whose sums lie half way between two steps half of the time, and images.
+
+    The image and all that is learned are on a grid of `STEP`, but for what is called "fine", of
+    half of that; kernels are in halves.
+    """
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    image = keras.Input((8, 8, 6), name="image")
+    model = keras.Model(image, function(image))
+    images = random.integers(-40, 41, (count, 8, 8, 6)).astype("float32") * STEP
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    for rounding in fake_quantizers(quantized):
+        if rounding.fixed_range is None:
+            step = STEP / 2 if rounding.name.startswith("fine") else STEP
+            rounding.set_range(-128 * step, 127 * step)
+    freeze_ranges(quantized)
+    for kernel in quantized.layers:
+        if isinstance(kernel, QuantizedKernel):
+            kernel.frozen = True
+            kernel.kernel.assign(random.integers(-2, 3, kernel.kernel.shape) / 2)
+            kernel.kernel_range["max_var"].assign(
+                np.full(kernel.kernel_range["max_var"].shape, 63.5)
+            )
+            kernel.kernel_range["min_var"].assign(
+                np.full(kernel.kernel_range["max_var"].shape, -63.5)
+            )
+            if kernel.use_bias:
+                kernel.bias.assign(random.integers(-20, 21, kernel.bias.shape) * STEP / 2)
+    return quantized, images
+
+
+def halved(x):
+    return layers.Conv2D(6, 1, name="fine")(x)
+
+
+def two_maps(layer):
+    return lambda x: layer([halved(x), layers.Conv2D(6, 1, name="other")(x)])
+
+
+def hard_swish(x):
+    return layers.Activation("hard_silu", name="curve")(layers.Conv2D(6, 1, name="before")(x))
+
+
+CASES = {
+    "convolution": layers.Conv2D(5, 3, padding="same", name="x"),
+    "with ReLU inside": layers.Conv2D(5, 3, activation="relu", name="x"),
+    "ReLU6 after it": lambda x: layers.ReLU(6.0)(layers.Conv2D(5, 1, name="x")(x)),
+    "depthwise": layers.DepthwiseConv2D(3, name="x"),
+    "dense": layers.Dense(7, name="x"),
+    "dense on vectors": lambda x: layers.Dense(7, name="x")(layers.Flatten()(x[:, :1, :2])),
+    "sum": two_maps(layers.Add(name="x")),
+    "difference": two_maps(layers.Subtract(name="x")),
+    "average": layers.AveragePooling2D(2, name="x"),
+    "averages of borders": layers.AveragePooling2D(3, 2, padding="same", name="x"),
+    "hard swish": hard_swish,
+}
+GRAPH_DIFFERS = {"convolution", "depthwise", "dense", "average", "with ReLU inside"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_keras_gives_the_integers_of_the_file(name, tmp_path, require):
+    require(module="ai_edge_litert")
+    quantized, images = in_halves(CASES[name])
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    eager = np.asarray(quantized(images, training=False))
+    assert len(np.unique(eager)) > 20
+    np.testing.assert_array_equal(np.rint(eager / STEP), np.rint(found / STEP))
+    predicted = quantized.predict(images, verbose=0)
+    np.testing.assert_array_equal(np.rint(predicted / STEP), np.rint(found / STEP))
+    assert not inspect_tflite(path).float_tensors
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH_DIFFERS))
+def test_others_trace_fake_quantisation_alone(name):
+    import tensorflow as tf
+
+    quantized, images = in_halves(CASES[name])
+    traced = tf.function(lambda x: quantized(x, training=False), autograph=False)
+    differ = np.rint(traced(images) / STEP) != np.rint(quantized(images, training=False) / STEP)
+    assert 0.02 < np.mean(differ) < 0.6, "halves are half of all, and half of these go elsewhere"
+
+
+@pytest.mark.parametrize("name", ["convolution", "sum", "average", "hard swish"])
+def test_gradients_go_straight_through(name):
+    import tensorflow as tf
+
+    quantized, images = in_halves(CASES[name], count=2)
+    weights = np.random.default_rng(0).normal(size=quantized.output_shape[1:])
+    found = []
+    for training in (False, True):
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(quantized(x, training=training) * weights)
+        found.append(tape.gradient(total, x).numpy())
+    # Halves are rounded otherwise in training: what is clipped there is another.
+    assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.98
+
+
+def test_channels_constants_are_those_of_the_file(tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((8, 8, 6), name="image")
+    x = layers.Rescaling(random.uniform(0.2, 1.0, 6).tolist(), name="product")(image)
+    x = layers.Rescaling(1.0, random.uniform(-3, 2, 6).tolist(), name="total")(x)
+    images = random.normal(size=(64, 8, 8, 6)).astype("float32")
+    model = keras.Model(image, x)
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    step = fake_quantizers(quantized)[-1].step()
+    differ = np.rint(found / step) != np.rint(np.asarray(quantized(images)) / step)
+    assert np.mean(differ) < 1e-3
+
+
+def test_whole_pixels_are_subtracted_exactly():
+    from keras_hybrid.quantization.twins.arithmetic import QuantizedRescaling
+
+    pixels = np.arange(256, dtype="float32").reshape(1, 256, 1, 1).repeat(3, -1)
+    layer = QuantizedRescaling(1.0, [-124.0, -116.0, -104.0])
+    np.testing.assert_array_equal(layer(pixels), pixels - np.float32([124, 116, 104]))
+
+
+def test_who_computes_for_whom_is_known():
+    """Keras' names of its steps' functions, which are not public."""
+    import tensorflow as tf
+
+    seen = []
+
+    @keras.saving.register_keras_serializable("keras_hybrid_tests")
+    class Watch(layers.Layer):
+        def call(self, x):
+            seen.append(keras_private.computes_for_keras())
+            return x + 0.0
+
+    model = keras.Sequential([keras.Input((3,)), Watch(), layers.Dense(1)])
+    x, y = np.zeros((4, 3), "float32"), np.zeros((4, 1), "float32")
+
+    def of(function):
+        seen.clear()
+        function()
+        return set(seen)
+
+    assert of(lambda: model(x)) == {True}
+    for steps in (1, 2):
+        model.compile("sgd", "mse", steps_per_execution=steps)
+        assert of(lambda: model.predict(x, batch_size=2, verbose=0)) == {True}
+        assert of(lambda: model.evaluate(x, y, batch_size=2, verbose=0)) == {True}
+        assert of(lambda: model.fit(x, y, batch_size=2, verbose=0)) == {True}
+    assert of(lambda: tf.function(model)(x)) == {False}
+
+
+def test_a_converter_that_traces_the_model_itself_finds_integers_alone(tmp_path):
+    import tensorflow as tf
+
+    quantized, _ = in_halves(lambda x: hard_swish(two_maps(layers.Add())(x)), count=2)
+    quantized.export(str(tmp_path / "exported"), verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "exported"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    path = tmp_path / "a.tflite"
+    path.write_bytes(converter.convert())
+    assert not inspect_tflite(path).integer_offenders
