@@ -9,6 +9,7 @@ from keras_hybrid.keras_private import functional
 from keras_hybrid.quantization.kept_float import kept_float
 from keras_hybrid.quantization.passes.activations import (
     edit_activations,
+    edit_equal_activations,
     edit_identities,
     edit_joined_activations,
 )
@@ -95,6 +96,7 @@ def quantize(
     editable = edited(model, (rewrite, *FILES[profile][target]))
     edit_activations(editable)
     edit_identities(editable)
+    edit_equal_activations(editable)
     edit_joined_activations(editable)
     edit_long_sums(editable)
     edit_lonely_norms(editable)

@@ -60,6 +60,15 @@ def hard_swish(x):
     return layers.Activation("hard_silu", name="curve")(layers.Conv2D(6, 1, name="before")(x))
 
 
+def clipped_twice(first, second):
+    def function(x):
+        x = layers.Conv2D(6, 1, name="read_twice")(x)
+        parts = [layers.Conv2D(6, 1)(first(x)), layers.Conv2D(6, 1)(second(x))]
+        return layers.Add()(parts)
+
+    return function
+
+
 CASES = {
     "convolution": layers.Conv2D(5, 3, padding="same", name="x"),
     "with ReLU inside": layers.Conv2D(5, 3, activation="relu", name="x"),
@@ -72,6 +81,9 @@ CASES = {
     "average": layers.AveragePooling2D(2, name="x"),
     "averages of borders": layers.AveragePooling2D(3, 2, padding="same", name="x"),
     "hard swish": hard_swish,
+    "clipped twice alike": clipped_twice(layers.Activation("relu"), layers.ReLU()),
+    "clipped otherwise": clipped_twice(layers.ReLU(), layers.ReLU(6.0)),
+    "clipped and not": clipped_twice(layers.ReLU(), layers.Activation("linear")),
 }
 GRAPH_DIFFERS = {"convolution", "depthwise", "dense", "average", "with ReLU inside"}
 
