@@ -142,7 +142,7 @@ LAYERS = {
     layers.Subtract: Rule(arithmetic.QuantizedSubtract),
     layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
-    layers.GlobalAveragePooling2D: ARITHMETIC,
+    layers.GlobalAveragePooling2D: Rule(arithmetic.QuantizedGlobalAveragePooling2D),
     layers.Concatenate: ONE_OF_SEVERAL,
     JoinLevels: ONE_OF_SEVERAL,
     layers.GlobalAveragePooling1D: ARITHMETIC,

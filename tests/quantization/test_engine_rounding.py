@@ -9,18 +9,20 @@ import keras_hybrid
 from keras_hybrid import keras_private
 from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.layers import DotProductAttention, LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.ranges.freezing import freeze_ranges
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 
 STEP = 1 / 16
+PRODUCTS = ("scores", "normalized", "lines")  # inside of layers
 
 
 def in_halves(function, count=64):
     """A quantised model whose sums lie half way between two steps half of the time, and images.
 
-    The image and all that is learned are on a grid of `STEP`, but for what is called "fine", of
-    half of that; kernels are in halves.
+    The image and what layers give are on a grid of `STEP`, but for what is called "fine", of half
+    of that, and so are products inside of layers; kernels are in halves.
     """
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
@@ -29,7 +31,8 @@ def in_halves(function, count=64):
     images = random.integers(-40, 41, (count, 8, 8, 6)).astype("float32") * STEP
     quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
     for rounding in fake_quantizers(quantized):
-        if rounding.fixed_range is None:
+        outside = any(rounding is layer for layer in quantized.layers)
+        if rounding.fixed_range is None and (outside or rounding.name in PRODUCTS):
             step = STEP / 2 if rounding.name.startswith("fine") else STEP
             rounding.set_range(-128 * step, 127 * step)
     freeze_ranges(quantized)
@@ -69,6 +72,17 @@ def clipped_twice(first, second):
     return function
 
 
+def attention(x):
+    query, key, value = (layers.Conv2D(8, 1, name=name)(x) for name in ("query", "key", "value"))
+    return DotProductAttention(2, name="x")([query, key, value])
+
+
+def two_slopes(x):
+    pooled = layers.GlobalAveragePooling2D()(x)
+    slopes = [layers.Dense(6, name=name)(pooled) for name in ("first", "second")]
+    return TwoSlopeReLU(name="x")([layers.Conv2D(6, 1, name="before")(x), *slopes])
+
+
 CASES = {
     "convolution": layers.Conv2D(5, 3, padding="same", name="x"),
     "with ReLU inside": layers.Conv2D(5, 3, activation="relu", name="x"),
@@ -78,9 +92,15 @@ CASES = {
     "dense on vectors": lambda x: layers.Dense(7, name="x")(layers.Flatten()(x[:, :1, :2])),
     "sum": two_maps(layers.Add(name="x")),
     "difference": two_maps(layers.Subtract(name="x")),
+    "mean": lambda x: layers.GlobalAveragePooling2D(keepdims=True, name="x")(halved(x)),
     "average": layers.AveragePooling2D(2, name="x"),
     "averages of borders": layers.AveragePooling2D(3, 2, padding="same", name="x"),
     "hard swish": hard_swish,
+    "layer norm": lambda x: LeanLayerNormalization(name="x")(layers.Conv2D(16, 1)(x)),
+    "layer norm of vectors": lambda x: layers.LayerNormalization(name="x")(
+        layers.GlobalAveragePooling2D()(layers.Conv2D(16, 1)(x))
+    ),
+    "two slopes": two_slopes,
     "clipped twice alike": clipped_twice(layers.Activation("relu"), layers.ReLU()),
     "clipped otherwise": clipped_twice(layers.ReLU(), layers.ReLU(6.0)),
     "clipped and not": clipped_twice(layers.ReLU(), layers.Activation("linear")),
@@ -100,6 +120,19 @@ def test_keras_gives_the_integers_of_the_file(name, tmp_path, require):
     predicted = quantized.predict(images, verbose=0)
     np.testing.assert_array_equal(np.rint(predicted / STEP), np.rint(found / STEP))
     assert not inspect_tflite(path).float_tensors
+
+
+def test_attention_differs_in_its_softmax_alone(tmp_path, require):
+    import tensorflow as tf
+
+    require(module="ai_edge_litert")
+    quantized, images = in_halves(attention)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    eager = np.asarray(quantized(images, training=False))
+    plain = tf.function(lambda x: quantized(x, training=False), autograph=False)(images)
+    differ = [np.mean(np.rint(x / STEP) != np.rint(found / STEP)) for x in (eager, plain)]
+    assert differ[0] < 0.01 < 0.05 < differ[1]
 
 
 @pytest.mark.parametrize("name", sorted(GRAPH_DIFFERS))

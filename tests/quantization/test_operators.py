@@ -163,7 +163,7 @@ def test_zeros_are_in_the_few_keys(small_network, case):
 
     model = keras_hybrid.quantize(network(small_network, case))
     layer = next(x for x in model.layers if isinstance(x, QuantizedDotProductAttention))
-    assert layer.masked_key.built and not hasattr(layer, "masked_query")
+    assert layer.masked_key.built and layer.masked_query is None
 
 
 @pytest.mark.large

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hybrid.keras_private import layers_in_depth
+from keras_hybrid.keras_private import computes_for_keras, layers_in_depth
 from keras_hybrid.quantization.ranges import tfmot
+from keras_hybrid.quantization.ranges.integer_sums import rounded_to_even
 
 UNSEEN = (np.inf, -np.inf)
 NOTHING = 1e-5
@@ -32,6 +33,9 @@ class FakeQuantize(keras.layers.Layer):
         summed_axes: None, or the axes that squares are summed over and that nothing else sees, by
             which calibration may clip their range; set by what calls the layer.
         seen: weights, the least and the greatest value that a calibration saw.
+
+    Called with `unit`, the distance of two values that integers make of an inner product before it
+    is rounded, where it is known: halves then go where the file's kernel takes them.
 
     Input and output: any shape.
     """
@@ -68,7 +72,7 @@ class FakeQuantize(keras.layers.Layer):
             autocast=False,
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, unit=None):
         limits = self.fixed_range or self.limits  # it clips, as the operator before it would
         if self.observer is not None:
             inputs = inputs if limits is None else ops.clip(inputs, *limits)
@@ -78,6 +82,9 @@ class FakeQuantize(keras.layers.Layer):
             return inputs if limits is None else ops.clip(inputs, *limits)
         if training and self.limits:
             inputs = ops.clip(inputs, *self.limits)
+        if unit is not None and not training and computes_for_keras():
+            step = ops.cast(self.step("float64"), "float32")
+            inputs = rounded_to_even(inputs, unit, step)
         update = bool(training) and not self.frozen
         return tfmot.apply(self.quantizer, inputs, self._range, update)
 

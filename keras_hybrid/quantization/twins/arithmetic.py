@@ -1,11 +1,19 @@
 """Quantised twins of sums, constants and averages: what integers make of them."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_hybrid.quantization.ranges import tfmot
-from keras_hybrid.quantization.twins.engine_rounding import rounded_averages, rounded_total
+from keras_hybrid.quantization.twins.engine_rounding import (
+    product_of_steps,
+    rounded_averages,
+    rounded_product,
+    rounded_total,
+)
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -37,6 +45,19 @@ class QuantizedAveragePooling2D(keras.layers.AveragePooling2D):
     def call(self, inputs, training=None):
         outputs = super().call(inputs)
         return outputs if training else rounded_averages(self, outputs)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedGlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
+    """`keras.layers.GlobalAveragePooling2D` of integers: a sum of them, rounded to even."""
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        step = product_of_steps(rounding_before(self))
+        if training or step is None or None in inputs.shape[1:]:
+            return outputs
+        count = math.prod(inputs.shape[1:]) // math.prod(outputs.shape[1:])
+        return rounded_product(self, outputs, step / count)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

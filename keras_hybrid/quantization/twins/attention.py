@@ -13,7 +13,9 @@ from keras_hybrid.quantization.twins.composites import (
     fixed_quantizer,
     logarithm_of,
 )
+from keras_hybrid.quantization.twins.engine_rounding import product_of_steps, rounded_product
 from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 # From this many keys on, the softmax operator's grid of 1/256 is too coarse for equal weights, and
 # the operator takes longer than the others together (3.0 and 1.3 ns a weight, on one x86 core).
@@ -57,6 +59,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
             self.attended = self._learned("attended") if zeros == "query" else None
         scaled = self.scale_of(query) != 1 and not self.float_scores
         self.scaled = self._learned("scaled") if scaled else None
+        self.masked_query = self.masked_key = self.masked_value = None
         if zeros == "query":
             self.masked_query = self._learned("masked_query")
             self.selected = self._learned("selected")
@@ -122,7 +125,25 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         scores = ops.reshape(scores, (-1, length, heads, num_tokens))
         weights = self._softmax(scores, query, training)
         weights = ops.reshape(weights, (-1, length, heads * num_tokens))
-        return ops.reshape(ops.matmul(weights, values), (-1, *axes, value.shape[-1]))
+        attended = ops.matmul(weights, values)
+        if not training:
+            attended = rounded_product(self, attended, self._unit_of_values())
+        return ops.reshape(attended, (-1, *axes, value.shape[-1]))
+
+    def _unit_of_scores(self):
+        """What a score is a whole multiple of."""
+        query, key = self.masked_query, self.masked_key
+        return product_of_steps(
+            rounding_before(self, number=0) if query is None else query,
+            rounding_before(self, number=1) if key is None else key,
+        )
+
+    def _unit_of_values(self):
+        """What a sum of weighted values is a whole multiple of."""
+        value = self.masked_value
+        return product_of_steps(
+            self.weights_, rounding_before(self, number=2) if value is None else value
+        )
 
     def _product(self, query, key):
         """query key^T."""
@@ -135,9 +156,10 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         query, key, _ = inputs
         if not self._is_long(query.shape, key.shape):
             attended = ops.matmul(self._softmax(scores, query, training), values)
+            unit = self._unit_of_values()
             if self.attended is None:
-                return attended
-            return self.attended(attended, training=training)
+                return attended if training else rounded_product(self, attended, unit)
+            return self.attended(attended, training=training, unit=unit)
         scores = self._scaled_scores(scores, query, training)
         x = self._exponentials(scores, self._greatest(scores), training)
         return self._average(x, values, training)
@@ -154,11 +176,15 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     def _average(self, x, values, training):
         """The values' averages with weights in proportion to x."""
         x = x * self._power_of_sum(x, "root", -0.5, training)
-        x = self.weights_(x, training=training)
+        unit = product_of_steps(self.exponentials, self.root)
+        x = self.weights_(x, training=training, unit=unit)
         inverse = self._power_of_sum(x, "inverse", -1.0, training)
-        attended = self.attended(ops.matmul(x, values), training=training)
-        averaged = attended * inverse
-        return averaged if self.averaged is None else self.averaged(averaged, training=training)
+        unit = self._unit_of_values()
+        attended = self.attended(ops.matmul(x, values), training=training, unit=unit)
+        averaged, unit = attended * inverse, product_of_steps(self.attended, self.inverse)
+        if self.averaged is not None:
+            return self.averaged(averaged, training=training, unit=unit)
+        return averaged if training else rounded_product(self, averaged, unit)
 
     def _sum(self, x):
         """Each row's sum."""
@@ -183,7 +209,7 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
     def _scaled_scores(self, scores, query, training):
         scale = self.scale_of(query.shape)
         if not self.float_scores:
-            scores = self.scores(scores, training=training)
+            scores = self.scores(scores, training=training, unit=self._unit_of_scores())
         if scale != 1:
             scores = scores * scale
             if self.scaled is not None:

@@ -6,7 +6,9 @@ from keras import ops
 from keras_hybrid.layers import LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
+from keras_hybrid.quantization.twins.engine_rounding import product_of_steps, rounded_product
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
@@ -101,20 +103,25 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         learning = training or self.squares.observer is not None
         if not self.zero_mean:
             x = self.centered(x - self._rounded_mean(x, learning, training), training=training)
-        squares = self.squares(x * x, training=training)
+        rounding = rounding_before(self) if self.zero_mean else self.centered
+        unit = product_of_steps(rounding, rounding)
+        squares = self.squares(x * x, training=training, unit=unit)
         variance = self.variance(self._mean(squares), training=training)
         if learning:
             variance = variance + self.epsilon
         logarithm = self.logarithm(ops.log(variance), training=training)
         exponent = self.exponent(logarithm * -0.5, training=training)
         x = x * self.inverse(ops.exp(exponent), training=training)
+        unit = product_of_steps(rounding, self.inverse)
         if self.scale:
-            x = self.normalized(x, training=training)
+            x = self.normalized(x, training=training, unit=unit)
             x = x * self.factors(self.gamma, training=training)
+            unit = product_of_steps(self.normalized, self.factors)
         if self.center:
-            x = (self.scaled if self.scale else self.normalized)(x, training=training)
-            x = x + self.offsets(self.beta, training=training)
-        return x
+            rounding = self.scaled if self.scale else self.normalized
+            x = rounding(x, training=training, unit=unit)
+            return x + self.offsets(self.beta, training=training)
+        return x if training else rounded_product(self, x, unit)
 
     def _mean(self, x):
         """The mean over the channels."""
@@ -158,4 +165,9 @@ class QuantizedTwoSlopeReLU(Composite, TwoSlopeReLU):
         first, second = features * first, features * second
         if training or self.lines.observer is not None:
             return self.lines(ops.maximum(first, second), training=training)
-        return ops.maximum(self.lines(first), self.lines(second))
+        map_, *slopes = (rounding_before(self, number=number) for number in range(3))
+        if self.first_scale != 1:
+            slopes[0] = self.rescaled
+        units = [product_of_steps(map_, x) for x in slopes]
+        lines = [self.lines(x, unit=u) for x, u in zip((first, second), units, strict=True)]
+        return ops.maximum(*lines)

@@ -6,9 +6,12 @@ two steps, or nearly, it may give the other one. A few values in a million do, a
 logits hang on single steps (EfficientNet in int8) enlarges these to what is to be seen.
 """
 
+import math
+
 from keras import ops
 
 from keras_hybrid.keras_private import computes_for_keras, count_calls
+from keras_hybrid.quantization.ranges.integer_sums import rounded_to_even, straight_through
 from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 NEAR_HALF = 1e-4  # averages of up to thousands of integers are farther from halves if not on them
@@ -17,8 +20,7 @@ NEAR_HALF = 1e-4  # averages of up to thousands of integers are farther from hal
 def rounded_sums(layer, sums, kernel_step, place: int | None = None):
     """What XNNPACK makes of a kernel's sums: a float32 product, rounded to even.
 
-    The sum is an integer in steps of the input's times the kernel's. As float32 it is multiplied by
-    these over the output's step, and rounded (`qs8-requantization`, "fp32", of XNNPACK).
+    The sum is an integer in steps of the input's times the kernel's.
 
     Args:
         layer: of a functional model, whose outputs are rounded next.
@@ -38,8 +40,33 @@ def rounded_sums(layer, sums, kernel_step, place: int | None = None):
     input_step, output_step = steps
     unit = input_step * ops.cast(ops.reshape(kernel_step, (-1,)), "float32")
     unit = ops.where(unit > 0, unit, output_step * 2.0**-16)  # a channel's kernel may be zeros
-    scale = unit / output_step
-    return _straight_through(sums, lambda x: ops.round(ops.round(x / unit) * scale) * output_step)
+    return rounded_to_even(sums, unit, output_step)
+
+
+def rounded_product(layer, products, unit):
+    """What XNNPACK makes of a product of tensors, the last of what a layer computes.
+
+    Args:
+        layer: of a functional model, called once, whose outputs are rounded next.
+        products: sums of products of two integers.
+        unit: the product of the integers' steps; None where one is not on a grid.
+
+    Returns: as `rounded_sums`.
+    """
+    if unit is None or count_calls(layer) != 1 or not computes_for_keras():
+        return products
+    step = _step(rounding_after(layer))
+    return products if step is None else rounded_to_even(products, unit, step)
+
+
+def product_of_steps(*roundings):
+    """The product of roundings' steps, as kernels multiply it; None where there is a grid missing.
+
+    Args:
+        roundings: layers, or None.
+    """
+    steps = [_step(rounding) for rounding in roundings]
+    return None if None in steps else math.prod(steps)
 
 
 def rounded_total(layer, inputs, outputs, sign: int):
@@ -71,7 +98,7 @@ def rounded_total(layer, inputs, outputs, sign: int):
     )
     total = (first + second if sign > 0 else first - second) + ops.cast(_power(shift - 1), "int32")
     codes = ops.right_shift(total, ops.cast(shift, "int32"))
-    return _straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+    return straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
 
 
 def rounded_averages(layer, averages):
@@ -98,7 +125,7 @@ def rounded_averages(layer, averages):
         codes = ops.sign(codes) * ops.floor(ops.abs(codes) + 0.5 + NEAR_HALF)
         return (codes - zero) * step
 
-    return _straight_through(averages, divided)
+    return straight_through(averages, divided)
 
 
 def rounded_hard_swish(layer, inputs, outputs):
@@ -135,14 +162,7 @@ def rounded_hard_swish(layer, inputs, outputs):
     half = ops.floor((half + 32768) / 2)
     product = ops.trunc(half * scaled / 32768)
     codes = _shifted_right(product * _power(ops.maximum(scale_shift, 0)), -scale_shift)
-    return _straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
-
-
-def _straight_through(x, function):
-    """What a function makes of a tensor, with gradients as if it were the tensor."""
-    import tensorflow as tf
-
-    return tf.custom_gradient(lambda x: (function(x), lambda gradient: gradient))(x)
+    return straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
 
 
 def _step(rounding):

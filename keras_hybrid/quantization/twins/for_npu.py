@@ -17,6 +17,7 @@ from keras_hybrid.quantization.twins.composites import (
     fixed_quantizer,
     logarithm_of,
 )
+from keras_hybrid.quantization.twins.engine_rounding import rounded_product
 from keras_hybrid.surgery.steps import Step, config_of
 
 BRICK = 16  # channels that an NPU takes at once
@@ -186,7 +187,10 @@ class NpuDotProductAttention(QuantizedDotProductAttention):
         exponent = self.inverse_exponent(logarithm * -1.0, training=training)
         x = x * self.inverse(ops.exp(exponent), training=training)
         x = self.weights_(x, training=training)
-        return ops.reshape(ops.matmul(x, values), (-1, *axes, value.shape[-1]))
+        attended = ops.matmul(x, values)
+        if not training:
+            attended = rounded_product(self, attended, self._unit_of_values())
+        return ops.reshape(attended, (-1, *axes, value.shape[-1]))
 
     def _scores_of(self, pixels, keys, query, training):
         return self._scaled_scores(self._product(pixels, keys), query, training)
@@ -216,8 +220,8 @@ def queries_on_the_right(step: Step) -> tuple[int, ...]:
 def _channel_sums(x, kernel):
     """x times a constant matrix over its channels, as a 1x1 convolution."""
     axes = tuple(ops.shape(x)[1:-1])
-    if len(axes) == 1:
-        x = ops.reshape(x, (-1, axes[0], 1, x.shape[-1]))
+    if len(axes) < 2:
+        x = ops.reshape(x, (-1, *axes, *(2 - len(axes)) * (1,), x.shape[-1]))
     kernel = ops.convert_to_tensor(kernel[None, None], dtype=x.dtype)
     x = ops.conv(x, kernel, data_format="channels_last")
     return ops.reshape(x, (-1, *axes, kernel.shape[-1]))
