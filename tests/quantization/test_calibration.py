@@ -10,7 +10,8 @@ from keras import layers as L
 
 import keras_hybrid
 from keras_hybrid.export import saved_model
-from keras_hybrid.quantization.ranges import calibration
+from keras_hybrid.quantization.ranges import before_activation, calibration
+from keras_hybrid.quantization.ranges.before_activation import ValuesBeforeActivation
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
 from keras_hybrid.quantization.ranges.freezing import FreezeRanges
 from keras_hybrid.quantization.ranges.lean_run import run_leanly
@@ -84,6 +85,36 @@ def test_large_values_are_computed_for_part_of_a_batch(
     assert seen == sizes
     for name, layer in by_name(quantized).items():
         assert layer.range == pytest.approx(whole[name], rel=1e-5)
+
+
+def test_what_silu_makes_nothing_of_is_clipped(make_images):
+    image = keras.Input((16, 16, 3), name="image")
+    x = L.Conv2D(3, 1, name="before")(image)
+    x = L.Add()([L.Activation("silu", name="curve")(x), L.Conv2D(3, 1, name="other")(image)])
+    model = keras.Model(image, x)
+    for name in ("before", "other"):
+        model.get_layer(name).set_weights([np.eye(3)[None, None], np.zeros(3)])
+    images = 2 * make_images(24)
+    images[0, :2, :2] = -40.0
+    images[1, 0, 0, 0] = 11.0
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    layers = by_name(quantized)
+    assert layers["other"].range == pytest.approx((-40.0, 11.0), rel=1e-2)
+    low, high = layers["before"].range
+    assert -16 < low < -6 and high == pytest.approx(11.0, rel=1e-2)
+    assert layers["before"].seen_range == pytest.approx((-40.0, 11.0), rel=1e-2)
+    keras_hybrid.calibrate(quantized, images, method="moving_average", stream=None)
+    assert layers["before"].range[0] < -30
+
+
+def test_each_value_is_kept_with_the_same_chance():
+    values = ValuesBeforeActivation(lambda x: np.maximum(x, 0))
+    for _ in range(20):
+        values.add(np.full((5, 1000), -1.0, "float32"))
+    values.add(np.full((2, 50_000), 3.0, "float32"))
+    assert len(values._values) <= before_activation.MAXIMUM_VALUES
+    assert np.mean(values._values == 3.0) == pytest.approx(0.5, abs=0.03)
+    assert -0.5 < values.lowest(-1.0, 3.0) < 0
 
 
 def test_values_are_seen_without_rounding(quantized, images, small_network):

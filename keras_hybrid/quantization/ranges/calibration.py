@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_hybrid.commentary import STANDARD_ERROR
+from keras_hybrid.quantization.ranges.before_activation import ValuesBeforeActivation
 from keras_hybrid.quantization.ranges.fake_quantize import (
     NOTHING,
     FakeQuantize,
@@ -17,6 +18,7 @@ from keras_hybrid.quantization.ranges.pixel_grid import SeenLevels
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
 from keras_hybrid.quantization.ranges.summed_squares import SummedSquares
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.roundings_around import activation_after
 from keras_hybrid.weights.family import Preprocessing
 from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_of
 
@@ -29,13 +31,17 @@ CLIPPINGS = tuple(np.linspace(0.6, 1.0, 21))  # of a channel's greatest value
 class _Statistics:
     """What one `FakeQuantize` saw."""
 
-    def __init__(self, method, percentile, decay, summed_axes):
+    def __init__(self, method, percentile, decay, layer):
         self.method, self.percentile, self.decay = method, percentile, decay
         self.low = self.high = None  # of all values
         self.average = None
         self.samples = []
         self.levels = SeenLevels()
-        self.squares = None if summed_axes is None else SummedSquares(summed_axes)
+        axes, activation = layer.summed_axes, activation_after(layer)
+        self.squares = None if axes is None else SummedSquares(axes)
+        self.activated = None
+        if method == "min_max" and activation is not None and not layer.symmetric:
+            self.activated = ValuesBeforeActivation(activation)
 
     def add(self, values, low, high):
         """Takes in values, whose least and greatest are known."""
@@ -44,6 +50,8 @@ class _Statistics:
         self.levels.add(values)
         if self.squares is not None:
             self.squares.add(values)
+        if self.activated is not None:
+            self.activated.add(values)
         batch = np.array([low, high])
         if self.average is None:
             self.average = batch
@@ -55,6 +63,8 @@ class _Statistics:
 
     def range(self):
         if self.method == "min_max":
+            if self.activated is not None:
+                return self.activated.lowest(self.low, self.high), self.high
             return self.low, self.high
         if self.method == "moving_average":
             return tuple(self.average)
@@ -81,7 +91,8 @@ def calibrate(
     256 levels or fewer, as 8-bit pixels are however they were scaled, get the grid that they are
     on, so that they are not rounded at all; or where 0 is no level, one that no level is half way
     on, so that engines round them alike. Squares of which a norm needs the sum alone are clipped
-    where that is nearer most sums.
+    where that is nearer most sums, and values of which SiLU or GELU makes next to nothing where
+    what they make of the others is nearer so.
 
     Args:
         model: of `quantize`; its ranges are changed.
@@ -90,9 +101,9 @@ def calibrate(
             input names or with the key "image", or a tuple that starts with one of these; or image
             files: a folder, or a list of paths, decoded, cropped and resized as for evaluation. Of
             a folder of folders, all of them are sampled alike.
-        method: "min_max"; "moving_average" of the batches' minima and maxima, with `decay`;
-            "percentile", the mean over the batches of the values that `percentile` percent lie
-            within on either side.
+        method: "min_max" of all values; "moving_average" of the batches' minima and maxima, with
+            `decay`; "percentile", the mean over the batches of the values that `percentile` percent
+            lie within on either side.
         percentile: for that method.
         decay: for the moving average.
         weights: range of each channel of a kernel: "max" of its values, or "mse" for the one with
@@ -137,7 +148,7 @@ def calibrate(
                 f"Received: {np.sum(~np.isfinite(values))} of {values.size} at {layer.path!r}"
             )
         if id(layer) not in statistics:
-            statistics[id(layer)] = _Statistics(method, percentile, decay, layer.summed_axes)
+            statistics[id(layer)] = _Statistics(method, percentile, decay, layer)
         statistics[id(layer)].add(values, low, high)
 
     # A batch is what "moving_average" and "percentile" are of; to "min_max" it is all one.

@@ -51,6 +51,21 @@ def rounding_after(layer: keras.layers.Layer, place: int | None = None) -> FakeQ
     return None
 
 
+def activation_after(rounding: FakeQuantize):
+    """What alone takes a rounded value, if it computes a function of each by itself.
+
+    Returns: a function of an array to an array; None where there is none such.
+    """
+    tensor = output_of(rounding)
+    takers = [] if tensor is None else consumers(tensor)
+    if len(takers) != 1 or not isinstance(takers[0], keras.layers.Activation):
+        return None
+    function = takers[0].activation
+    if function in (keras.activations.softmax, keras.activations.log_softmax):
+        return None
+    return lambda values: keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(values)))
+
+
 def _clips(operation):
     """Whether it is what kernels may do on the way out: nothing else stands before a rounding."""
     if isinstance(operation, (keras.layers.ReLU, keras.layers.Activation)):
