@@ -16,6 +16,7 @@ from keras_hybrid.quantization.ranges.representative_data import representative_
 from keras_hybrid.quantization.rules import NO_KERNEL, OutputRange, find_rule
 from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, FloatGuard
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
+from keras_hybrid.quantization.twins.roundings_around import activation_after
 from keras_hybrid.surgery.editable_model import EditableModel
 
 
@@ -27,7 +28,8 @@ class LayerError:
         name: of the layer in the quantised model, without the rounding's suffix: what
             `keep_float` takes.
         signal_to_noise: of the layer's output against the same model's without any rounding, in
-            decibels; all roundings before it count.
+            decibels; all roundings before it count. Where an activation alone comes next, of what
+            it makes of the output: what it is flat for does not matter.
         own: the same for its own rounding alone.
         low: least value of its range.
         high: greatest.
@@ -79,6 +81,9 @@ def layer_errors(model: keras.Model, images: Any, batch_size: int = 32) -> list[
         for layer in rounded:
             wanted, value = exact[layer.name], actual[layer.name]
             alone = np.asarray(layer(wanted))
+            activation = activation_after(layer)
+            if activation is not None:
+                wanted, value, alone = map(activation, (wanted, value, alone))
             sums[layer.name] += (
                 np.sum(wanted.astype("float64") ** 2),
                 np.sum((value.astype("float64") - wanted) ** 2),
