@@ -34,7 +34,7 @@ def _register_layers(_keras):
 
 def _register_twins(_layers):
     """The same for their quantised twins, once all layers are there."""
-    importlib.import_module("keras_hybrid.quantization.rules")
+    importlib.import_module("keras_hybrid.quantization.registered_twins")
 
 
 def _register_dense_tasks(_layers):

@@ -45,7 +45,7 @@ FACE = "__init__"  # the package's public names: it resolves all rooms' lazily
 # to Keras before it loads a model, twins as well.
 HOOKS = {
     ("keras", "keras_hybrid.layers"),
-    ("keras_hybrid.layers", "keras_hybrid.quantization.rules"),
+    ("keras_hybrid.layers", "keras_hybrid.quantization.registered_twins"),
     ("keras_hybrid.layers", "keras_hybrid.tasks.segmentation.loss"),
     ("keras_hybrid.layers", "keras_hybrid.tasks.detection.anchors"),
     ("keras_hybrid.layers", "keras_hybrid.tasks.instances.roi_align"),

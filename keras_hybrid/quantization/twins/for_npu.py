@@ -18,7 +18,6 @@ from keras_hybrid.quantization.twins.composites import (
     logarithm_of,
 )
 from keras_hybrid.quantization.twins.engine_rounding import rounded_product
-from keras_hybrid.surgery.steps import Step, config_of
 
 BRICK = 16  # channels that an NPU takes at once
 MOST_KEYS = 16  # of attention to tokens that is spelled out
@@ -203,7 +202,7 @@ class NpuDotProductAttention(QuantizedDotProductAttention):
         return ops.reshape(x, (-1, length, channels))
 
 
-def queries_on_the_right(step: Step) -> tuple[int, ...]:
+def queries_on_the_right(step) -> tuple[int, ...]:
     """Number of the queries among the inputs of a step of attention, where they are to be quantised
     around 0, as keys are.
 
@@ -211,6 +210,8 @@ def queries_on_the_right(step: Step) -> tuple[int, ...]:
     Lite's own kernel computes it, which rounds twice, and two of a hundred scores differ: of
     Mobile-Former-52M, trained on digits, Keras and its file were at 29.5 dB, and are at 35.8.
     """
+    from keras_hybrid.surgery.steps import config_of  # not for who imports the package alone
+
     config = step.config or config_of(step.operation)
     attention = NpuDotProductAttention.from_config(config)
     inputs = (keras.KerasTensor(value.shape) for value in step.inputs)

@@ -4,8 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hybrid.surgery.affine import scale_outputs
-
 BATCH_NORMS = ("folded", "frozen")
 
 
@@ -66,6 +64,8 @@ def unfold_batch_norm(step):
         step: a `Step` whose layer becomes a `QuantizedKernel`; left as it is where no batch norm
             was folded into it.
     """
+    from keras_hybrid.surgery.affine import scale_outputs  # not for who imports the package alone
+
     norm = step.folded_norm
     if norm is None:
         return
