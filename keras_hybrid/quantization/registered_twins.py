@@ -1,6 +1,7 @@
-"""All quantised twins, imported: Keras knows them then, and loads models that hold them.
+"""All quantised twins, imported, so that Keras knows them and loads models that hold them.
 
-The rules import more, which takes time that whoever imports the package alone need not wait.
+`rules` would do so, too, but imports the editing of models besides: every import of the package
+would wait for that.
 """
 
 from keras_hybrid.quantization.ranges import fake_quantize

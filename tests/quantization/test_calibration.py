@@ -107,6 +107,25 @@ def test_what_silu_makes_nothing_of_is_clipped(make_images):
     assert layers["before"].range[0] < -30
 
 
+@pytest.mark.parametrize("also", ["an output", "on a grid with others"])
+def test_what_others_read_is_not_clipped(also, make_images):
+    image = keras.Input((16, 16, 3), name="image")
+    logits = L.Conv2D(3, 1, name="logits")(image)
+    curve = L.Activation("silu", name="curve")(logits)
+    if also == "an output":
+        model = keras.Model(image, [logits, curve])
+    else:
+        joined = L.Concatenate()([logits, L.Conv2D(3, 1, name="other")(image)])
+        model = keras.Model(image, [L.Conv2D(3, 1, name="reader")(joined), curve])
+    for name in {"logits", "other"} & {layer.name for layer in model.layers}:
+        model.get_layer(name).set_weights([np.eye(3)[None, None], np.zeros(3)])
+    images = 2 * make_images(24)
+    images[0, :2, :2] = -40.0
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    (low,) = {x.range[0] for name, x in by_name(quantized).items() if name in ("logits", "other")}
+    assert low == pytest.approx(-40.0, rel=1e-2)
+
+
 def test_each_value_is_kept_with_the_same_chance():
     values = ValuesBeforeActivation(lambda x: np.maximum(x, 0))
     for _ in range(20):

@@ -3,7 +3,14 @@ through the other."""
 
 import keras
 
-from keras_hybrid.keras_private import computed_from, consumers, input_of, output_of, producer
+from keras_hybrid.keras_private import (
+    computed_from,
+    consumers,
+    count_calls,
+    input_of,
+    output_of,
+    producer,
+)
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 
 
@@ -54,8 +61,11 @@ def rounding_after(layer: keras.layers.Layer, place: int | None = None) -> FakeQ
 def activation_after(rounding: FakeQuantize):
     """What alone takes a rounded value, if it computes a function of each by itself.
 
-    Returns: a function of an array to an array; None where there is none such.
+    Returns: a function of an array to an array; None where there is none such, where the value is
+        an output of the model, and of a layer that rounds several values on one grid.
     """
+    if count_calls(rounding) != 1 or rounding.output_name is not None:
+        return None
     tensor = output_of(rounding)
     takers = [] if tensor is None else consumers(tensor)
     if len(takers) != 1 or not isinstance(takers[0], keras.layers.Activation):
