@@ -44,3 +44,43 @@ def test_the_file_rounds_where_keras_does(resize, tmp_path, require):
     assert np.mean(np.abs(found - wanted) > 0.5 * step) < 0.01  # ties of roundings are left
     inspected = inspect_tflite(path)
     assert not inspected.float_tensors and not inspected.undelegated
+
+
+MOVED = {
+    "max pooling": layers.MaxPooling2D(),
+    "padding": layers.ZeroPadding2D(),
+    "cropping": layers.Cropping2D(),
+    "nearest": layers.UpSampling2D(),
+    "slice": lambda x: x[..., :4],
+    "maximum": lambda x: layers.Maximum()([x, layers.Conv2D(8, 1)(x)]),
+    "Inception's grid reduction": lambda x: layers.Concatenate()(
+        [layers.MaxPooling2D()(x), layers.Conv2D(4, 1, strides=2)(x)]
+    ),
+}
+
+
+@pytest.mark.parametrize("moved", MOVED)
+@pytest.mark.parametrize("between", ["average", "bilinear"])
+def test_what_else_reads_the_map_is_in_integers_too(moved, between, tmp_path, require):
+    """Both sides of the averaging are rounded, wherever its input was moved on the way."""
+    require(module="ai_edge_litert")
+    averages = {
+        "average": layers.AveragePooling2D(3, 1, "same"),
+        "bilinear": layers.UpSampling2D(2, "channels_last", "bilinear"),
+    }
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3), name="image")
+    x = MOVED[moved](layers.Conv2D(8, 3, activation="relu")(image))
+    heads = [
+        layers.Conv2D(4, 1, name="a")(averages[between](x)),
+        layers.Conv2D(4, 1, name="b")(x),
+    ]
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)) / 127.5 - 1
+    model = keras_hybrid.quantize(keras.Model(image, heads))
+    quantized = keras_hybrid.calibrate(model, images.astype("float32"), stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    found = run_tflite(path, images.astype("float32")).values()
+    for one, other in zip(quantized.predict(images, verbose=0), found, strict=True):
+        step = np.ptp(one) / 255
+        assert np.mean(np.abs(one - other) > 0.5 * step) < 0.01
+    assert not inspect_tflite(path).float_tensors

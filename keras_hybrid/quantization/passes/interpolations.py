@@ -16,7 +16,9 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
     """Rounds what bilinear resizes and average pooling give by the layer that rounded their input.
 
     TFLite's RESIZE_BILINEAR and AVERAGE_POOL_2D give integers of their input's scale. Left out,
-    what is added to the map next would be off by up to half a step from the file.
+    what is added to the map next would be off by up to half a step from the file. What they take
+    is rounded, too, where it was only moved since (by max pooling, padding, cropping): the converter
+    finds the grids of both sides at one operator, or leaves what else reads the map in float.
 
     Args:
         model: with roundings, before they are shared.
@@ -31,11 +33,18 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
         rounding = roundings.get(origins[step.outputs[0]])
         if rounding is None or _is_constant(step):
             continue
-        layer = FakeQuantize(tfmot.learned(None, False), name=f"{step.name}_rounded")
-        again = new_step(layer, [step.output], step.output.shape)
-        again.partial = True
-        model.interpose(step.output, again)
-        again.operation, again.config = rounding.operation, rounding.config
+        _round_again(model, step.output, f"{step.name}_rounded", rounding)
+        source = step.inputs[0]
+        if not model.producer(source).is_a(FakeQuantize):
+            _round_again(model, source, f"{step.name}_input", rounding)
+
+
+def _round_again(model, value, name, rounding):
+    """Rounds a value on a grid of before."""
+    again = new_step(FakeQuantize(tfmot.learned(None, False), name=name), [value], value.shape)
+    again.partial = True
+    model.interpose(value, again)
+    again.operation, again.config = rounding.operation, rounding.config
 
 
 def _is_constant(step):
