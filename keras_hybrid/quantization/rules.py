@@ -164,7 +164,7 @@ LAYERS = {
     ),
     plain.Clip: ARITHMETIC,
     plain.MatrixProduct: PRODUCT_OF_MATRICES,
-    plain.Resize: REARRANGES_ONLY,
+    plain.Resize: dataclasses.replace(REARRANGES_ONLY, twin=arithmetic.QuantizedResize),
     plain.Reverse: REARRANGES_ONLY,
     plain.Slice: REARRANGES_ONLY,
     hybrid.DepthToSpace: REARRANGES_ONLY,
@@ -180,7 +180,9 @@ LAYERS = {
     layers.GlobalMaxPooling2D: REARRANGES_ONLY,
     layers.ZeroPadding2D: REARRANGES_ONLY,
     layers.Cropping2D: REARRANGES_ONLY,
-    layers.UpSampling2D: REARRANGES_ONLY,
+    layers.UpSampling2D: dataclasses.replace(
+        REARRANGES_ONLY, twin=arithmetic.QuantizedUpSampling2D
+    ),
     layers.Reshape: REARRANGES_ONLY,
     layers.Flatten: REARRANGES_ONLY,
     layers.Permute: REARRANGES_ONLY,
@@ -190,7 +192,9 @@ LAYERS = {
     hybrid.FoldPatches: REARRANGES_ONLY,
     hybrid.GlueWindows: REARRANGES_ONLY,
     hybrid.PadToMultiple: REARRANGES_ONLY,
-    hybrid.ResizeToReference: REARRANGES_ONLY,
+    hybrid.ResizeToReference: dataclasses.replace(
+        REARRANGES_ONLY, twin=arithmetic.QuantizedResizeToReference
+    ),
     hybrid.SelectToken: REARRANGES_ONLY,
     hybrid.SplitChannels: REARRANGES_ONLY,
     hybrid.UnfoldPatches: REARRANGES_ONLY,

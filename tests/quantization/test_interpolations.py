@@ -68,6 +68,7 @@ def test_what_else_reads_the_map_is_in_integers_too(moved, between, tmp_path, re
         "average": layers.AveragePooling2D(3, 1, "same"),
         "bilinear": layers.UpSampling2D(2, "channels_last", "bilinear"),
     }
+    ties = {"average": 1e-4, "bilinear": 1e-4}[between]
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 3), name="image")
     x = MOVED[moved](layers.Conv2D(8, 3, activation="relu")(image))
@@ -82,5 +83,5 @@ def test_what_else_reads_the_map_is_in_integers_too(moved, between, tmp_path, re
     found = run_tflite(path, images.astype("float32")).values()
     for one, other in zip(quantized.predict(images, verbose=0), found, strict=True):
         step = np.ptp(one) / 255
-        assert np.mean(np.abs(one - other) > 0.5 * step) < 0.01
+        assert np.mean(np.abs(one - other) > 0.5 * step) < ties
     assert not inspect_tflite(path).float_tensors

@@ -17,7 +17,7 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
 
     TFLite's RESIZE_BILINEAR and AVERAGE_POOL_2D give integers of their input's scale. Left out,
     what is added to the map next would be off by up to half a step from the file. What they take
-    is rounded, too, where it was only moved since (by max pooling, padding, cropping): the converter
+    is rounded, too, where it was only moved since (max pooling, padding, cropping): the converter
     finds the grids of both sides at one operator, or leaves what else reads the map in float.
 
     Args:

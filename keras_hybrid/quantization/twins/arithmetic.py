@@ -1,4 +1,4 @@
-"""Quantised twins of sums, constants and averages: what integers make of them."""
+"""Quantised twins of sums, constants, averages and resizes: what integers make of them."""
 
 import math
 
@@ -6,13 +6,16 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hybrid.layers import ResizeToReference
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.engine_rounding import (
     product_of_steps,
     rounded_averages,
+    rounded_between_pixels,
     rounded_product,
     rounded_total,
 )
+from keras_hybrid.quantization.twins.plain import Resize
 from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 
@@ -58,6 +61,30 @@ class QuantizedGlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
             return outputs
         count = math.prod(inputs.shape[1:]) // math.prod(outputs.shape[1:])
         return rounded_product(self, outputs, step / count)
+
+
+class _ResizedInInt8:
+    """What quantised resizes share: values between pixels are rounded as the file's kernel does."""
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        exact = training or self.interpolation == "nearest"
+        return outputs if exact else rounded_between_pixels(self, outputs)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedUpSampling2D(_ResizedInInt8, keras.layers.UpSampling2D):
+    """`keras.layers.UpSampling2D` of integers."""
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedResizeToReference(_ResizedInInt8, ResizeToReference):
+    """`ResizeToReference` of integers."""
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedResize(_ResizedInInt8, Resize):
+    """`Resize` of integers."""
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -128,6 +128,25 @@ def rounded_averages(layer, averages):
     return straight_through(averages, divided)
 
 
+def rounded_between_pixels(layer, values):
+    """What XNNPACK makes of a bilinear resize: halves upwards (`s8-ibilinear`).
+
+    Its weights have 11 bits, which halves, quarters and so on need no more of.
+
+    Args:
+        layer: of a functional model, called once, whose outputs are on its first input's grid.
+        values: its outputs.
+
+    Returns: as `rounded_sums`.
+    """
+    if count_calls(layer) != 1 or not computes_for_keras():
+        return values
+    step = _step(rounding_before(layer))
+    if step is None:
+        return values
+    return straight_through(values, lambda x: ops.floor(x / step + 0.5 + NEAR_HALF) * step)
+
+
 def rounded_hard_swish(layer, inputs, outputs):
     """What TensorFlow Lite makes of x * relu6(x + 3) / 6: 16-bit fixed point, from int8 to int8.
 
