@@ -243,3 +243,50 @@ def test_a_calibrated_model_is_converted_as_it_is(quantized, images, tmp_path, m
     monkeypatch.setattr(saved_model, "edit_dead_channels", lambda editable: True)
     again = keras_hybrid.export_tflite(quantized, tmp_path / "b.tflite", precision="int8")
     assert len(built) == 1 and path.read_bytes() == again.read_bytes()
+
+
+@pytest.fixture
+def detector():
+    """An SSDLite whose second level alone sees objects, and whose other boxes reach far."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((64, 64, 3), name="image")
+    maps = [image]
+    for _ in range(5):  # strides of 2 to 32
+        maps.append(L.Conv2D(8, 3, 2, "same", activation="relu")(maps[-1]))
+    model = keras_hybrid.ssdlite(keras.Model(image, maps[1:]), 3)
+    for level in range(6):
+        reach, background = (2.0, -20.0) if level == 1 else (30.0, 20.0)
+        boxes, classes = (model.get_layer(f"head_level{level}_{x}") for x in ("boxes", "classes"))
+        boxes.kernel.assign(0 * boxes.kernel)
+        boxes.bias.assign(np.linspace(-reach, reach, boxes.bias.shape[0]))
+        bias = np.zeros(classes.bias.shape[0])
+        bias[::4] = background  # of 1 + 3 classes
+        classes.bias.assign(bias)
+    return model
+
+
+def test_a_detectors_boxes_have_the_range_of_those_that_see_objects(detector):
+    images = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(detector), images, stream=None)
+    wanted, found = (x(images, training=False)["boxes"] for x in (detector, quantized))
+    wanted, found = np.asarray(wanted), np.asarray(found)
+    near = np.abs(wanted) <= 2
+    assert wanted.max() == pytest.approx(30)
+    assert np.abs(found[near] - wanted[near]).max() < 4 / 255  # 60 / 255, were all of them kept
+    assert np.abs(found).max() < 2.1
+
+
+def test_scores_that_count_are_within_the_range_of_logits(detector):
+    images = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype("float32")
+    head = detector.get_layer("head_level1_classes")
+    bias = np.zeros(head.bias.shape[0])
+    bias[1::4], bias[2::4], bias[3::4] = 6.0, 5.0, -100.0
+    head.bias.assign(bias)
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(detector), images, stream=None)
+    wanted, found = (
+        np.asarray(keras.ops.softmax(x(images, training=False)["classes"]))
+        for x in (detector, quantized)
+    )
+    assert np.abs(found - wanted).max() < 0.03
+    lowest = float(np.asarray(quantized(images, training=False)["classes"]).min())
+    assert -20 < lowest < 0  # not -100, of which no score comes

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_hybrid.commentary import STANDARD_ERROR
 from keras_hybrid.quantization.ranges.before_activation import ValuesBeforeActivation
+from keras_hybrid.quantization.ranges.detections import seen_detections
 from keras_hybrid.quantization.ranges.fake_quantize import (
     NOTHING,
     FakeQuantize,
@@ -92,7 +93,9 @@ def calibrate(
     on, so that they are not rounded at all; or where 0 is no level, one that no level is half way
     on, so that engines round them alike. Squares of which a norm needs the sum alone are clipped
     where that is nearer most sums, and values of which SiLU or GELU makes next to nothing where
-    what they make of the others is nearer so.
+    what they make of the others is nearer so. A detector's outputs get the ranges of what may be a
+    detection: boxes of anchors that see no object, and logits far below any score that counts, are
+    clipped.
 
     Args:
         model: of `quantize`; its ranges are changed.
@@ -153,6 +156,7 @@ def calibrate(
 
     # A batch is what "moving_average" and "percentile" are of; to "min_max" it is all one.
     at_a_time = images_at_a_time(model) if method == "min_max" else None
+    detections = seen_detections(model) if method == "min_max" else None
     count, extremes = 0, []
     with observing(layers, observe):
         for arrays in representative_batches(images, model, batch_size, steps, preprocessing, seed):
@@ -166,7 +170,9 @@ def calibrate(
                 continue
             for start in range(0, len(arrays[0]), at_a_time or len(arrays[0])):
                 part = [array[start:][:at_a_time] for array in arrays]
-                run_leanly(model, structured(part, model))
+                run_leanly(model, structured(part, model), detections and detections.watch)
+                if detections is not None:
+                    detections.add()
             count += len(arrays[0])
             extremes += [(array.min(), array.max()) for array in arrays]
             if stream is not None:
@@ -192,6 +198,8 @@ def calibrate(
             layer.set_range(low, high)
             if low < high and max(high, 0.0) - min(low, 0.0) < NOTHING:
                 vanishing.append(layer.name)
+    if detections is not None:
+        detections.set_ranges()
     _warn_of_vanishing(vanishing)
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
