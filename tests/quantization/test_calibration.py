@@ -75,9 +75,9 @@ def test_large_values_are_computed_for_part_of_a_batch(
     whole = {name: layer.range for name, layer in by_name(quantized).items()}
     seen = []
 
-    def run(model, batch):
+    def run(model, batch, watch):
         seen.append(len(batch))
-        run_leanly(model, batch)
+        run_leanly(model, batch, watch)
 
     monkeypatch.setattr(calibration, "images_at_a_time", lambda model: 10)
     monkeypatch.setattr(calibration, "run_leanly", run)
