@@ -16,14 +16,14 @@ Prints a line every `--report_steps`.
 then makes int8 of it: average precision of the file is to be within 2 points of float after
 calibration on the sixteen scenes, within 1 point after some more steps.
 Measured, in Keras, which computes the file's integers: RetinaNet of 0.992 in float 0.992 calibrated
-(0.965 of 0.986 before a detector's outputs
-got the ranges of what may be a detection). SSDLite of 1.000 in float 0.893 calibrated, 0.918 with
-"int8_cpu" (0.879 and 0.931 before; ai-edge-quantizer's static int8 of the same float file 0.811),
-and, before, 1.000 after 200 steps: two points calibrated it is not. It is boxes that lose, classes
-lose nothing: roundings of activations in all of the backbone share in it, 8-bit weights alone
-are at 0.997, the outputs' own grids cost nothing. AP at an overlap of 0.5 is within 1.6 points of
-float in the first trainings: what goes is exactness beyond 0.8. Steps and rates were chosen on
-these very scenes: SSDLite's 150 steps from 3e-4 gave 0.973.
+(0.965 of 0.986 before a detector's outputs got the ranges of what may be a detection). SSDLite of
+1.000 in float 0.893 calibrated, 0.918 with "int8_cpu" (0.879 and 0.931 before; ai-edge-quantizer's
+static int8 of the same float file 0.811), and, before, 1.000 after 200 steps: two points calibrated
+it is not. It is boxes that lose, classes lose nothing: roundings of activations in all of the
+backbone share in it, 8-bit weights alone are at 0.997, the outputs' own grids cost nothing. AP at
+an overlap of 0.5 is within 1.6 points of float in the first trainings: what goes is exactness
+beyond 0.8. Steps and rates were chosen on these very scenes: SSDLite's 150 steps from 3e-4 gave
+0.973.
 """
 
 import os

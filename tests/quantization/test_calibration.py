@@ -290,3 +290,26 @@ def test_scores_that_count_are_within_the_range_of_logits(detector):
     assert np.abs(found - wanted).max() < 0.03
     lowest = float(np.asarray(quantized(images, training=False)["classes"]).min())
     assert -20 < lowest < 0  # not -100, of which no score comes
+
+
+def test_a_part_of_a_detector_is_calibrated_like_any_model(detector):
+    images = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype("float32")
+    for outputs in (detector.output["classes"], {"boxes": detector.output["boxes"]}):
+        part = keras_hybrid.quantize(keras.Model(detector.input, outputs))
+        keras_hybrid.calibrate(part, images, stream=None)
+        wanted = keras.tree.flatten(keras.Model(detector.input, outputs)(images))[0]
+        found = keras.tree.flatten(part(images, training=False))[0]
+        assert np.abs(np.asarray(found) - wanted).max() < np.ptp(wanted) / 255
+
+
+def test_what_a_head_in_float_reads_keeps_its_range(detector):
+    images = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype("float32")
+    heads = tuple(f"head_level{level}_boxes" for level in range(6))
+    quantized = keras_hybrid.quantize(detector, "int8", keep_float=heads)
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    ranges = {name: x.range for name, x in by_name(quantized).items() if x.seen_range is not None}
+    logits = {name for name in ranges if "classes" in name}
+    assert logits and len(ranges) > 10
+    for name in set(ranges) - logits:
+        low, high = by_name(quantized)[name].seen_range
+        assert ranges[name][1] == pytest.approx(max(high, 0.0), rel=1e-3) or high < 1e-5, name

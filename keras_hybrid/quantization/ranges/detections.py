@@ -12,10 +12,12 @@ import numpy as np
 
 from keras_hybrid.keras_private import computed_from, producer
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.tasks.detection.systems import DetectionSystem, system_of
 
 BELOW = 0.1  # of the least score that the published detections have: scores that nobody looks at
+# What is between heads and outputs; before anything else, a head in float, too, roundings are of
+# other values.
+MOVES = (keras.layers.Concatenate, keras.layers.Reshape, keras.layers.Identity)
 
 
 class SeenDetections:
@@ -66,7 +68,9 @@ class SeenDetections:
 
 
 def seen_detections(model: keras.Model) -> SeenDetections | None:
-    """A detector's; None for other models."""
+    """A detector's; None for other models, and for a part of one that gives something else."""
+    if not isinstance(model.output, dict) or not {"boxes", "classes"} <= set(model.output):
+        return None
     try:
         return SeenDetections(model, system_of(model))
     except ValueError:
@@ -79,13 +83,13 @@ def _widened(range_, low, high):
 
 def _narrow(output, low, high):
     """Lets the last roundings before an output reach no further."""
-    for rounding in last_roundings(output):
+    for rounding in _last_roundings(output):
         if rounding.has_range and rounding.fixed_range is None:
             old = rounding.range
             rounding.set_range(max(low, old[0]), min(high, old[1]))
 
 
-def last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
+def _last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
     """Roundings whose values are only moved until they are an output of a model."""
     found, tensors = {}, [output]
     while tensors:
@@ -93,6 +97,6 @@ def last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
         operation = producer(tensor)
         if isinstance(operation, FakeQuantize):
             found[id(operation)] = operation
-        elif not isinstance(operation, QuantizedKernel):
+        elif isinstance(operation, MOVES):
             tensors += computed_from(tensor)
     return list(found.values())
