@@ -170,7 +170,7 @@ def calibrate(
                 continue
             for start in range(0, len(arrays[0]), at_a_time or len(arrays[0])):
                 part = [array[start:][:at_a_time] for array in arrays]
-                run_leanly(model, structured(part, model), detections and detections.watch)
+                run_leanly(model, structured(part, model), detections.watch if detections else None)
                 if detections is not None:
                     detections.add()
             count += len(arrays[0])
