@@ -145,6 +145,23 @@ def test_others_trace_fake_quantisation_alone(name):
     assert 0.02 < np.mean(differ) < 0.6, "halves are half of all, and half of these go elsewhere"
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_what_others_trace_has_nothing_that_leads_nowhere(name):
+    import tensorflow as tf
+
+    quantized, images = in_halves(CASES[name], count=2)
+    traced = tf.function(lambda x: quantized(x, training=False), autograph=False)
+    graph = traced.get_concrete_function(tf.constant(images)).graph
+    wanted, open_ = set(), [x.op for x in graph.outputs]
+    while open_:
+        operation = open_.pop()
+        if operation.name not in wanted:
+            wanted.add(operation.name)
+            open_ += [x.op for x in operation.inputs]
+    leads_nowhere = [x.type for x in graph.get_operations() if x.name not in wanted]
+    assert set(leads_nowhere) <= {"Const", "NoOp", "Shape"}, "a conversion would be slowed down"
+
+
 @pytest.mark.parametrize("name", ["convolution", "sum", "average", "hard swish"])
 def test_gradients_go_straight_through(name):
     import tensorflow as tf

@@ -26,6 +26,7 @@ from keras_hybrid.weights.preprocessing import preprocess_input, preprocessing_o
 METHODS = ("min_max", "moving_average", "percentile")
 INITIAL_RANGE = (-6.0, 6.0)  # TFMOT's
 KERNEL_RANGES = ("max", "mse")
+BATCH_SIZE, AT_MOST = 32, 64  # images of a batch: where ranges depend on it; where they do not
 CLIPPINGS = tuple(np.linspace(0.6, 1.0, 21))  # of a channel's greatest value
 
 
@@ -80,7 +81,7 @@ def calibrate(
     percentile: float = 99.99,
     decay: float = 0.9,
     weights: str = "max",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     steps: int | None = None,
     preprocessing: Preprocessing | str | None = None,
     seed: int = 0,
@@ -111,7 +112,9 @@ def calibrate(
         decay: for the moving average.
         weights: range of each channel of a kernel: "max" of its values, or "mse" for the one with
             the least squared error, which clips a little. Training goes on from "max".
-        batch_size: for an array, and for files.
+        batch_size: for an array, and for files; None for 32, or, where batches are all one (min_max
+            without `steps`), for as many images as run at a time in some hundred megabytes, up to
+            64.
         steps: end after so many batches, which data without end need; None for all batches, and
             of a folder for 512 images.
         preprocessing: what image files become, as for `preprocess_input`; None for the model's own.
@@ -156,6 +159,8 @@ def calibrate(
 
     # A batch is what "moving_average" and "percentile" are of; to "min_max" it is all one.
     at_a_time = images_at_a_time(model) if method == "min_max" else None
+    if batch_size is None:
+        batch_size = min(at_a_time, AT_MOST) if at_a_time and steps is None else BATCH_SIZE
     detections = seen_detections(model) if method == "min_max" else None
     count, extremes = 0, []
     with observing(layers, observe):

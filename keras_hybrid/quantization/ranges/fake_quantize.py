@@ -82,9 +82,10 @@ class FakeQuantize(keras.layers.Layer):
             return inputs if limits is None else ops.clip(inputs, *limits)
         if training and self.limits:
             inputs = ops.clip(inputs, *self.limits)
-        step = None if unit is None or training else self.step("float64")
-        if step is not None and computes_for_keras():
-            inputs = rounded_to_even(inputs, unit, ops.cast(step, "float32"))
+        if unit is not None and not training and computes_for_keras():
+            step = self.step("float64")
+            if step is not None:
+                inputs = rounded_to_even(inputs, unit, ops.cast(step, "float32"))
         update = bool(training) and not self.frozen
         return tfmot.apply(self.quantizer, inputs, self._range, update)
 

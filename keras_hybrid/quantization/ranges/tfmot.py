@@ -157,7 +157,29 @@ def apply(quantizer, values, weights: dict, update: bool):
     import tensorflow as tf
 
     weights = dict(zip(weights, tensors(weights, *weights), strict=True))
-    return tf.convert_to_tensor(quantizer(tf.convert_to_tensor(values), update, weights))
+    values = tf.convert_to_tensor(values)
+    if not update and _is_of_one_range(quantizer) and _are_constants_of_graph(weights):
+        # One operator in place of three: a quarter of what is traced, saved, loaded and converted.
+        low, high = (float(weights[name]) for name in ("min_var", "max_var"))
+        return tf.quantization.fake_quant_with_min_max_args(
+            values, low, high, quantizer.num_bits, quantizer.narrow_range
+        )
+    return tf.convert_to_tensor(quantizer(values, update, weights))
+
+
+def _is_of_one_range(quantizer):
+    """Whether it is TFMOT's, of one range for all values: rounding by its variables is all it does."""
+    kinds = (quantizers().MovingAverageQuantizer, quantizers().LastValueQuantizer)
+    return type(quantizer) in kinds and not quantizer.per_axis
+
+
+def _are_constants_of_graph(weights):
+    """Whether a graph is traced, and values are known to it (those that a conversion put there)."""
+    import tensorflow as tf
+
+    return not tf.executing_eagerly() and not any(
+        isinstance(x, tf.Variable) or tf.is_symbolic_tensor(x) for x in weights.values()
+    )
 
 
 def tensors(weights: dict, *names) -> list:

@@ -7,6 +7,7 @@ logits hang on single steps (EfficientNet in int8) enlarges these to what is to 
 """
 
 import math
+from collections.abc import Callable
 
 from keras import ops
 
@@ -17,7 +18,7 @@ from keras_hybrid.quantization.twins.roundings_around import rounding_after, rou
 NEAR_HALF = 1e-4  # averages of up to thousands of integers are farther from halves if not on them
 
 
-def rounded_sums(layer, sums, kernel_step, place: int | None = None):
+def rounded_sums(layer, sums, kernel_step: Callable, place: int | None = None):
     """What XNNPACK makes of a kernel's sums: a float32 product, rounded to even.
 
     The sum is an integer in steps of the input's times the kernel's.
@@ -25,20 +26,21 @@ def rounded_sums(layer, sums, kernel_step, place: int | None = None):
     Args:
         layer: of a functional model, whose outputs are rounded next.
         sums: its outputs, with bias and activation: (..., channels).
-        kernel_step: distance of two values of the kernel's grid, by channel; None where the kernel
-            is not on a grid.
+        kernel_step: gives the distance of two values of the kernel's grid, by channel, or None where
+            the kernel is not on a grid; called where it is needed, since a graph that is made for
+            others would have to be rid of what computes it.
         place: which of the layer's calls, where it is called several times.
 
     Returns: the same within rounding, on the output's grid, with straight-through gradients; the
         sums themselves where there is a grid missing, or a graph is made for others (a conversion).
     """
-    if kernel_step is None or not computes_for_keras():
+    if not computes_for_keras():
         return sums
     steps = [_step(rounding_before(layer, place)), _step(rounding_after(layer, place))]
-    if None in steps:
+    if None in steps or (by_channel := kernel_step()) is None:
         return sums
     input_step, output_step = steps
-    unit = input_step * ops.cast(ops.reshape(kernel_step, (-1,)), "float32")
+    unit = input_step * ops.cast(ops.reshape(by_channel, (-1,)), "float32")
     unit = ops.where(unit > 0, unit, output_step * 2.0**-16)  # a channel's kernel may be zeros
     return rounded_to_even(sums, unit, output_step)
 
@@ -60,11 +62,16 @@ def rounded_product(layer, products, unit):
 
 
 def product_of_steps(*roundings):
-    """The product of roundings' steps, as kernels multiply it; None where there is a grid missing.
+    """The product of roundings' steps, as kernels multiply it.
 
     Args:
         roundings: layers, or None.
+
+    Returns: None where there is a grid missing, or a graph is made for others, which has no use for
+        it.
     """
+    if not computes_for_keras():
+        return None
     steps = [_step(rounding) for rounding in roundings]
     return None if None in steps else math.prod(steps)
 

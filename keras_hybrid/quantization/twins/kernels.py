@@ -141,7 +141,7 @@ class QuantizedKernel(TwinOfOneCall):
             bias = folded(lambda: self._rounded_bias(learning, place), weight)
             outputs = ops.add(outputs, bias)
         outputs = outputs if self.activation is None else self.activation(outputs)
-        return outputs if training else rounded_sums(self, outputs, self._step(), place)
+        return outputs if training else rounded_sums(self, outputs, self._step, place)
 
     def _rounded_bias(self, learning, place):
         bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
@@ -209,7 +209,9 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
 
     def call(self, inputs, training=None, place=None):
         kernel = self.quantized_kernel(training)
-        axes = tuple(ops.shape(inputs)[1:-1])
+        axes = tuple(inputs.shape[1:-1])
+        if None in axes:
+            axes = tuple(ops.shape(inputs)[1:-1])
         x = inputs
         if len(axes) != 2:
             length = 1
