@@ -255,7 +255,7 @@ def detector():
         maps.append(L.Conv2D(8, 3, 2, "same", activation="relu")(maps[-1]))
     model = keras_hybrid.ssdlite(keras.Model(image, maps[1:]), 3)
     for level in range(6):
-        reach, background = (2.0, -20.0) if level == 1 else (30.0, 20.0)
+        reach, background = (2.0, -20.0) if level == 1 else (30.0, 3.9)  # scores of 0.02
         boxes, classes = (model.get_layer(f"head_level{level}_{x}") for x in ("boxes", "classes"))
         boxes.kernel.assign(0 * boxes.kernel)
         boxes.bias.assign(np.linspace(-reach, reach, boxes.bias.shape[0]))

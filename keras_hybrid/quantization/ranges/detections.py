@@ -15,6 +15,7 @@ from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.tasks.detection.systems import DetectionSystem, system_of
 
 BELOW = 0.1  # of the least score that the published detections have: scores that nobody looks at
+SEEN = 0.05  # score of an anchor whose box is looked at
 # What is between heads and outputs; before anything else, a head in float, too, roundings are of
 # other values.
 MOVES = (keras.layers.Concatenate, keras.layers.Reshape, keras.layers.Identity)
@@ -46,7 +47,7 @@ class SeenDetections:
         logits = np.asarray(self._values.pop("classes"), "float32")
         boxes = np.asarray(self._values.pop("boxes"), "float32")
         best = np.asarray(self.system.scores(logits)).max(-1)
-        seen = boxes[best >= BELOW * self.system.rule.score_threshold]
+        seen = boxes[best >= SEEN]
         if seen.size:
             self.boxes = _widened(self.boxes, float(seen.min()), float(seen.max()))
         self.logits = _widened(self.logits, float(logits.min()), float(logits.max()))
@@ -83,13 +84,13 @@ def _widened(range_, low, high):
 
 def _narrow(output, low, high):
     """Lets the last roundings before an output reach no further."""
-    for rounding in _last_roundings(output):
+    for rounding in last_roundings(output):
         if rounding.has_range and rounding.fixed_range is None:
             old = rounding.range
             rounding.set_range(max(low, old[0]), min(high, old[1]))
 
 
-def _last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
+def last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
     """Roundings whose values are only moved until they are an output of a model."""
     found, tensors = {}, [output]
     while tensors:
