@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import keras
 
 from keras_hybrid.surgery.channel_parts import edit_channel_parts
+from keras_hybrid.surgery.dilated_kernels import edit_dilated_kernels
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
@@ -76,8 +77,14 @@ _FOR_CPU: tuple[Edit, ...] = (
 
 # A file in float, for CPUs, which GPUs take as well. LiteRT's GPU engine refuses a matrix product
 # with a constant on the left: of Mobile-Former-26M that one operator left nine to the CPU, and none
-# as a convolution, which takes a CPU as long (26M 1.00, 294M 0.97 of the product's file).
-FOR_FLOAT: tuple[Edit, ...] = (*_FOR_CPU, edit_constant_queries, edit_pooled_branches)
+# as a convolution, which takes a CPU as long (26M 1.00, 294M 0.97 of the product's file). A dilated
+# kernel in parts is of floats alone: integers would be rounded part by part.
+FOR_FLOAT: tuple[Edit, ...] = (
+    *_FOR_CPU,
+    edit_constant_queries,
+    edit_pooled_branches,
+    edit_dilated_kernels,
+)
 
 # A file in float, for GPUs. Kernels are whole, of which there are fewer; what that gains on a phone
 # was not measured.

@@ -7,6 +7,7 @@ from keras import layers
 
 import keras_hybrid
 from keras_hybrid import layers as own
+from keras_hybrid.surgery.dilated_kernels import edit_dilated_kernels
 from keras_hybrid.surgery.passes.attention_projections import (
     edit_attention_scales,
     edit_split_projections,
@@ -319,6 +320,41 @@ def test_a_large_depthwise_kernel_becomes_several_of_few_taps(check_edit, use_bi
         if isinstance(layer, layers.DepthwiseConv2D)
     ]
     assert len(sizes) == 3 and max(sizes) <= 25
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("size", "kernel", "rate", "rows"),
+    [(9, 3, 6, 3), (9, 3, 12, 1), (9, 5, 3, 5), (9, 5, (7, 2), 3), (32, (3, 1), 18, 3)],
+)
+def test_a_dilated_kernel_multiplies_no_rows_of_padding(
+    check_edit, use_bias, size, kernel, rate, rows
+):
+    x = image(size=size, channels=160)
+    y = layers.Conv2D(8, kernel, padding="same", dilation_rate=rate, use_bias=use_bias)(x)
+    result = check_edit(edit_dilated_kernels, model_of(x, layers.ReLU()(y)))
+    found = [layer for layer in result.layers if isinstance(layer, layers.Conv2D)]
+    assert len(found) == rows and {layer.kernel_size[0] for layer in found} == {1}
+    assert sum(layer.use_bias for layer in found) == use_bias
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "options"),
+    [
+        (32, 160, {"dilation_rate": 2}),  # few rows of padding
+        (16, 2, {"dilation_rate": 6}),  # few channels
+        (16, 160, {"dilation_rate": 6, "padding": "valid"}),
+        (16, 160, {"dilation_rate": 6, "activation": "relu"}),
+        (16, 160, {"dilation_rate": 6, "groups": 2}),
+        (None, 160, {"dilation_rate": 6}),
+        (16, 160, {"strides": 2}),
+    ],
+)
+def test_other_kernels_stay_whole(size, channels, options):
+    x = layers.Input((size, size, channels))
+    y = layers.Conv2D(8, 3, **{"padding": "same", **options})(x)
+    result = edited(model_of(x, y), [edit_dilated_kernels]).to_model()
+    assert count(result, layers.Conv2D) == 1
 
 
 @pytest.mark.parametrize("channels", [4, 32])

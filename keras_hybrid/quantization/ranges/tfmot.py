@@ -168,7 +168,7 @@ def apply(quantizer, values, weights: dict, update: bool):
 
 
 def _is_of_one_range(quantizer):
-    """Whether it is TFMOT's, of one range for all values: rounding by its variables is all it does."""
+    """Whether it is one of TFMOT's that has one range, and does nothing but round by it."""
     kinds = (quantizers().MovingAverageQuantizer, quantizers().LastValueQuantizer)
     return type(quantizer) in kinds and not quantizer.per_axis
 

@@ -26,9 +26,9 @@ def rounded_sums(layer, sums, kernel_step: Callable, place: int | None = None):
     Args:
         layer: of a functional model, whose outputs are rounded next.
         sums: its outputs, with bias and activation: (..., channels).
-        kernel_step: gives the distance of two values of the kernel's grid, by channel, or None where
-            the kernel is not on a grid; called where it is needed, since a graph that is made for
-            others would have to be rid of what computes it.
+        kernel_step: gives the distance of two values of the kernel's grid, by channel; None where
+            the kernel is not on a grid. Called where it is needed: a graph that is made for others
+            would have to be rid of what computes it.
         place: which of the layer's calls, where it is called several times.
 
     Returns: the same within rounding, on the output's grid, with straight-through gradients; the
