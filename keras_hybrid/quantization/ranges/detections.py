@@ -84,13 +84,13 @@ def _widened(range_, low, high):
 
 def _narrow(output, low, high):
     """Lets the last roundings before an output reach no further."""
-    for rounding in last_roundings(output):
+    for rounding in _last_roundings(output):
         if rounding.has_range and rounding.fixed_range is None:
             old = rounding.range
             rounding.set_range(max(low, old[0]), min(high, old[1]))
 
 
-def last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
+def _last_roundings(output: keras.KerasTensor) -> list[FakeQuantize]:
     """Roundings whose values are only moved until they are an output of a model."""
     found, tensors = {}, [output]
     while tensors:
