@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_hybrid.export.flatbuffer.attention_parts import part_attention
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
 from keras_hybrid.export.flatbuffer.merge_dense import merge_dense
@@ -189,7 +190,7 @@ def export_tflite(
             edits, fused = (*(edits if fused else ()), *by_images), True
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
-            file = _convert(folder, precision, input, output_type, samples, postprocess)
+            file = _convert(folder, precision, target, input, output_type, samples, postprocess)
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),
@@ -367,7 +368,7 @@ def _check_normalization(normalization, order):
         )
 
 
-def _convert(folder, precision, input_type, output_type, samples, postprocess):
+def _convert(folder, precision, target, input_type, output_type, samples, postprocess):
     """The converted file, edited."""
     import tensorflow as tf
 
@@ -394,6 +395,8 @@ def _convert(folder, precision, input_type, output_type, samples, postprocess):
         merge_dense(file)
         shorten_names(file, precision == "int8")
     first_names(file)
+    if target == "cpu":
+        part_attention(file)
     state_runtime_version(file)
     return file
 

@@ -1,5 +1,7 @@
 """Each pass on a small model: what it computes stays, what it folds goes."""
 
+from collections import Counter
+
 import keras
 import numpy as np
 import pytest
@@ -324,17 +326,29 @@ def test_a_large_depthwise_kernel_becomes_several_of_few_taps(check_edit, use_bi
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize(
-    ("size", "kernel", "rate", "rows"),
-    [(9, 3, 6, 3), (9, 3, 12, 1), (9, 5, 3, 5), (9, 5, (7, 2), 3), (32, (3, 1), 18, 3)],
+    ("size", "channels", "kernel", "rate", "parts"),
+    [
+        (9, 160, 3, 6, {(1, 1): 9}),
+        (9, 160, 3, 12, {(1, 1): 1}),
+        (9, 160, 5, 3, {(1, 1): 25}),
+        (9, 160, 5, (7, 1), {(1, 5): 3}),
+        (9, 160, 3, (1, 6), {(3, 1): 3}),
+        (9, 160, (3, 2), 6, {(1, 2): 3}),
+        (32, 160, (3, 1), 18, {(1, 1): 3}),
+        (32, 32, 3, 6, {(1, 3): 3}),  # taps would save less than they cost
+        ((32, 9), 32, 3, 6, {(1, 1): 9}),
+        ((9, 40), 32, 3, (2, 12), {(1, 3): 3}),
+    ],
 )
-def test_a_dilated_kernel_multiplies_no_rows_of_padding(
-    check_edit, use_bias, size, kernel, rate, rows
+def test_a_dilated_kernel_multiplies_no_padding(
+    check_edit, use_bias, size, channels, kernel, rate, parts
 ):
-    x = image(size=size, channels=160)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    x = layers.Input((height, width, channels))
     y = layers.Conv2D(8, kernel, padding="same", dilation_rate=rate, use_bias=use_bias)(x)
     result = check_edit(edit_dilated_kernels, model_of(x, layers.ReLU()(y)))
     found = [layer for layer in result.layers if isinstance(layer, layers.Conv2D)]
-    assert len(found) == rows and {layer.kernel_size[0] for layer in found} == {1}
+    assert Counter(layer.kernel_size for layer in found) == parts
     assert sum(layer.use_bias for layer in found) == use_bias
 
 
