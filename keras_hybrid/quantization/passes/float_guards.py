@@ -1,15 +1,26 @@
-"""Float guards where float follows a rounding: the converter makes int8 what lies between two."""
+"""What stays in float: twins that compute as the file does, and guards from the converter.
+
+Between two roundings, the converter makes int8 what it can.
+"""
+
+import keras
 
 from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.rules import converter_rounds
-from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, FloatGuard
+from keras_hybrid.quantization.twins.float_guard import (
+    FloatConv2D,
+    FloatDotProductAttention,
+    FloatGuard,
+)
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
+
+FLOAT_TWINS = {keras.layers.Conv2D: FloatConv2D, DotProductAttention: FloatDotProductAttention}
 
 
 def edit_float_guards(model: EditableModel, placement: Placement):
-    """Keeps the converter from making int8 what is placed in float.
+    """Has what is placed in float computed as the file does, and kept from the converter's int8.
 
     Args:
         model: with roundings.
@@ -18,8 +29,9 @@ def edit_float_guards(model: EditableModel, placement: Placement):
     for step in list(model.steps):
         if placement.int8.get(step, True):
             continue
-        if step.layer_class is DotProductAttention:
-            step.edit().layer_class = FloatDotProductAttention
+        twin = FLOAT_TWINS.get(step.layer_class)
+        if twin is not None:
+            step.edit().layer_class = twin
         for value in set(step.inputs):
             origin = _computed_by(model, placement, value)
             if origin.is_a(FloatGuard):

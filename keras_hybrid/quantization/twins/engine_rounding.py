@@ -76,6 +76,23 @@ def product_of_steps(*roundings):
     return None if None in steps else math.prod(steps)
 
 
+def rounded_floats(layer, outputs):
+    """What XNNPACK makes of floats: times the inverse of a step, rounded to even (`f32-qs8-vcvt`).
+
+    Args:
+        layer: of a functional model, called once, whose outputs are rounded next.
+        outputs: its outputs, computed in float.
+
+    Returns: as `rounded_sums`.
+    """
+    if count_calls(layer) != 1 or not computes_for_keras():
+        return outputs
+    step = _step(rounding_after(layer))
+    if step is None:
+        return outputs
+    return straight_through(outputs, lambda x: ops.round(x * (1 / step)) * step)
+
+
 def rounded_total(layer, inputs, outputs, sign: int):
     """What XNNPACK makes of a sum of two: integers times factors of 21 bits, halves upwards.
 

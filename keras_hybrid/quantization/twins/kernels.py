@@ -132,7 +132,10 @@ class QuantizedKernel(TwinOfOneCall):
         if self.exact or not {"min_var", "max_var"} <= set(self.kernel_range):
             return None
         low, high = tfmot.tensors(self.kernel_range, "min_var", "max_var")
-        return (high - low) / tfmot.num_steps(self.weight_quantizer)
+        # In float64: TensorFlow makes a division by a constant in a graph a product, of which the
+        # last bit may be another.
+        width = ops.cast(high, "float64") - ops.cast(low, "float64")
+        return ops.cast(width / tfmot.num_steps(self.weight_quantizer), "float32")
 
     def _finish(self, outputs, training, place):
         if self.use_bias or self.batch_norm is not None:
