@@ -122,6 +122,37 @@ def test_keras_gives_the_integers_of_the_file(name, tmp_path, require):
     assert not inspect_tflite(path).float_tensors
 
 
+@pytest.mark.parametrize("size", [4, 5, 8])
+@pytest.mark.parametrize("zeros", [(-97, -103), (20, 83), (0, 0), (-100, 97)])
+def test_means_next_to_half_a_step_are_those_of_the_file(size, zeros, tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((size, size, 64), name="image")
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(image)
+    model = keras.Model(image, layers.Conv2D(4, 1, name="next")(mean))
+    quantized = keras_hybrid.quantize(model, "int8_cpu")
+    keras_hybrid.calibrate(quantized, random.normal(size=(8, *image.shape[1:])), stream=None)
+    input_step = np.float32(0.023)
+    output_step = float(input_step) / size**2 / 1.5 * (1 + 1e-7)  # a sum is one and a half steps
+    ranges = [x for x in fake_quantizers(quantized) if x.name in ("image_rounded", "mean_rounded")]
+    for rounding, zero, step in zip(ranges, zeros, (float(input_step), output_step), strict=True):
+        rounding.set_range((-128 - zero) * step, (127 - zero) * step)
+    kernel = quantized.get_layer("next")
+    kernel.kernel.assign(np.eye(64, 4)[None, None])  # gives four of the means
+    kernel.reset_range()
+    (output,) = [x for x in fake_quantizers(quantized) if x.name == "next_rounded"]
+    output.set_range(*ranges[1].range)
+    low, high = max(-128 - zeros[0], -12), min(127 - zeros[0], 12)
+    integers = random.integers(low, high + 1, (200, *image.shape[1:]))
+    sums = np.abs(integers.sum((1, 2), keepdims=True) * 1.5)
+    integers = np.where(sums < 200, integers, 0)
+    images = (integers * input_step).astype("float32")
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "mean.tflite", "int8_cpu")
+    (expected,) = run_tflite(path, images).values()
+    assert len(np.unique(expected)) > 40
+    np.testing.assert_allclose(quantized(images), expected, atol=output_step / 100)
+
+
 def test_attention_differs_in_its_softmax_alone(tmp_path, require):
     import tensorflow as tf
 

@@ -6,17 +6,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hybrid.keras_private import count_calls
 from keras_hybrid.layers import ResizeToReference
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.engine_rounding import (
-    product_of_steps,
     rounded_averages,
     rounded_between_pixels,
-    rounded_product,
+    rounded_mean,
     rounded_total,
 )
 from keras_hybrid.quantization.twins.plain import Resize
-from keras_hybrid.quantization.twins.roundings_around import rounding_before
+from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -52,15 +52,14 @@ class QuantizedAveragePooling2D(keras.layers.AveragePooling2D):
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class QuantizedGlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
-    """`keras.layers.GlobalAveragePooling2D` of integers: a sum of them, rounded to even."""
+    """`keras.layers.GlobalAveragePooling2D` of integers, rounded as their mean is."""
 
     def call(self, inputs, training=None):
         outputs = super().call(inputs)
-        step = product_of_steps(rounding_before(self))
-        if training or step is None or None in inputs.shape[1:]:
+        if training or None in inputs.shape[1:] or count_calls(self) != 1:
             return outputs
         count = math.prod(inputs.shape[1:]) // math.prod(outputs.shape[1:])
-        return rounded_product(self, outputs, step / count)
+        return rounded_mean(outputs, count, rounding_before(self), rounding_after(self))
 
 
 class _ResizedInInt8:

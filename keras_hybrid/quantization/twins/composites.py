@@ -6,7 +6,11 @@ from keras import ops
 from keras_hybrid.layers import LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.twins.engine_rounding import product_of_steps, rounded_product
+from keras_hybrid.quantization.twins.engine_rounding import (
+    product_of_steps,
+    rounded_mean,
+    rounded_product,
+)
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
@@ -106,7 +110,10 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         rounding = rounding_before(self) if self.zero_mean else self.centered
         unit = product_of_steps(rounding, rounding)
         squares = self.squares(x * x, training=training, unit=unit)
-        variance = self.variance(self._mean(squares), training=training)
+        variance = self._mean(squares)
+        if not learning:
+            variance = self._as_integers(variance, squares, self.squares, self.variance)
+        variance = self.variance(variance, training=training)
         if learning:
             variance = variance + self.epsilon
         logarithm = self.logarithm(ops.log(variance), training=training)
@@ -127,10 +134,14 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         """The mean over the channels."""
         return ops.mean(x, axis=-1, keepdims=True)
 
+    def _as_integers(self, mean, x, before, after):
+        """The mean of x over the channels as the file's kernel rounds it."""
+        return rounded_mean(mean, x.shape[-1], before, after)
+
     def _rounded_mean(self, x, learning, training):
         mean = self._mean(x)
         if not learning:
-            return self.mean(mean)
+            return self.mean(self._as_integers(mean, x, rounding_before(self), self.mean))
         both = ops.concatenate([mean, x * self.MEAN_RANGE], axis=-1)
         return self.mean(both, training=training)[..., :1]
 

@@ -9,6 +9,7 @@ logits hang on single steps (EfficientNet in int8) enlarges these to what is to 
 import math
 from collections.abc import Callable
 
+import numpy as np
 from keras import ops
 
 from keras_hybrid.keras_private import computes_for_keras, count_calls
@@ -91,6 +92,36 @@ def rounded_floats(layer, outputs):
     if step is None:
         return outputs
     return straight_through(outputs, lambda x: ops.round(x * (1 / step)) * step)
+
+
+def rounded_mean(means, count: int, before, after):
+    """What XNNPACK makes of a mean: a float32 product of the integers' sum, and an offset.
+
+    The integers are those of the file, whose zeros the offset is made of: the product and the sum
+    are rounded on the way, so that a mean half way between two steps goes either way.
+
+    Args:
+        means: of values that are on a grid.
+        count: of how many each is.
+        before: the layer that rounded the values, or None.
+        after: the layer that rounds the means next, or None.
+
+    Returns: as `rounded_sums`.
+    """
+    if not computes_for_keras():
+        return means
+    input_step, output_step = _step(before), _step(after)
+    if input_step is None or output_step is None:
+        return means
+    zero, output_zero = count * before.zero_point(), after.zero_point()
+    scale = (input_step / output_step) * np.float32(1 / np.float32(count))
+    offset = output_zero - zero * scale
+
+    def rounded(x):
+        total = ops.round(x * (count / input_step)) + zero
+        return (ops.round(total * scale + offset) - output_zero) * output_step
+
+    return straight_through(means, rounded)
 
 
 def rounded_total(layer, inputs, outputs, sign: int):

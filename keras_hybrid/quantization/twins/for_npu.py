@@ -41,6 +41,9 @@ class NpuLayerNormalization(QuantizedLayerNormalization):
     def _mean(self, x):
         return _channel_sums(x, np.full((x.shape[-1], 1), 1 / x.shape[-1]))
 
+    def _as_integers(self, mean, x, before, after):
+        return mean  # of a convolution, not of the mean's kernel
+
 
 @keras.saving.register_keras_serializable("keras_hybrid")
 class NpuDotProductAttention(QuantizedDotProductAttention):
