@@ -3,26 +3,27 @@
     python comparisons/benchmark_segmentation.py --litert_torch=peer/bin/python
     python comparisons/benchmark_segmentation.py --vela=vela/bin/vela --precisions=float32,int8
 
-Random weights. Prints for each system and precision: operators, delegate partitions and what is
-outside of them, what a GPU delegate's lists refuse, the share of operators that an Ethos-U85 takes
-of an int8 file for NPUs (--vela), and the CPU time on one thread, all files in turns: in
-milliseconds, and in times of the first. `efficiency` is the network's multiply-adds per second over
-those of its convolutions and dense layers alone. --litert_torch names a Python with litert-torch
-and transformers, which exports `MobileViTForSemanticSegmentation` (see export_peer.py); `of peer`
-is our time over its.
+Random weights. Prints for each system and precision: operators, memory, delegate partitions and
+what is outside of them, what a GPU delegate's lists refuse, the share of operators that an
+Ethos-U85 takes of an int8 file for NPUs (--vela), and the CPU time on one thread, all files in
+turns: in milliseconds, and in times of the first. `efficiency` is the network's multiply-adds per
+second over those of its convolutions and dense layers alone. --litert_torch names a Python with
+litert-torch and transformers, which exports `MobileViTForSemanticSegmentation` (see
+export_peer.py); `of peer` is our time over its.
 
 Measured on one x86 core with AVX-512, beside transformers 5.24 through litert-torch 0.10:
-DeepLabV3MobileViTXXS takes 0.87 to 0.89 of its time, in two runs; since then its dilated kernels
-are computed row by row, for 0.97 of its own time in two runs. Of 57 ms 53 are in kernels of
-XNNPACK that both files call alike: attention's products (36 %; those with the values are 16 wide,
-and fill half of the tiles), dense layers (21 %), convolutions (18 %), softmax (15 %). What the peer
-has besides are scaling, transposes and layer norms of more operators.
+DeepLabV3MobileViTXXS takes RATIO of its time, MEMORY of its 103 MiB. Most of it is in kernels of
+XNNPACK that both files call alike: attention's products (those with the values are 16 wide, and
+fill half of the tiles), dense layers, convolutions, softmax. What ours has less of are scaling,
+transposes, layer norms of more operators and products with padding; and its attention goes head by
+head, which fits a core's caches: in `int8_cpu`, 0.77 of its own time without.
 """
 
 import csv
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -110,7 +111,8 @@ def describe(row):
     left = ", ".join(f"{count} {op}" for op, count in found.undelegated.items()) or "none"
     refused = ", ".join(f"{count} {op}" for op, count in gpu.unsupported_ops.items()) or "none"
     text = (
-        f"{row['name']}: {found.num_ops} operators, {found.size_bytes / 1e6:.1f} MB\n"
+        f"{row['name']}: {found.num_ops} operators, {found.size_bytes / 1e6:.1f} MB, "
+        f"{peak_memory(row['path'])} to run\n"
         f"  XNNPACK: {found.partitions} partitions; outside: {left}\n"
         f"  GPU's lists: refused operators: {refused}; "
         f"refused shapes: {len(gpu.unsupported_shapes)} activations"
@@ -118,6 +120,27 @@ def describe(row):
     if FLAGS.vela and row.get("target") == "npu":
         text += f"\n  {NPU}: {compile_for_npu(row['path'])}"
     return text
+
+
+def peak_memory(path):
+    """What an interpreter adds to a process' peak until it has run the file, on one thread."""
+    program = (
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        "def peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "before = peak()\n"
+        "interpreter = Interpreter(sys.argv[1], num_threads=1)\n"
+        "interpreter.allocate_tensors()\n"
+        "(image,) = interpreter.get_input_details()\n"
+        "interpreter.set_tensor(image['index'], np.zeros(image['shape'], image['dtype']))\n"
+        "interpreter.invoke()\n"
+        "print(f'{peak() - before:.0f} MiB')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def compile_for_npu(path):

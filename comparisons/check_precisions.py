@@ -7,12 +7,12 @@ r"""Whether a file computes what its Keras model computes: network by network, i
 
 Builds each network for ten classes, without softmax: a builder of this package, or one of
 `keras.applications` by its name ("published" are this package's sixteen, smallest first,
-"applications" one of each architecture). Its weights stay as they are ("fresh"), or are trained on
-scikit-learn's handwritten digits for some steps ("trained"). Images are digits that training did
-not see, as 8-bit pixels through the network's own preprocessing. Each row compares the file with
-the Keras model that it was made of, the quantised one for `int8` and `int8_cpu`: signal to noise of
-the logits in decibels, and the share of images of the same best class; besides, for these two, the
-quantised model with float.
+"applications" one of each architecture, "all_applications" every class there is). Its weights stay
+as they are ("fresh"), or are trained on scikit-learn's handwritten digits for some steps
+("trained"). Images are digits that training did not see, as 8-bit pixels through the network's own
+preprocessing. Each row compares the file with the Keras model that it was made of, the quantised
+one for `int8` and `int8_cpu`: signal to noise of the logits in decibels, and the share of images of
+the same best class; besides, for these two, the quantised model with float.
 
 Rows are kept in OUT/rows.json with what they were made with, and a row that is there is not made
 again. Exit status 1 where a row misses its bar: 30 dB (20 dB for fresh weights that are rounded in
@@ -56,7 +56,7 @@ TEST_EVERY = 5  # every fifth digit is not trained on
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "Folder for rows and trained weights.", required=True)
-flags.DEFINE_list("models", ["published"], "Builders' names, 'published' or 'applications'.")
+flags.DEFINE_list("models", ["published"], "Builders' names, 'published', 'applications', ...")
 flags.DEFINE_list("precisions", list(PRECISIONS), "Which precisions.")
 flags.DEFINE_list("weights", ["fresh"], "'fresh', 'trained', or both.")
 flags.DEFINE_integer("size", 64, "Height and width in pixels; 0 for the network's own.", 0)
@@ -78,8 +78,18 @@ def main(argv):
             raise app.UsageError(f"--{name} must be among {known}. Received: {sorted(unknown)}")
     names = []
     for name in FLAGS.models:
-        names += {"published": PUBLISHED, "applications": APPLICATIONS}.get(name, (name,))
+        if name == "all_applications":
+            names += every_application()
+        else:
+            names += {"published": PUBLISHED, "applications": APPLICATIONS}.get(name, (name,))
     sys.exit(run(names))
+
+
+def every_application():
+    """Names of all classes of `keras.applications`."""
+    import keras
+
+    return [name for name, value in vars(keras.applications).items() if callable(value)]
 
 
 def run(names):
@@ -144,6 +154,8 @@ class Network:
         import keras
         import numpy as np
 
+        import keras_hybrid
+
         keras.utils.set_random_seed(0)
         self.weights = weights
         self.model, preprocess = build(name)
@@ -159,7 +171,7 @@ class Network:
             else:
                 fit(self.model, preprocess(resized(train[0], self.pixels)), train[1])
                 self.model.save_weights(file)
-        elif name in APPLICATIONS:
+        elif name not in keras_hybrid.list_models():
             adapt(self.model)
         self.exact = scores(self.model, self.images)
         self.accuracy = float(np.mean(self.exact.argmax(-1) == self.labels))
@@ -229,7 +241,7 @@ def build(name):
         return model, lambda pixels: as_float32(keras_hybrid.preprocess_input(pixels, model))
     builder = getattr(keras.applications, name, None)
     if builder is None:
-        known = "a builder's name, 'published' or 'applications'"
+        known = "a builder's name, 'published', 'applications' or 'all_applications'"
         raise app.UsageError(f"--models must be {known}. Received: {name}")
     module = getattr(keras.applications, builder.__module__.rsplit(".", 1)[-1])
     refused = None

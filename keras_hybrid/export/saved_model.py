@@ -9,6 +9,7 @@ from keras_hybrid.keras_private import calls, functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized, target_of
+from keras_hybrid.quantization.twins.float_guard import FloatConv2D
 from keras_hybrid.surgery.editable_model import EditableModel
 from keras_hybrid.surgery.passes.image_preprocessing import edit_preprocessing
 from keras_hybrid.surgery.pipelines import FOR_FLOAT, edited
@@ -59,6 +60,9 @@ def _edited_quantized(model, preprocessing, shape):
     quantise it.
     """
     editable = EditableModel(model)
+    for step in editable.steps:
+        if step.layer_class is FloatConv2D:  # which a file has as any other
+            step.edit().layer_class = keras.layers.Conv2D
     changed = edit_dead_channels(editable)
     changed = edit_argmax(editable) or changed
     if preprocessing is not None:

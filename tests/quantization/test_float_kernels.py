@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_hybrid
+from keras_hybrid.export.inspect import inspect_tflite
 from keras_hybrid.export.verify import run_tflite
 from keras_hybrid.quantization.twins.float_guard import FloatConv2D
 
@@ -51,6 +52,7 @@ def test_a_stem_in_float_is_added_up_as_in_the_file(name, tmp_path, require):
     keras_hybrid.calibrate(quantized, pixels(32), stream=None)
     assert isinstance(quantized.get_layer("stem"), FloatConv2D)
     path = keras_hybrid.export_tflite(quantized, tmp_path / "stem.tflite", "int8_cpu")
+    assert not {"RELU", "RELU6"} & set(inspect_tflite(path).ops)  # the kernel's own
     images = pixels(100, seed=1)
     (expected,) = run_tflite(path, images).values()
     # An integer of the stem's that is another changes all channels of what is next.

@@ -29,9 +29,6 @@ def edit_float_guards(model: EditableModel, placement: Placement):
     for step in list(model.steps):
         if placement.int8.get(step, True):
             continue
-        twin = FLOAT_TWINS.get(step.layer_class)
-        if twin is not None:
-            step.edit().layer_class = twin
         for value in set(step.inputs):
             origin = _computed_by(model, placement, value)
             if origin.is_a(FloatGuard):
@@ -41,6 +38,9 @@ def edit_float_guards(model: EditableModel, placement: Placement):
                 guard = new_step(FloatGuard(name=name), [value], value.shape)
                 step.replace_input(value, guard.output)
                 model.insert_before(step, guard)
+    for step in model.steps:
+        if not placement.int8.get(step, True) and step.layer_class in FLOAT_TWINS:
+            step.edit().layer_class = FLOAT_TWINS[step.layer_class]
 
 
 def _computed_by(model, placement, value):

@@ -80,4 +80,4 @@ def _clips(operation):
     """Whether it is what kernels may do on the way out: nothing else stands before a rounding."""
     if isinstance(operation, (keras.layers.ReLU, keras.layers.Activation)):
         return True
-    return type(operation).__name__ in ("Relu", "Relu6", "FloatGuard")
+    return type(operation).__name__ in ("Relu", "Relu6")
