@@ -14,7 +14,11 @@ from keras_hybrid.quantization.quantize import is_quantized, profile_of
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize, fake_quantizers
 from keras_hybrid.quantization.ranges.representative_data import representative_batches, structured
 from keras_hybrid.quantization.rules import NO_KERNEL, OutputRange, find_rule
-from keras_hybrid.quantization.twins.float_guard import FloatDotProductAttention, FloatGuard
+from keras_hybrid.quantization.twins.float_guard import (
+    FloatConv2D,
+    FloatDotProductAttention,
+    FloatGuard,
+)
 from keras_hybrid.quantization.twins.kernels import QuantizedKernel
 from keras_hybrid.quantization.twins.roundings_around import activation_after
 from keras_hybrid.surgery.editable_model import EditableModel
@@ -122,6 +126,8 @@ def float_layers(model: keras.Model) -> dict[str, str]:
             in_float.update(step.outputs)
         if step.is_a(FloatDotProductAttention):
             step.layer_class = DotProductAttention
+        if step.is_a(FloatConv2D):
+            step.layer_class = keras.layers.Conv2D
         rule = find_rule(step, {})
         if rule is None:
             continue  # a quantised twin, a rounding or a guard

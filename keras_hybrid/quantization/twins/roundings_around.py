@@ -78,6 +78,9 @@ def activation_after(rounding: FakeQuantize):
 
 def _clips(operation):
     """Whether it is what kernels may do on the way out: nothing else stands before a rounding."""
-    if isinstance(operation, (keras.layers.ReLU, keras.layers.Activation)):
+    if isinstance(operation, keras.layers.Activation):
+        clipping = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
+        return operation.activation in clipping
+    if isinstance(operation, keras.layers.ReLU):
         return True
     return type(operation).__name__ in ("Relu", "Relu6")
