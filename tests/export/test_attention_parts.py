@@ -150,6 +150,23 @@ def test_other_maps_stay_whole(tmp_path, between):
 
 
 @pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("combine", [ops.add, ops.multiply, ops.subtract])
+def test_a_map_beside_another_stays_whole(tmp_path, combine):
+    image = keras.Input(SHAPE, name="image")
+    queries, keys, values, others = (heads(image, 2) for _ in range(4))
+    keys = ops.transpose(keys, (0, 1, 3, 2))
+    bias = ops.tanh(ops.matmul(others, keys))  # of the image
+    weights = ops.softmax(combine(ops.matmul(queries, keys), bias))
+    x = layers.Flatten()(ops.matmul(weights, values))
+    model = keras.Model(image, layers.Dense(5, name="logits")(x))
+    path = exported(model, tmp_path / "bias.tflite")
+    assert [shape for name, shape in operators(path) if name == "SOFTMAX"] == [(1, 2, 120, 120)]
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    (actual,) = run_tflite(path, images).values()
+    np.testing.assert_allclose(actual, model(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("small_caches")
 def test_a_map_that_is_given_stays_whole(tmp_path):
     image = keras.Input(SHAPE, name="image")
     queries, keys, values = (heads(image, 2) for _ in range(3))

@@ -90,6 +90,17 @@ def test_long_sums_are_plain(channels):
     assert equal == (channels * 9 >= 512)
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
+def test_an_activation_inside_is_applied_once(activation):
+    images = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype("float32")
+    plain = keras.layers.Conv2D(4, 3, activation=activation, bias_initializer="normal")
+    layer = FloatConv2D(4, 3, activation=activation)
+    plain.build(images.shape)
+    layer.build(images.shape)
+    layer.set_weights(plain.get_weights())
+    np.testing.assert_allclose(layer(images), plain(images), rtol=1e-5, atol=1e-6)
+
+
 def test_guards_change_nothing_for_keras():
     quantized = keras_hybrid.quantize(with_stem(STEMS["as most"]), "int8_cpu")
     guards = [x for x in quantized.layers if type(x).__name__ == "FloatGuard"]

@@ -95,7 +95,7 @@ class _Parting:
         return (
             all(index in self.computed for index in operands)
             and all(math.prod(self._shape(index)) == 1 for index in others)
-            and all(len(operator.inputs) - 1 <= 1 for operator in inner)
+            and all(sum(int(x) in self.computed for x in op.inputs) == 1 for op in inner)
             and len(maps) == 1
             and batches == {next(iter(maps))[:-2]}
             and all(batches)

@@ -64,9 +64,7 @@ class FloatConv2D(keras.layers.Conv2D):
         outputs = ops.conv(self._seen(inputs), self._joined_kernel(), data_format="channels_last")
         if self.activation is not None:
             outputs = self.activation(outputs)
-        return rounded_floats(
-            self, outputs if self.activation is None else self.activation(outputs)
-        )
+        return rounded_floats(self, outputs)
 
     def _seen(self, inputs):
         """(batch, h, w, 1 + rows * columns * channels) of one and what each output reads."""
