@@ -94,7 +94,6 @@ class Rule:
 REARRANGES_ONLY = Rule(output=OutputRange.AS_INPUT)
 ARITHMETIC = Rule()
 ONE_OF_SEVERAL = Rule(output=OutputRange.AS_INPUT, one_range=True)
-PRODUCT_OF_MATRICES = Rule(symmetric=(1,))
 SUM = Rule(as_readers=True, why_float="read by a layer in float")
 NO_KERNEL = "XNNPACK has no int8 kernel for it"
 CLIPPING = Rule(why_float=f"between layers in float, or no part of a kernel: alone, {NO_KERNEL}")
@@ -138,7 +137,7 @@ LAYERS = {
     hybrid.GlobalTokens: ARITHMETIC,
     layers.Rescaling: Rule(arithmetic.QuantizedRescaling),
     layers.Add: dataclasses.replace(SUM, twin=arithmetic.QuantizedAdd),
-    layers.Multiply: ARITHMETIC,
+    layers.Multiply: Rule(arithmetic.QuantizedMultiply),
     layers.Subtract: Rule(arithmetic.QuantizedSubtract),
     layers.ReLU: CLIPPING,
     layers.LeakyReLU: ARITHMETIC,
@@ -163,7 +162,7 @@ LAYERS = {
         why_float=f"reciprocal square root: {NO_KERNEL}",
     ),
     plain.Clip: ARITHMETIC,
-    plain.MatrixProduct: PRODUCT_OF_MATRICES,
+    plain.MatrixProduct: Rule(arithmetic.QuantizedMatrixProduct, symmetric=(1,)),
     plain.Resize: dataclasses.replace(REARRANGES_ONLY, twin=arithmetic.QuantizedResize),
     plain.Reverse: REARRANGES_ONLY,
     plain.Slice: REARRANGES_ONLY,
@@ -209,7 +208,12 @@ ACTIVATIONS = {
     "hard_tanh": CLIPPING,
     "sigmoid": Rule(output=PROBABILITY),
     "tanh": Rule(output=TANH),
-    "softmax": Rule(output=PROBABILITY, on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
+    "softmax": Rule(
+        activations.QuantizedSoftmax,
+        output=PROBABILITY,
+        on_cpu=cpu_profile.in_float,
+        why_float=NO_KERNEL,
+    ),
     # Alone, LiteRT's look-up table takes less than float between two conversions; but leaving
     # XNNPACK for it makes networks slower (iFormer-T and -M by 1.08 to 1.16).
     "gelu": Rule(on_cpu=cpu_profile.in_float, why_float=NO_KERNEL),
@@ -233,7 +237,7 @@ OPERATIONS = {
     "Relu": CLIPPING,
     "Relu6": CLIPPING,
     "Sigmoid": ACTIVATIONS["sigmoid"],
-    "Softmax": ACTIVATIONS["softmax"],
+    "Softmax": dataclasses.replace(ACTIVATIONS["softmax"], twin=None),
     "Gelu": ACTIVATIONS["gelu"],
     "LeakyRelu": ARITHMETIC,
     "Mean": ARITHMETIC,

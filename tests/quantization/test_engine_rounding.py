@@ -101,6 +101,14 @@ CASES = {
         layers.GlobalAveragePooling2D()(layers.Conv2D(16, 1)(x))
     ),
     "two slopes": two_slopes,
+    "resized by thirds": layers.Resizing(12, 20, name="x"),
+    "product": two_maps(layers.Multiply(name="x")),
+    "SiLU": lambda x: layers.Activation("silu", name="x")(layers.Conv2D(6, 1, name="before")(x)),
+    "attention": attention,
+    "matrix product": lambda x: keras.ops.matmul(
+        layers.Reshape((64, 8))(layers.Conv2D(8, 1)(x)),
+        layers.Reshape((8, 64))(layers.Conv2D(8, 1)(x)),
+    ),
     "clipped twice alike": clipped_twice(layers.Activation("relu"), layers.ReLU()),
     "clipped otherwise": clipped_twice(layers.ReLU(), layers.ReLU(6.0)),
     "clipped and not": clipped_twice(layers.ReLU(), layers.Activation("linear")),
@@ -153,17 +161,48 @@ def test_means_next_to_half_a_step_are_those_of_the_file(size, zeros, tmp_path, 
     np.testing.assert_allclose(quantized(images), expected, atol=output_step / 100)
 
 
-def test_attention_differs_in_its_softmax_alone(tmp_path, require):
-    import tensorflow as tf
-
+@pytest.mark.parametrize("length", [2, 6, 49])
+def test_softmax_is_that_of_the_file(length, tmp_path, require):
     require(module="ai_edge_litert")
-    quantized, images = in_halves(attention)
+    random = np.random.default_rng(0)
+    image = keras.Input((10, 20, length), name="image")
+    model = keras.Model(image, layers.Softmax(name="x")(image))
+    images = random.normal(size=(100, 10, 20, length)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    rounded = fake_quantizers(quantized)[0]
+    rounded.set_range(-128 * 0.037, 127 * 0.037)
+    images = np.rint(images / 0.037) * rounded.step()
     path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
     (found,) = run_tflite(path, images).values()
-    eager = np.asarray(quantized(images, training=False))
-    plain = tf.function(lambda x: quantized(x, training=False), autograph=False)(images)
-    differ = [np.mean(np.rint(x / STEP) != np.rint(found / STEP)) for x in (eager, plain)]
-    assert differ[0] < 0.01 < 0.05 < differ[1]
+    np.testing.assert_array_equal(np.asarray(quantized(images)) * 256, found * 256)
+
+
+def test_sums_of_thousands_of_products_are_exact(tmp_path, require):
+    """Of the values themselves, float32's sums would be several steps of the integers' off."""
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((1, 1, 4096), name="image")
+    model = keras.Model(image, layers.Dense(16, name="x")(image))
+    quantized = keras_hybrid.quantize(model)
+    keras_hybrid.calibrate(quantized, random.normal(size=(8, 1, 1, 4096)), stream=None)
+    kernel = random.integers(-127, 128, (2048, 16))
+    kernel[0] = 127
+    dense = quantized.get_layer("x")
+    dense.kernel.assign(np.concatenate([kernel, kernel]) * 0.0013)
+    dense.reset_range()
+    step, unit = np.float32(0.0181), 0.0181 * 0.0013
+    rounded, output = fake_quantizers(quantized)
+    rounded.set_range(-128 * step, 127 * step)
+    output.set_range(-128 * 16 * unit, 127 * 16 * unit)
+    integers = random.integers(-120, 121, (500, 2048))
+    rest = random.integers(-3, 4, integers.shape) * (random.uniform(size=integers.shape) < 0.01)
+    integers = np.concatenate([integers, rest - integers], axis=1)[:, None, None]
+    images = integers.astype("float32") * step
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (expected,) = run_tflite(path, images).values()
+    assert len(np.unique(expected)) > 40
+    found = quantized(images, training=False)
+    np.testing.assert_array_equal(np.rint(found / output.step()), np.rint(expected / output.step()))
 
 
 @pytest.mark.parametrize("name", sorted(GRAPH_DIFFERS))

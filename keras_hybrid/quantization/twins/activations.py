@@ -3,9 +3,16 @@
 import keras
 from keras import ops
 
+from keras_hybrid.keras_private import count_calls
 from keras_hybrid.quantization.twins.composites import PROBABILITY, Composite, fixed_quantizer
-from keras_hybrid.quantization.twins.engine_rounding import rounded_hard_swish
+from keras_hybrid.quantization.twins.engine_rounding import (
+    product_of_steps,
+    rounded_hard_swish,
+    rounded_product,
+    rounded_softmax,
+)
 from keras_hybrid.quantization.twins.plain import ExponentialLinear
+from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -20,7 +27,25 @@ class QuantizedSiLU(Composite, keras.layers.Activation):
         self.gate = fixed_quantizer("gate", PROBABILITY)
 
     def call(self, inputs, training=None):
-        return inputs * self.gate(ops.sigmoid(inputs), training=training)
+        outputs = inputs * self.gate(ops.sigmoid(inputs), training=training)
+        if training:
+            return outputs
+        unit = product_of_steps(rounding_before(self), self.gate)
+        return rounded_product(self, outputs, unit)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedSoftmax(keras.layers.Activation):
+    """A softmax over the last axis, as TFLite computes it of integers."""
+
+    def __init__(self, activation="softmax", **kwargs):
+        super().__init__(activation=activation, **kwargs)
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        if training or count_calls(self) != 1:
+            return outputs
+        return rounded_softmax(inputs, outputs, rounding_before(self), rounding_after(self))
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -1,4 +1,4 @@
-"""Quantised twins of sums, constants, averages and resizes: what integers make of them."""
+"""Quantised twins of sums, products, averages, resizes, constants: what integers make of them."""
 
 import math
 
@@ -10,12 +10,15 @@ from keras_hybrid.keras_private import count_calls
 from keras_hybrid.layers import ResizeToReference
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.engine_rounding import (
+    counted_product,
+    product_of_steps,
     rounded_averages,
     rounded_between_pixels,
     rounded_mean,
+    rounded_product,
     rounded_total,
 )
-from keras_hybrid.quantization.twins.plain import Resize
+from keras_hybrid.quantization.twins.plain import MatrixProduct, Resize
 from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 
@@ -39,6 +42,30 @@ class QuantizedSubtract(keras.layers.Subtract):
     def call(self, inputs, training=None):
         outputs = super().call(inputs)
         return outputs if training else rounded_total(self, inputs, outputs, self.sign)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedMultiply(keras.layers.Multiply):
+    """`keras.layers.Multiply`, likewise."""
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        if training or len(inputs) != 2:
+            return outputs
+        unit = product_of_steps(*(rounding_before(self, number=number) for number in range(2)))
+        return rounded_product(self, outputs, unit)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedMatrixProduct(MatrixProduct):
+    """`MatrixProduct` of integers, likewise."""
+
+    def call(self, inputs, training=None):
+        if training or count_calls(self) != 1:
+            return super().call(inputs)
+        roundings = [rounding_before(self, number=number) for number in range(2)]
+        outputs, counts = counted_product(*self.sides(inputs), roundings)
+        return rounded_product(self, outputs, product_of_steps(*roundings), counts)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -67,8 +94,10 @@ class _ResizedInInt8:
 
     def call(self, inputs, training=None):
         outputs = super().call(inputs)
-        exact = training or self.interpolation == "nearest"
-        return outputs if exact else rounded_between_pixels(self, outputs)
+        if training or self.interpolation == "nearest":
+            return outputs
+        x = inputs[0] if isinstance(inputs, list | tuple) else inputs
+        return rounded_between_pixels(self, x, outputs)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

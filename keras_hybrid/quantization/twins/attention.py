@@ -13,7 +13,13 @@ from keras_hybrid.quantization.twins.composites import (
     fixed_quantizer,
     logarithm_of,
 )
-from keras_hybrid.quantization.twins.engine_rounding import product_of_steps, rounded_product
+from keras_hybrid.quantization.twins.engine_rounding import (
+    counted_product,
+    product_of_steps,
+    rounded_product,
+    rounded_softmax,
+    rounded_total_of,
+)
 from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
 from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
@@ -140,10 +146,12 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
 
     def _unit_of_values(self):
         """What a sum of weighted values is a whole multiple of."""
+        return product_of_steps(*self._roundings_of_values())
+
+    def _roundings_of_values(self):
+        """What rounds the weights, and what rounds the values."""
         value = self.masked_value
-        return product_of_steps(
-            self.weights_, rounding_before(self, number=2) if value is None else value
-        )
+        return self.weights_, rounding_before(self, number=2) if value is None else value
 
     def _product(self, query, key):
         """query key^T."""
@@ -170,7 +178,12 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
 
     def _exponentials(self, scores, greatest, training):
         """exp(score - greatest score)."""
-        x = self.shifted(scores - ops.stop_gradient(greatest), training=training)
+        greatest = ops.stop_gradient(greatest)
+        shifted = scores - greatest
+        if not training:
+            roundings = 2 * [self.scores if self.scaled is None else self.scaled]
+            shifted = rounded_total_of((scores, greatest), roundings, self.shifted, shifted, -1)
+        x = self.shifted(shifted, training=training)
         return self.exponentials(ops.exp(x), training=training)
 
     def _average(self, x, values, training):
@@ -179,8 +192,10 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         unit = product_of_steps(self.exponentials, self.root)
         x = self.weights_(x, training=training, unit=unit)
         inverse = self._power_of_sum(x, "inverse", -1.0, training)
-        unit = self._unit_of_values()
-        attended = self.attended(ops.matmul(x, values), training=training, unit=unit)
+        roundings = self._roundings_of_values()
+        attended, counts = counted_product(x, values, [None] if training else roundings)
+        unit = product_of_steps(*roundings)
+        attended = self.attended(attended, training=training, unit=unit, counts=counts)
         averaged, unit = attended * inverse, product_of_steps(self.attended, self.inverse)
         if self.averaged is not None:
             return self.averaged(averaged, training=training, unit=unit)
@@ -204,7 +219,11 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         scores = self._scaled_scores(scores, query, training)
         if self.float_softmax and not self.float_scores:
             scores = scores * GUARD_FACTOR
-        return self.weights_(ops.softmax(scores, axis=-1), training=training)
+        weights = ops.softmax(scores, axis=-1)
+        if not training and not self.float_softmax:
+            rounding = self.scores if self.scaled is None else self.scaled
+            weights = rounded_softmax(scores, weights, rounding, self.weights_)
+        return self.weights_(weights, training=training)
 
     def _scaled_scores(self, scores, query, training):
         scale = self.scale_of(query.shape)

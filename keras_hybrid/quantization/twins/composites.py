@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hybrid.keras_private import count_calls
 from keras_hybrid.layers import LeanLayerNormalization, TwoSlopeReLU
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
@@ -10,9 +11,10 @@ from keras_hybrid.quantization.twins.engine_rounding import (
     product_of_steps,
     rounded_mean,
     rounded_product,
+    rounded_total_of,
 )
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
-from keras_hybrid.quantization.twins.roundings_around import rounding_before
+from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 PROBABILITY = (0.0, 255 / 256)  # TFLite's fixed range of SOFTMAX and LOGISTIC
 TANH = (-1.0, 127 / 128)  # and of TANH
@@ -106,7 +108,12 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         x = inputs
         learning = training or self.squares.observer is not None
         if not self.zero_mean:
-            x = self.centered(x - self._rounded_mean(x, learning, training), training=training)
+            mean = self._rounded_mean(x, learning, training)
+            centered = x - mean
+            if not learning:
+                roundings = rounding_before(self), self.mean
+                centered = rounded_total_of((x, mean), roundings, self.centered, centered, -1)
+            x = self.centered(centered, training=training)
         rounding = rounding_before(self) if self.zero_mean else self.centered
         unit = product_of_steps(rounding, rounding)
         squares = self.squares(x * x, training=training, unit=unit)
@@ -127,7 +134,11 @@ class QuantizedLayerNormalization(Composite, LeanLayerNormalization):
         if self.center:
             rounding = self.scaled if self.scale else self.normalized
             x = rounding(x, training=training, unit=unit)
-            return x + self.offsets(self.beta, training=training)
+            offsets = self.offsets(self.beta, training=training)
+            if training or count_calls(self) != 1:
+                return x + offsets
+            after = rounding_after(self)
+            return rounded_total_of((x, offsets), (rounding, self.offsets), after, x + offsets, 1)
         return x if training else rounded_product(self, x, unit)
 
     def _mean(self, x):

@@ -9,57 +9,124 @@ logits hang on single steps (EfficientNet in int8) enlarges these to what is to 
 import math
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_hybrid.keras_private import computes_for_keras, count_calls
-from keras_hybrid.quantization.ranges.integer_sums import rounded_to_even, straight_through
+from keras_hybrid.quantization.ranges.integer_sums import (
+    counted,
+    rounded_to_even,
+    straight_through,
+)
 from keras_hybrid.quantization.twins.roundings_around import rounding_after, rounding_before
 
 NEAR_HALF = 1e-4  # averages of up to thousands of integers are farther from halves if not on them
 
 
-def rounded_sums(layer, sums, kernel_step: Callable, place: int | None = None):
-    """What XNNPACK makes of a kernel's sums: a float32 product, rounded to even.
-
-    The sum is an integer in steps of the input's times the kernel's.
+class Sums:
+    """A kernel's sums of products, computed of integers: what XNNPACK makes of them.
 
     Args:
-        layer: of a functional model, whose outputs are rounded next.
-        sums: its outputs, with bias and activation: (..., channels).
+        layer: a kernel of a functional model, whose outputs are rounded next.
+        input_step: the distance of two values of its input's grid.
+        kernel_step: that of the kernel's grid, by channel.
+        place: which of the layer's calls, where it is called several times.
+    """
+
+    def __init__(self, layer, input_step, kernel_step, place):
+        self.input_step = input_step
+        self.kernel_step = kernel_step
+        self.output_step = _step(rounding_after(layer, place))
+        unit = input_step * kernel_step
+        least = input_step if self.output_step is None else self.output_step
+        self.unit = ops.where(unit > 0, unit, least * 2.0**-16)  # a channel's kernel may be zeros
+
+    def of(self, operator, inputs, kernel):
+        """The sums, in units.
+
+        Args:
+            operator: a function of integers: inputs, and the kernel.
+            inputs: on the input's grid.
+            kernel: on its own, its last axis that of the outputs.
+        """
+        return operator(counted(inputs, self.input_step), counted(kernel, self.kernel_step))
+
+    def in_units(self, bias):
+        """A bias on the sums' grid, in units."""
+        return counted(bias, self.unit)
+
+    def rounded(self, sums, activation):
+        """A float32 product of the sums, rounded to even.
+
+        Args:
+            sums: in units, with the bias.
+            activation: what the kernel does with them, or None.
+
+        Returns: on the output's grid, with straight-through gradients; what is not rounded next,
+            or by several, as it is.
+        """
+        outputs = exact = sums * self.unit
+        if activation not in (None, keras.activations.linear):
+            outputs = activation(exact)
+            sums = ops.where(outputs == exact, sums, ops.round(outputs / self.unit))
+        if self.output_step is None:
+            return outputs
+        return rounded_to_even(outputs, self.unit, self.output_step, counts=sums)
+
+
+def kernel_sums(layer, kernel_step: Callable, place: int | None = None) -> Sums | None:
+    """How a kernel's sums are computed and rounded where the file's kernel has integers.
+
+    Args:
+        layer: of a functional model.
         kernel_step: gives the distance of two values of the kernel's grid, by channel; None where
             the kernel is not on a grid. Called where it is needed: a graph that is made for others
             would have to be rid of what computes it.
         place: which of the layer's calls, where it is called several times.
 
-    Returns: the same within rounding, on the output's grid, with straight-through gradients; the
-        sums themselves where there is a grid missing, or a graph is made for others (a conversion).
+    Returns: None where there is a grid missing, or a graph is made for others (a conversion).
     """
     if not computes_for_keras():
-        return sums
-    steps = [_step(rounding_before(layer, place)), _step(rounding_after(layer, place))]
-    if None in steps or (by_channel := kernel_step()) is None:
-        return sums
-    input_step, output_step = steps
-    unit = input_step * ops.cast(ops.reshape(by_channel, (-1,)), "float32")
-    unit = ops.where(unit > 0, unit, output_step * 2.0**-16)  # a channel's kernel may be zeros
-    return rounded_to_even(sums, unit, output_step)
+        return None
+    input_step = _step(rounding_before(layer, place))
+    if input_step is None or (by_channel := kernel_step()) is None:
+        return None
+    return Sums(layer, input_step, ops.cast(ops.reshape(by_channel, (-1,)), "float32"), place)
 
 
-def rounded_product(layer, products, unit):
+def counted_product(first, second, roundings):
+    """A matrix product of two tensors that are on grids, computed of their integers.
+
+    Args:
+        first, second: tensors, as `keras.ops.matmul` takes them.
+        roundings: the layers that rounded them, or None.
+
+    Returns: the product, and how many times the steps' product it is; None for these where a grid
+        is missing, or a graph is made for others.
+    """
+    steps = [_step(rounding) for rounding in roundings] if computes_for_keras() else [None]
+    if None in steps:
+        return ops.matmul(first, second), None
+    counts = ops.matmul(counted(first, steps[0]), counted(second, steps[1]))
+    return counts * math.prod(steps), counts
+
+
+def rounded_product(layer, products, unit, counts=None):
     """What XNNPACK makes of a product of tensors, the last of what a layer computes.
 
     Args:
         layer: of a functional model, called once, whose outputs are rounded next.
         products: sums of products of two integers.
         unit: the product of the integers' steps; None where one is not on a grid.
+        counts: how many units each is, where it is known exactly.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if unit is None or count_calls(layer) != 1 or not computes_for_keras():
         return products
     step = _step(rounding_after(layer))
-    return products if step is None else rounded_to_even(products, unit, step)
+    return products if step is None else rounded_to_even(products, unit, step, counts)
 
 
 def product_of_steps(*roundings):
@@ -77,6 +144,36 @@ def product_of_steps(*roundings):
     return None if None in steps else math.prod(steps)
 
 
+def rounded_softmax(scores, weights, before, after):
+    """What TensorFlow Lite makes of a softmax: a table of exponentials, and float32 in order.
+
+    Args:
+        scores: on a grid; the softmax is over the last axis.
+        weights: their softmax.
+        before: the layer that rounded the scores, or None.
+        after: the layer that rounds the weights next, or None.
+
+    Returns: as `Sums.rounded`.
+    """
+    if not computes_for_keras():
+        return weights
+    step, output_step = _step(before), _step(after)
+    if step is None or output_step is None:
+        return weights
+
+    def rounded(_):
+        counts = counted(scores, step)
+        below = (counts - ops.max(counts, axis=-1, keepdims=True)) * step
+        # Few in a million are rounded to another float32 than the table's are.
+        powers = ops.cast(ops.exp(ops.cast(below, "float64")), "float32")
+        total = ops.cumsum(powers, axis=-1)[..., -1:]  # added up one by one
+        codes = powers * (1 / (total * output_step))
+        whole = ops.floor(codes)
+        return ops.minimum(whole + ops.cast(codes - whole >= 0.5, "float32"), 255.0) * output_step
+
+    return straight_through(weights, rounded)
+
+
 def rounded_floats(layer, outputs):
     """What XNNPACK makes of floats: times the inverse of a step, rounded to even (`f32-qs8-vcvt`).
 
@@ -84,7 +181,7 @@ def rounded_floats(layer, outputs):
         layer: of a functional model, called once, whose outputs are rounded next.
         outputs: its outputs, computed in float.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if count_calls(layer) != 1 or not computes_for_keras():
         return outputs
@@ -106,7 +203,7 @@ def rounded_mean(means, count: int, before, after):
         before: the layer that rounded the values, or None.
         after: the layer that rounds the means next, or None.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if not computes_for_keras():
         return means
@@ -136,12 +233,30 @@ def rounded_total(layer, inputs, outputs, sign: int):
         outputs: their sum, or difference.
         sign: of the second: 1, or -1.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if len(inputs) != 2 or count_calls(layer) != 1 or not computes_for_keras():
         return outputs
-    steps = [_step(rounding_before(layer, number=number)) for number in range(2)]
-    output_step = _step(rounding_after(layer))
+    roundings = [rounding_before(layer, number=number) for number in range(2)]
+    return rounded_total_of(inputs, roundings, rounding_after(layer), outputs, sign)
+
+
+def rounded_total_of(inputs, roundings, after, outputs, sign: int):
+    """`rounded_total` of what is computed within a layer.
+
+    Args:
+        inputs: two.
+        roundings: the layers that rounded them, or None.
+        after: the layer that rounds the outputs next, or None.
+        outputs: their sum, or difference.
+        sign: of the second: 1, or -1.
+
+    Returns: as `Sums.rounded`.
+    """
+    if not computes_for_keras():
+        return outputs
+    steps = [_step(rounding) for rounding in roundings]
+    output_step = _step(after)
     if output_step is None or None in steps:
         return outputs
     factors = [step / output_step for step in steps]
@@ -165,7 +280,7 @@ def rounded_averages(layer, averages):
         layer: of a functional model, called once, whose outputs are on its inputs' grid.
         averages: its outputs.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if count_calls(layer) != 1 or not computes_for_keras():
         return averages
@@ -183,23 +298,37 @@ def rounded_averages(layer, averages):
     return straight_through(averages, divided)
 
 
-def rounded_between_pixels(layer, values):
+def rounded_between_pixels(layer, inputs, values):
     """What XNNPACK makes of a bilinear resize: halves upwards (`s8-ibilinear`).
 
-    Its weights have 11 bits, which halves, quarters and so on need no more of.
+    Its weights are whole 2048ths. Halves, quarters and so on are such; of thirds, one value in
+    thirty is a step off what is nearest.
 
     Args:
         layer: of a functional model, called once, whose outputs are on its first input's grid.
+        inputs: (batch, h, w, channels).
         values: its outputs.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if count_calls(layer) != 1 or not computes_for_keras():
         return values
     step = _step(rounding_before(layer))
     if step is None:
         return values
-    return straight_through(values, lambda x: ops.floor(x / step + 0.5 + NEAR_HALF) * step)
+    axes = list(zip(inputs.shape[1:3], values.shape[1:3], strict=True))
+    known = all(None not in axis for axis in axes)
+    if not known or all(_are_whole(*axis) for axis in axes):
+        return straight_through(values, lambda x: ops.floor(x / step + 0.5 + NEAR_HALF) * step)
+
+    def rounded(_):
+        rows, columns = (_pixel_weights(*axis) for axis in axes)
+        x = ops.cast(counted(inputs, step), "float64")
+        x = ops.einsum("oh,bhwc->bowc", rows, x)
+        x = ops.einsum("ow,bhwc->bhoc", columns, x)
+        return ops.cast(ops.floor(x + 0.5), "float32") * step
+
+    return straight_through(values, rounded)
 
 
 def rounded_hard_swish(layer, inputs, outputs):
@@ -214,7 +343,7 @@ def rounded_hard_swish(layer, inputs, outputs):
         inputs: on the grid of the rounding before.
         outputs: what the layer computes of them.
 
-    Returns: as `rounded_sums`.
+    Returns: as `Sums.rounded`.
     """
     if count_calls(layer) != 1 or not computes_for_keras():
         return outputs
@@ -237,6 +366,31 @@ def rounded_hard_swish(layer, inputs, outputs):
     product = ops.trunc(half * scaled / 32768)
     codes = _shifted_right(product * _power(ops.maximum(scale_shift, 0)), -scale_shift)
     return straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+
+
+def _shares(length, new_length):
+    """Of an axis's resized pixels, the pixel before each, and the share of the one after."""
+    scale = np.float32(length) / np.float32(new_length)
+    centers = (np.arange(new_length, dtype="float32") + np.float32(0.5)) * scale - np.float32(0.5)
+    centers = np.clip(centers, 0, length - 1)
+    before = centers.astype("int64")
+    return before, centers - before
+
+
+def _are_whole(length, new_length):
+    """Whether the shares are whole 2048ths."""
+    shares = _shares(length, new_length)[1] * 2048
+    return np.array_equal(shares, np.rint(shares))
+
+
+def _pixel_weights(length, new_length):
+    """(new, old) weights of an axis's pixels in its resized ones, in 2048ths as a file has them."""
+    before, shares = _shares(length, new_length)
+    shares = np.rint(shares.astype("float64") * 2048) / 2048
+    weights, places = np.zeros((new_length, length)), np.arange(new_length)
+    np.add.at(weights, (places, before), 1 - shares)
+    np.add.at(weights, (places, np.minimum(before + 1, length - 1)), shares)
+    return weights
 
 
 def _step(rounding):

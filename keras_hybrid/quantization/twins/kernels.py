@@ -7,7 +7,7 @@ from keras import ops
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.twins.biases import rounded_bias
 from keras_hybrid.quantization.twins.constants import folded
-from keras_hybrid.quantization.twins.engine_rounding import rounded_sums
+from keras_hybrid.quantization.twins.engine_rounding import kernel_sums
 from keras_hybrid.quantization.twins.frozen_norm import FrozenBatchNormalization
 from keras_hybrid.quantization.twins.one_call import TwinOfOneCall
 
@@ -137,14 +137,25 @@ class QuantizedKernel(TwinOfOneCall):
         width = ops.cast(high, "float64") - ops.cast(low, "float64")
         return ops.cast(width / tfmot.num_steps(self.weight_quantizer), "float32")
 
-    def _finish(self, outputs, training, place):
-        if self.use_bias or self.batch_norm is not None:
+    def _computed(self, operator, inputs, training, place):
+        """What an operator makes of inputs and kernel, with bias and activation."""
+        biased = self.use_bias or self.batch_norm is not None
+        sums = None if training else kernel_sums(self, self._step, place)
+        if sums is not None:
+            outputs = sums.of(
+                lambda x, kernel: operator(x, self._back(kernel)),
+                inputs,
+                self._rounded(update=False),
+            )
+            if biased:
+                outputs = outputs + sums.in_units(self._rounded_bias(False, place))
+            return sums.rounded(outputs, self.activation)
+        outputs = operator(inputs, self.quantized_kernel(training))
+        if biased:
             learning = bool(training) and not self.frozen  # there is no grid to keep to yet
             weight = self.bias if self.batch_norm is None else self.batch_norm.beta
-            bias = folded(lambda: self._rounded_bias(learning, place), weight)
-            outputs = ops.add(outputs, bias)
-        outputs = outputs if self.activation is None else self.activation(outputs)
-        return outputs if training else rounded_sums(self, outputs, self._step, place)
+            outputs = ops.add(outputs, folded(lambda: self._rounded_bias(learning, place), weight))
+        return outputs if self.activation is None else self.activation(outputs)
 
     def _rounded_bias(self, learning, place):
         bias = self.bias if self.batch_norm is None else self.batch_norm.offset()
@@ -175,8 +186,7 @@ class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
     """`keras.layers.Conv2D` with an int8 kernel, a scale for each output channel."""
 
     def call(self, inputs, training=None, place=None):
-        outputs = self.convolution_op(inputs, self.quantized_kernel(training))
-        return self._finish(outputs, training, place)
+        return self._computed(self.convolution_op, inputs, training, place)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -184,15 +194,17 @@ class QuantizedDepthwiseConv2D(QuantizedKernel, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with an int8 kernel, a scale for each output channel."""
 
     def call(self, inputs, training=None, place=None):
-        outputs = ops.depthwise_conv(
+        return self._computed(self._convolved, inputs, training, place)
+
+    def _convolved(self, inputs, kernel):
+        return ops.depthwise_conv(
             inputs,
-            self.quantized_kernel(training),
+            kernel,
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self._finish(outputs, training, place)
 
     def _with_channels_last(self, kernel):
         height, width, channels, multiplier = kernel.shape
@@ -211,7 +223,6 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
     """
 
     def call(self, inputs, training=None, place=None):
-        kernel = self.quantized_kernel(training)
         axes = tuple(inputs.shape[1:-1])
         if None in axes:
             axes = tuple(ops.shape(inputs)[1:-1])
@@ -221,11 +232,13 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
             for axis in axes:
                 length = length * axis
             x = ops.reshape(x, (-1, length, 1, inputs.shape[-1]))
-        outputs = ops.conv(x, kernel, padding="valid", data_format="channels_last")
-        outputs = self._finish(outputs, training, place)
+        outputs = self._computed(self._convolved, x, training, place)
         if len(axes) != 2:
             outputs = ops.reshape(outputs, (-1, *axes, self.units))
         return outputs
+
+    def _convolved(self, inputs, kernel):
+        return ops.conv(inputs, kernel, padding="valid", data_format="channels_last")
 
     def _with_channels_last(self, kernel):
         return ops.reshape(kernel, (1, 1, *kernel.shape))

@@ -65,7 +65,7 @@ class MatrixProduct(keras.layers.Layer):
         transpose_first: whether the first input's last two axes change places before.
         transpose_second: likewise the second's.
 
-    Inputs: (batch, ..., N, K) and (batch, ..., K, M). Output: (batch, ..., N, M).
+    Inputs: (batch, ..., N, K) and (batch, ..., K, M), or so transposed. Output: (batch, ..., N, M).
     """
 
     def __init__(self, transpose_first: bool = False, transpose_second: bool = False, **kwargs):
@@ -74,12 +74,16 @@ class MatrixProduct(keras.layers.Layer):
         self.transpose_second = transpose_second
 
     def call(self, inputs):
+        return ops.matmul(*self.sides(inputs))
+
+    def sides(self, inputs):
+        """What is multiplied: (batch, ..., N, K) and (batch, ..., K, M)."""
         first, second = inputs
         if self.transpose_first:
             first = ops.swapaxes(first, -1, -2)
         if self.transpose_second:
             second = ops.swapaxes(second, -1, -2)
-        return ops.matmul(first, second)
+        return first, second
 
     def compute_output_shape(self, input_shape):
         first, second = input_shape
