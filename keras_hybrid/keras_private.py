@@ -5,10 +5,22 @@ averages of an optimizer. `tests/test_keras_private.py` fails where a Keras name
 """
 
 import contextlib
+import sys
 from dataclasses import dataclass
 
 import keras
 from keras.src.models.functional import Functional
+
+DEEPEST = 10_000
+
+
+def allow_deep_models():
+    """Has Keras build and load models thousands of layers deep.
+
+    It follows a model's graph by recursion, a Python frame a layer; Python's limit is 1,000, and a
+    quantised model is up to twice as deep as its float model (EfficientNetV2L's is too deep).
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
 
 
 @dataclass(frozen=True)

@@ -256,3 +256,17 @@ def test_16_bit_activations(model, make_images, tmp_path):
     )
     kinds = {tensor.dtype for tensor in inspect_tflite(path).activations}
     assert "INT16" in kinds and "INT8" not in kinds
+
+
+def test_a_deep_network_is_quantised_saved_and_loaded(tmp_path):
+    """Keras follows graphs by recursion, and Python lets it 1,000 layers deep by itself."""
+    image = x = keras.Input((4, 4, 3), name="image")
+    for _ in range(520):
+        x = keras.layers.Activation("tanh")(x)
+    model = keras.Model(image, x)
+    images = np.random.default_rng(0).normal(size=(4, 4, 4, 3)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    assert len(quantized.layers) > 1000
+    quantized.save(tmp_path / "deep.keras")
+    loaded = keras.models.load_model(tmp_path / "deep.keras")
+    np.testing.assert_array_equal(loaded(images), quantized(images))
