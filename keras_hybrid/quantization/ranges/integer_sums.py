@@ -17,12 +17,9 @@ def rounded_to_even(sums, unit, step, counts=None):
     Returns: whole multiples of `step`, with straight-through gradients.
     """
     scale = unit / step
-
-    def rounded(x):
-        whole = ops.round(x / unit) if counts is None else counts
-        return ops.round(whole * scale) * step
-
-    return straight_through(sums, rounded)
+    if counts is None:
+        return straight_through(sums, lambda x: ops.round(ops.round(x / unit) * scale) * step)
+    return straight_through(sums, lambda _, whole: ops.round(whole * scale) * step, counts)
 
 
 def counted(values, step):
@@ -38,8 +35,18 @@ def counted(values, step):
     return straight_through(values / ops.where(step > 0, step, 1.0), ops.round)
 
 
-def straight_through(x, function):
-    """What a function makes of a tensor, with gradients as if it were the tensor."""
+def straight_through(x, function, *others):
+    """What a function makes of a tensor, with gradients as if it were the tensor.
+
+    Args:
+        x: the tensor.
+        function: of the tensor and the others.
+        others: what else it makes it of, without gradients. In a graph, TensorFlow searches for
+            variables from the result to what is given here: not to the graph's beginning.
+    """
     import tensorflow as tf
 
-    return tf.custom_gradient(lambda x: (function(x), lambda gradient: gradient))(x)
+    def computed(x, *others):
+        return function(x, *others), lambda gradient: (gradient, *(None,) * len(others))
+
+    return tf.custom_gradient(computed)(x, *others)

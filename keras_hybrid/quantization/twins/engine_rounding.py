@@ -161,7 +161,7 @@ def rounded_softmax(scores, weights, before, after):
     if step is None or output_step is None:
         return weights
 
-    def rounded(_):
+    def rounded(_, scores):
         counts = counted(scores, step)
         below = (counts - ops.max(counts, axis=-1, keepdims=True)) * step
         # Few in a million are rounded to another float32 than the table's are.
@@ -171,7 +171,7 @@ def rounded_softmax(scores, weights, before, after):
         whole = ops.floor(codes)
         return ops.minimum(whole + ops.cast(codes - whole >= 0.5, "float32"), 255.0) * output_step
 
-    return straight_through(weights, rounded)
+    return straight_through(weights, rounded, scores)
 
 
 def rounded_floats(layer, outputs):
@@ -261,14 +261,20 @@ def rounded_total_of(inputs, roundings, after, outputs, sign: int):
         return outputs
     factors = [step / output_step for step in steps]
     shift = ops.clip(20 - _exponent(ops.maximum(*factors)), 1.0, 30.0)
-    first, second = (
-        ops.cast(ops.round(x / step), "int32")
-        * ops.cast(ops.round(ops.cast(factor, "float64") * _power(shift)), "int32")
-        for x, step, factor in zip(inputs, steps, factors, strict=True)
-    )
-    total = (first + second if sign > 0 else first - second) + ops.cast(_power(shift - 1), "int32")
-    codes = ops.right_shift(total, ops.cast(shift, "int32"))
-    return straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+
+    def rounded(_, *inputs):
+        first, second = (
+            ops.cast(ops.round(x / step), "int32")
+            * ops.cast(ops.round(ops.cast(factor, "float64") * _power(shift)), "int32")
+            for x, step, factor in zip(inputs, steps, factors, strict=True)
+        )
+        total = first + second if sign > 0 else first - second
+        codes = ops.right_shift(
+            total + ops.cast(_power(shift - 1), "int32"), ops.cast(shift, "int32")
+        )
+        return ops.cast(codes, "float32") * output_step
+
+    return straight_through(outputs, rounded, *inputs)
 
 
 def rounded_averages(layer, averages):
@@ -321,14 +327,14 @@ def rounded_between_pixels(layer, inputs, values):
     if not known or all(_are_whole(*axis) for axis in axes):
         return straight_through(values, lambda x: ops.floor(x / step + 0.5 + NEAR_HALF) * step)
 
-    def rounded(_):
+    def rounded(_, inputs):
         rows, columns = (_pixel_weights(*axis) for axis in axes)
         x = ops.cast(counted(inputs, step), "float64")
         x = ops.einsum("oh,bhwc->bowc", rows, x)
         x = ops.einsum("ow,bhwc->bhoc", columns, x)
         return ops.cast(ops.floor(x + 0.5), "float32") * step
 
-    return straight_through(values, rounded)
+    return straight_through(values, rounded, inputs)
 
 
 def rounded_hard_swish(layer, inputs, outputs):
@@ -355,17 +361,20 @@ def rounded_hard_swish(layer, inputs, outputs):
     scale, scale_shift = _fixed_point(fine / output_step)
     gate, gate_shift = _fixed_point(fine / (3 / 32768))
 
-    # Integers in float64, which holds all of them exactly.
-    x = 128 * ops.round(ops.cast(inputs, "float64") / ops.cast(input_step, "float64"))
-    scaled = _high_product(x, scale)
-    left, right = ops.maximum(gate_shift, 0), ops.maximum(-gate_shift, 0)
-    first = ops.maximum(left - 1, 0)  # the last place is gained after the product
-    half = _high_product(_int16(x * _power(first)), gate)
-    half = _shifted_right(_int16(half * _power(left - first)), right)
-    half = ops.floor((half + 32768) / 2)
-    product = ops.trunc(half * scaled / 32768)
-    codes = _shifted_right(product * _power(ops.maximum(scale_shift, 0)), -scale_shift)
-    return straight_through(outputs, lambda _: ops.cast(codes, "float32") * output_step)
+    def rounded(_, inputs):
+        # Integers in float64, which holds all of them exactly.
+        x = 128 * ops.round(ops.cast(inputs, "float64") / ops.cast(input_step, "float64"))
+        scaled = _high_product(x, scale)
+        left, right = ops.maximum(gate_shift, 0), ops.maximum(-gate_shift, 0)
+        first = ops.maximum(left - 1, 0)  # the last place is gained after the product
+        half = _high_product(_int16(x * _power(first)), gate)
+        half = _shifted_right(_int16(half * _power(left - first)), right)
+        half = ops.floor((half + 32768) / 2)
+        product = ops.trunc(half * scaled / 32768)
+        codes = _shifted_right(product * _power(ops.maximum(scale_shift, 0)), -scale_shift)
+        return ops.cast(codes, "float32") * output_step
+
+    return straight_through(outputs, rounded, inputs)
 
 
 def _shares(length, new_length):
