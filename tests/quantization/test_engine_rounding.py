@@ -312,3 +312,44 @@ def test_a_converter_that_traces_the_model_itself_finds_integers_alone(tmp_path)
     path = tmp_path / "a.tflite"
     path.write_bytes(converter.convert())
     assert not inspect_tflite(path).integer_offenders
+
+
+def all_but_half(quantized, roundings, step):
+    """Gives the first of a model's roundings a grid of all but half a step, the others a step."""
+    for number, name in enumerate(roundings):
+        (rounding,) = [x for x in fake_quantizers(quantized) if x.name == name]
+        wide = step if number else step / 2 * (1 - 2e-6)
+        low = -255 if rounding.limits else -128
+        rounding.set_range(low * wide, (low + 255) * wide)
+
+
+def test_differences_of_layer_norms_all_but_half_way_are_those_of_the_file(tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((8, 8, 16), name="image")
+    model = keras.Model(image, LeanLayerNormalization(name="x")(image))
+    integers = random.integers(-8, 9, (200, 8, 8, 16))
+    images = (integers * 0.01).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    all_but_half(quantized, ["image_rounded", "mean", "centered"], 0.02)
+    images = integers * np.asarray(fake_quantizers(quantized)[0].step())
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    assert len(np.unique(found)) > 20
+    np.testing.assert_allclose(quantized(images), found, atol=1e-3 * found.max())
+
+
+@pytest.mark.large
+def test_attention_to_a_thousand_pixels_is_that_of_the_file(tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((32, 32, 16), name="image")
+    query, key, value = (layers.Conv2D(16, 1, name=name)(image) for name in ("q", "k", "v"))
+    model = keras.Model(image, DotProductAttention(1, name="x")([query, key, value]))
+    images = random.normal(size=(8, 32, 32, 16)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    step = fake_quantizers(quantized)[0].step()
+    images = np.rint(images / step) * np.asarray(step)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    np.testing.assert_allclose(quantized(images), found, atol=1e-3 * found.max())

@@ -18,6 +18,7 @@ from keras_hybrid.quantization.twins.engine_rounding import (
     product_of_steps,
     rounded_product,
     rounded_softmax,
+    rounded_sums_of_rows,
     rounded_total_of,
 )
 from keras_hybrid.quantization.twins.float_guard import GUARD_FACTOR
@@ -205,13 +206,22 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         """Each row's sum."""
         return ops.sum(x, axis=-1, keepdims=True)
 
+    def _sum_as_integers(self, x, before, after):
+        """Each row's sum as the file's kernel rounds it, given what rounds its values and it."""
+        return rounded_sums_of_rows(x, self._sum(x), before, after)
+
     def _power_of_sum(self, x, name, power, training):
         """A power of each row's sum, by look-ups of logarithm and exponential."""
+        before = self.exponentials if name == "root" else self.weights_
 
         def rounded(value, part):
             return getattr(self, f"{name}{part}")(value, training=training)
 
-        total = rounded(self._sum(x), "_sum")
+        if training:
+            total = self._sum(x)
+        else:
+            total = self._sum_as_integers(x, before, getattr(self, f"{name}_sum"))
+        total = rounded(total, "_sum")
         logarithm = rounded(logarithm_of(total, training), "_logarithm")
         return rounded(ops.exp(rounded(logarithm * power, "_exponent")), "")
 

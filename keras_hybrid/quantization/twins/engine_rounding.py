@@ -221,6 +221,54 @@ def rounded_mean(means, count: int, before, after):
     return straight_through(means, rounded)
 
 
+def rounded_sums_of_rows(x, sums, before, after):
+    """What XNNPACK makes of sums over the last axis: as `rounded_mean`, without the division.
+
+    Args:
+        x: (..., N), on a grid.
+        sums: (..., 1).
+        before: the layer that rounded the values, or None.
+        after: the layer that rounds the sums next, or None.
+
+    Returns: as `Sums.rounded`.
+    """
+    if not computes_for_keras():
+        return sums
+    step, output_step = _step(before), _step(after)
+    if step is None or output_step is None:
+        return sums
+    zero, output_zero = x.shape[-1] * before.zero_point(), after.zero_point()
+    scale = step / output_step
+    offset = output_zero - zero * scale
+
+    def rounded(_, x):
+        total = ops.sum(counted(x, step), axis=-1, keepdims=True) + zero
+        return (ops.round(total * scale + offset) - output_zero) * output_step
+
+    return straight_through(sums, rounded, x)
+
+
+def rounded_constant_sums(x, sums, constant: float, before, after):
+    """What XNNPACK makes of sums over the last axis times a constant: a kernel of 127s.
+
+    Args:
+        x: (..., N), on a grid.
+        sums: (..., 1), times the constant.
+        constant: over 0.
+        before: the layer that rounded the values, or None.
+        after: the layer that rounds the sums next, or None.
+
+    Returns: as `Sums.rounded`.
+    """
+    if not computes_for_keras():
+        return sums
+    step, output_step = _step(before), _step(after)
+    if step is None or output_step is None:
+        return sums
+    counts = ops.sum(counted(x, step), axis=-1, keepdims=True) * 127
+    return rounded_to_even(sums, step * np.float32(constant / 127), output_step, counts)
+
+
 def rounded_total(layer, inputs, outputs, sign: int):
     """What XNNPACK makes of a sum of two: integers times factors of 21 bits, halves upwards.
 

@@ -18,7 +18,7 @@ from keras_hybrid.quantization.twins.composites import (
     fixed_quantizer,
     logarithm_of,
 )
-from keras_hybrid.quantization.twins.engine_rounding import rounded_product
+from keras_hybrid.quantization.twins.engine_rounding import rounded_constant_sums, rounded_product
 
 BRICK = 16  # channels that an NPU takes at once
 MOST_KEYS = 16  # of attention to tokens that is spelled out
@@ -43,7 +43,7 @@ class NpuLayerNormalization(QuantizedLayerNormalization):
         return _channel_sums(x, np.full((x.shape[-1], 1), 1 / x.shape[-1]))
 
     def _as_integers(self, mean, x, before, after):
-        return mean  # of a convolution, not of the mean's kernel
+        return rounded_constant_sums(x, mean, 1 / x.shape[-1], before, after)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -160,6 +160,11 @@ class NpuDotProductAttention(QuantizedDotProductAttention):
         if len(x.shape) == 3:
             return ops.sum(x, axis=-1, keepdims=True)
         return _channel_sums(x, np.ones((x.shape[-1], 1)))
+
+    def _sum_as_integers(self, x, before, after):
+        if len(x.shape) == 3:
+            return super()._sum_as_integers(x, before, after)
+        return rounded_constant_sums(x, self._sum(x), 1.0, before, after)
 
     def _from_tokens(self, query, key, value, training):
         if not self._is_long(query.shape, key.shape):
