@@ -177,32 +177,88 @@ def test_softmax_is_that_of_the_file(length, tmp_path, require):
     np.testing.assert_array_equal(np.asarray(quantized(images)) * 256, found * 256)
 
 
+LONG = 4096  # sums of so many products
+GRID, WEIGHTS = np.float32(0.0181), 0.0013
+
+
+def long_sums_of(quantized, path, images, step):
+    """Keras' outputs and the file's, in steps.
+
+    Args:
+        quantized: of an image to long sums.
+        path: of the file.
+        images: whole numbers, in steps of `GRID`.
+        step: of the outputs, in products of a step of `GRID` and one of what it is multiplied by.
+    """
+    first, *others, last = fake_quantizers(quantized)
+    for rounding in (first, *others):
+        rounding.set_range(-127 * GRID, 127 * GRID)
+    last.set_range(-128 * step, 127 * step)
+    keras_hybrid.export_tflite(quantized, path, "int8")
+    images = (images * first.step()).numpy()
+    (expected,) = run_tflite(path, images).values()
+    assert len(np.unique(expected)) > 40
+    return np.rint(quantized(images, training=False) / step), np.rint(expected / step)
+
+
+def quantized_dense(kernel):
+    """A quantised layer of 16 sums over an image's channels, its kernel in steps of `WEIGHTS`."""
+    random = np.random.default_rng(0)
+    image = keras.Input((1, 1, LONG), name="image")
+    quantized = keras_hybrid.quantize(keras.Model(image, layers.Dense(16, name="x")(image)))
+    keras_hybrid.calibrate(quantized, random.normal(size=(8, 1, 1, LONG)), stream=None)
+    quantized.get_layer("x").kernel.assign(kernel * WEIGHTS)
+    quantized.get_layer("x").reset_range()
+    return quantized
+
+
+def cancelling(random, shape):
+    """Whole numbers of which the second half all but cancels the first."""
+    first = random.integers(-120, 121, shape)
+    rest = random.integers(-3, 4, shape) * (random.uniform(size=shape) < 0.01)
+    return np.concatenate([first, rest - first], axis=-1)
+
+
 def test_sums_of_thousands_of_products_are_exact(tmp_path, require):
     """Of the values themselves, float32's sums would be several steps of the integers' off."""
     require(module="ai_edge_litert")
     random = np.random.default_rng(0)
-    image = keras.Input((1, 1, 4096), name="image")
-    model = keras.Model(image, layers.Dense(16, name="x")(image))
-    quantized = keras_hybrid.quantize(model)
-    keras_hybrid.calibrate(quantized, random.normal(size=(8, 1, 1, 4096)), stream=None)
-    kernel = random.integers(-127, 128, (2048, 16))
+    kernel = random.integers(-127, 128, (LONG // 2, 16))
     kernel[0] = 127
-    dense = quantized.get_layer("x")
-    dense.kernel.assign(np.concatenate([kernel, kernel]) * 0.0013)
-    dense.reset_range()
-    step, unit = np.float32(0.0181), 0.0181 * 0.0013
-    rounded, output = fake_quantizers(quantized)
-    rounded.set_range(-128 * step, 127 * step)
-    output.set_range(-128 * 16 * unit, 127 * 16 * unit)
-    integers = random.integers(-120, 121, (500, 2048))
-    rest = random.integers(-3, 4, integers.shape) * (random.uniform(size=integers.shape) < 0.01)
-    integers = np.concatenate([integers, rest - integers], axis=1)[:, None, None]
-    images = integers.astype("float32") * step
-    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
-    (expected,) = run_tflite(path, images).values()
-    assert len(np.unique(expected)) > 40
-    found = quantized(images, training=False)
-    np.testing.assert_array_equal(np.rint(found / output.step()), np.rint(expected / output.step()))
+    quantized = quantized_dense(np.concatenate([kernel, kernel]))
+    images = cancelling(random, (500, 1, 1, LONG // 2))
+    step = 16 * GRID * WEIGHTS
+    np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
+
+
+def test_sums_of_millions_are_exact(tmp_path, require):
+    """In float32, a whole number of millions times a unit, and over it, may be another number."""
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    signs = np.where(random.uniform(size=(LONG // 32, 16)) < 0.65, 64, -64)
+    kernel = np.repeat(signs, 32, axis=0)
+    kernel[0] = 127
+    quantized = quantized_dense(kernel)
+    images = np.repeat(16 * random.integers(0, 8, (500, 1, 1, LONG // 32)), 32, axis=-1)
+    images[..., 0] = 0  # of the kernel's greatest value
+    images[..., 1] *= 2
+    step = 2**16 * GRID * WEIGHTS  # half of the sums lie half way between two steps
+    np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
+
+
+def test_matrix_products_of_thousands_are_exact(tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((8, LONG, 1), name="image")
+    rows = layers.Reshape((8, LONG))(image)
+    product = keras.ops.matmul(rows[:, :4], keras.ops.swapaxes(rows[:, 4:], -1, -2))
+    quantized = keras_hybrid.quantize(keras.Model(image, product))
+    keras_hybrid.calibrate(quantized, random.normal(size=(2, 8, LONG, 1)), stream=None)
+    first = random.integers(-120, 121, (200, 4, LONG // 2))
+    second = cancelling(random, (200, 4, LONG // 2))
+    images = np.concatenate([np.concatenate([first, first], axis=-1), second], axis=1)[..., None]
+    step = 16 * GRID * GRID
+    np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
 
 
 @pytest.mark.parametrize("name", sorted(GRAPH_DIFFERS))
