@@ -116,6 +116,11 @@ def test_heads_computed_one_by_one_are_those_computed_together(
     together, few = traced()
     assert many != few, "both ways were the same"
     assert np.abs(alone - together).max() <= 1e-6
+    monkeypatch.undo()
+    monkeypatch.delattr(twins.NpuDotProductAttention, "_by_head")
+    model(images)  # without it
+    with pytest.raises(AttributeError):
+        traced()
 
 
 def block(image):
