@@ -320,6 +320,7 @@ def fit(model, images, labels):
     )
     for chosen in batches[: FLAGS.steps]:
         model.train_on_batch(images[chosen], labels[chosen])
+    model.compile()  # without the optimizer's moments: of the largest networks, gigabytes
 
 
 def scores(model, images):
