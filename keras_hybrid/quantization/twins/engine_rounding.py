@@ -105,8 +105,7 @@ def counted_product(first, second, roundings):
     Returns: the product, and how many times the steps' product it is; None for these where a grid
         is missing, or a graph is made for others.
     """
-    steps = [_step(rounding) for rounding in roundings] if computes_for_keras() else [None]
-    if None in steps:
+    if (steps := _steps(*roundings)) is None:
         return ops.matmul(first, second), None
     counts = ops.matmul(counted(first, steps[0]), counted(second, steps[1]))
     return counts * math.prod(steps), counts
@@ -138,10 +137,8 @@ def product_of_steps(*roundings):
     Returns: None where there is a grid missing, or a graph is made for others, which has no use for
         it.
     """
-    if not computes_for_keras():
-        return None
-    steps = [_step(rounding) for rounding in roundings]
-    return None if None in steps else math.prod(steps)
+    steps = _steps(*roundings)
+    return None if steps is None else math.prod(steps)
 
 
 def rounded_softmax(scores, weights, before, after):
@@ -155,11 +152,9 @@ def rounded_softmax(scores, weights, before, after):
 
     Returns: as `Sums.rounded`.
     """
-    if not computes_for_keras():
+    if (steps := _steps(before, after)) is None:
         return weights
-    step, output_step = _step(before), _step(after)
-    if step is None or output_step is None:
-        return weights
+    step, output_step = steps
 
     def rounded(_, scores):
         counts = counted(scores, step)
@@ -205,11 +200,9 @@ def rounded_mean(means, count: int, before, after):
 
     Returns: as `Sums.rounded`.
     """
-    if not computes_for_keras():
+    if (steps := _steps(before, after)) is None:
         return means
-    input_step, output_step = _step(before), _step(after)
-    if input_step is None or output_step is None:
-        return means
+    input_step, output_step = steps
     zero, output_zero = count * before.zero_point(), after.zero_point()
     scale = (input_step / output_step) * np.float32(1 / np.float32(count))
     offset = output_zero - zero * scale
@@ -232,11 +225,9 @@ def rounded_sums_of_rows(x, sums, before, after):
 
     Returns: as `Sums.rounded`.
     """
-    if not computes_for_keras():
+    if (steps := _steps(before, after)) is None:
         return sums
-    step, output_step = _step(before), _step(after)
-    if step is None or output_step is None:
-        return sums
+    step, output_step = steps
     zero, output_zero = x.shape[-1] * before.zero_point(), after.zero_point()
     scale = step / output_step
     offset = output_zero - zero * scale
@@ -260,11 +251,9 @@ def rounded_constant_sums(x, sums, constant: float, before, after):
 
     Returns: as `Sums.rounded`.
     """
-    if not computes_for_keras():
+    if (steps := _steps(before, after)) is None:
         return sums
-    step, output_step = _step(before), _step(after)
-    if step is None or output_step is None:
-        return sums
+    step, output_step = steps
     counts = ops.sum(counted(x, step), axis=-1, keepdims=True) * 127
     return rounded_to_even(sums, step * np.float32(constant / 127), output_step, counts)
 
@@ -448,6 +437,14 @@ def _pixel_weights(length, new_length):
     np.add.at(weights, (places, before), 1 - shares)
     np.add.at(weights, (places, np.minimum(before + 1, length - 1)), shares)
     return weights
+
+
+def _steps(*roundings):
+    """Roundings' steps; None where there is one missing, or a graph is made for others."""
+    if not computes_for_keras():
+        return None
+    steps = [_step(rounding) for rounding in roundings]
+    return None if None in steps else steps
 
 
 def _step(rounding):
