@@ -7,6 +7,7 @@ import keras
 
 from keras_hybrid.keras_private import calls, functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
+from keras_hybrid.quantization.passes.equal_steps import edit_equal_kernels
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized, target_of
 from keras_hybrid.quantization.twins.float_guard import FloatConv2D
@@ -64,6 +65,7 @@ def _edited_quantized(model, preprocessing, shape):
         if step.layer_class is FloatConv2D:  # which a file has as any other
             step.edit().layer_class = keras.layers.Conv2D
     changed = edit_dead_channels(editable)
+    changed = edit_equal_kernels(editable) or changed
     changed = edit_argmax(editable) or changed
     if preprocessing is not None:
         statistics = _statistics(preprocessing)

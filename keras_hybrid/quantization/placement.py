@@ -80,6 +80,11 @@ class Placement:
         """Whether a step only rearranges values."""
         return self.output_range(step) is OutputRange.AS_INPUT and bool(step.inputs)
 
+    def add_in_int8(self, step: Step):
+        """Takes up a step of one output that has come into the model, computed in int8."""
+        self.rules[step], self.int8[step], self.settings[step] = Rule(), True, {}
+        self.producers[step.output] = step
+
     def remove(self, step: Step):
         """Forgets a step of one output that leaves the model."""
         del self.rules[step], self.int8[step], self.settings[step], self.producers[step.output]

@@ -9,12 +9,12 @@ from keras_hybrid.keras_private import functional
 from keras_hybrid.quantization.kept_float import kept_float
 from keras_hybrid.quantization.passes.activations import (
     edit_activations,
-    edit_equal_activations,
     edit_identities,
     edit_joined_activations,
 )
 from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
 from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
+from keras_hybrid.quantization.passes.equal_steps import edit_equal_steps
 from keras_hybrid.quantization.passes.float_guards import edit_float_guards
 from keras_hybrid.quantization.passes.interpolations import edit_interpolations
 from keras_hybrid.quantization.passes.lonely_norms import edit_lonely_norms
@@ -24,7 +24,12 @@ from keras_hybrid.quantization.passes.roundings import (
     edit_output_names,
     edit_roundings,
 )
-from keras_hybrid.quantization.passes.shared_ranges import edit_shared_ranges, range_groups
+from keras_hybrid.quantization.passes.shared_ranges import (
+    edit_joined_inputs,
+    edit_moved_values,
+    edit_shared_ranges,
+    range_groups,
+)
 from keras_hybrid.quantization.passes.twins import edit_twins
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
@@ -96,20 +101,23 @@ def quantize(
     editable = edited(model, (rewrite, *FILES[profile][target]))
     edit_activations(editable)
     edit_identities(editable)
-    edit_equal_activations(editable)
+    edit_equal_steps(editable)
     edit_joined_activations(editable)
     edit_long_sums(editable)
     edit_lonely_norms(editable)
     edit_neutral_constants(editable)
     edit_products_and_sums(editable)
+    edit_equal_steps(editable)
     floats = kept_float(model, editable, keep_float)
     placement = Placement(editable, profile, floats, rules, target)
     limits = edit_slopes(editable, lambda step: placement.int8[step])
     limits.update(edit_clipping(editable, placement))
+    edit_joined_inputs(editable, placement)
     origins = placement.origins()
     groups = range_groups(editable, placement, origins)
     edit_roundings(editable, placement, activation_quantizer, origins, limits)
     edit_interpolations(editable, placement, origins)
+    edit_moved_values(editable, placement, origins)
     edit_shared_ranges(editable, groups)
     edit_centered_inputs(editable, placement, activation_quantizer)
     edit_float_guards(editable, placement)

@@ -219,13 +219,13 @@ def long_sums_of(quantized, path, images, step):
     return np.rint(quantized(images, training=False) / step), np.rint(expected / step)
 
 
-def quantized_dense(kernel):
-    """A quantised layer of 16 sums over an image's channels, its kernel in steps of `WEIGHTS`."""
+def quantized_dense(kernel, step=WEIGHTS):
+    """A quantised layer of 16 sums over an image's channels, its kernel in steps."""
     random = np.random.default_rng(0)
     image = keras.Input((1, 1, LONG), name="image")
     quantized = keras_hybrid.quantize(keras.Model(image, layers.Dense(16, name="x")(image)))
     keras_hybrid.calibrate(quantized, random.normal(size=(8, 1, 1, LONG)), stream=None)
-    quantized.get_layer("x").kernel.assign(kernel * WEIGHTS)
+    quantized.get_layer("x").kernel.assign(kernel * step)
     quantized.get_layer("x").reset_range()
     return quantized
 
@@ -261,6 +261,46 @@ def test_matrix_products_of_thousands_are_exact(tmp_path, require):
     second = cancelling(random, (200, 4, LONG // 2))
     images = np.concatenate([np.concatenate([first, first], axis=-1), second], axis=1)[..., None]
     step = 16 * GRID * GRID
+    np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
+
+
+MILLIONS = 2**17  # products in a step of the outputs
+OF_GRID = 254 / 255  # a step of the image's, whose range -127 to 127 steps of `GRID` has 256 values
+
+
+def sums_of_millions():
+    """Rows, and a column, whose products' sums are next to half a step of `MILLIONS`."""
+    half_steps = MILLIONS // 2 * (2 * np.arange(30, 127) + 1)
+    totals = (half_steps[:, None] + np.arange(-3, 4)).ravel()
+    totals = totals[totals < 2**24]
+    whole, rest = np.divmod(totals, 127)
+    rows = np.clip(whole[:, None] - 127 * np.arange(LONG - 1), 0, 127)
+    column = np.full(LONG, 127)
+    column[-1] = 1
+    return np.concatenate([rows, rest[:, None]], axis=1), column
+
+
+@pytest.mark.parametrize("weights", [0.0017, 0.0021, 0.0029])
+def test_sums_of_millions_are_counted(weights, tmp_path, require):
+    """Of their values, float32 has not each count."""
+    require(module="ai_edge_litert")
+    rows, column = sums_of_millions()
+    quantized = quantized_dense(np.repeat(column[:, None], 16, axis=1), weights)
+    step = MILLIONS * GRID * OF_GRID * weights
+    images = rows[:, None, None]
+    np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
+
+
+def test_matrix_products_of_millions_are_counted(tmp_path, require):
+    require(module="ai_edge_litert")
+    rows, column = sums_of_millions()
+    image = keras.Input((2, LONG, 1), name="image")
+    both = layers.Reshape((2, LONG))(image)
+    product = keras.ops.matmul(both[:, :1], keras.ops.swapaxes(both[:, 1:], -1, -2))
+    quantized = keras_hybrid.quantize(keras.Model(image, product))
+    images = np.stack([rows, np.broadcast_to(column, rows.shape)], axis=1)[..., None]
+    keras_hybrid.calibrate(quantized, images[:2].astype("float32"), stream=None)
+    step = MILLIONS * GRID * GRID
     np.testing.assert_array_equal(*long_sums_of(quantized, tmp_path / "a.tflite", images, step))
 
 
@@ -396,6 +436,44 @@ def test_differences_of_layer_norms_all_but_half_way_are_those_of_the_file(tmp_p
     (found,) = run_tflite(path, images).values()
     assert len(np.unique(found)) > 20
     np.testing.assert_allclose(quantized(images), found, atol=1e-3 * found.max())
+
+
+def test_offsets_of_layer_norms_all_but_half_way_are_those_of_the_file(tmp_path, require):
+    require(module="ai_edge_litert")
+    random = np.random.default_rng(0)
+    image = keras.Input((8, 8, 16), name="image")
+    norm = LeanLayerNormalization(name="x")
+    model = keras.Model(image, norm(image))
+    norm.gamma.assign(random.uniform(0.5, 1.5, 16))
+    norm.beta.assign(random.integers(-40, 41, 16) * 0.02)
+    images = random.normal(size=(50, 8, 8, 16)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    all_but_half(quantized, ["scaled", "offsets", "x_rounded"], 0.04)
+    step = np.asarray(fake_quantizers(quantized)[0].step())
+    images = np.rint(images / step) * step
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    assert len(np.unique(found)) > 100
+    np.testing.assert_array_equal(np.rint(quantized(images) / 0.04), np.rint(found / 0.04))
+
+
+def test_silu_half_way_is_that_of_the_file(tmp_path, require):
+    require(module="ai_edge_litert")
+    image = keras.Input((1, 256, 1), name="image")
+    model = keras.Model(image, layers.Activation("silu", name="x")(image))
+    codes = np.arange(-128, 128).reshape(1, 1, 256, 1)
+    step = np.float32(0.014)  # of which 13 products with a gate are half way, of even and odd
+    images = (codes * step).astype("float32")
+    quantized = keras_hybrid.calibrate(
+        keras_hybrid.quantize(model), np.concatenate([images] * 2), stream=None
+    )
+    for rounding in fake_quantizers(quantized):
+        if rounding.fixed_range is None:
+            rounding.set_range(-128 * step, 127 * step)
+    images = codes * np.asarray(fake_quantizers(quantized)[0].step())
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images).values()
+    np.testing.assert_array_equal(np.rint(quantized(images) / step), np.rint(found / step))
 
 
 @pytest.mark.large

@@ -32,35 +32,6 @@ def edit_identities(model: EditableModel):
             model.bypass(step)
 
 
-def edit_equal_activations(model: EditableModel):
-    """Has one layer clip for all that clip the same value alike, as cells of NASNet do.
-
-    The converter does so, and then a kernel whose outputs nobody else takes clips on the way out:
-    two roundings here would be one in the file.
-    """
-    kept = {}
-    for step in list(model.steps):
-        kind = _clipping_of(step)
-        if kind is None:
-            continue
-        first = kept.setdefault((step.inputs[0], kind), step)
-        if first is not step:
-            first.origin = (*first.origin, *step.origin)
-            model.redirect(step.output, first.output)
-            model.remove(step)
-
-
-def _clipping_of(step):
-    """What an activation that kernels compute clips to; None for other steps."""
-    if not step.inputs or not fusable(step):
-        return None
-    if step.layer_class is keras.layers.ReLU:
-        return "relu" if step.setting("max_value") is None else "relu6"
-    if step.layer_class is keras.layers.Activation:
-        return activation_name(step.setting("activation"))
-    return step.layer_class.__name__.lower()
-
-
 def edit_joined_activations(model: EditableModel):
     """Has convolutions clip what is then concatenated, where one layer clipped all of it.
 

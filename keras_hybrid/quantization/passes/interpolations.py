@@ -3,11 +3,11 @@
 from keras import layers
 
 from keras_hybrid.layers import ResizeToReference
+from keras_hybrid.quantization.passes.shared_ranges import round_again
 from keras_hybrid.quantization.placement import Placement
-from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.twins.plain import Resize
-from keras_hybrid.surgery.editable_model import EditableModel, Value, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, Value
 
 _RESIZES = (layers.UpSampling2D, ResizeToReference, Resize)
 
@@ -33,18 +33,10 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
         rounding = roundings.get(origins[step.outputs[0]])
         if rounding is None or _is_constant(step):
             continue
-        _round_again(model, step.output, f"{step.name}_rounded", rounding)
+        round_again(model, step.output, f"{step.name}_rounded", rounding)
         source = step.inputs[0]
         if not model.producer(source).is_a(FakeQuantize):
-            _round_again(model, source, f"{step.name}_input", rounding)
-
-
-def _round_again(model, value, name, rounding):
-    """Rounds a value on a grid of before."""
-    again = new_step(FakeQuantize(tfmot.learned(None, False), name=name), [value], value.shape)
-    again.partial = True
-    model.interpose(value, again)
-    again.operation, again.config = rounding.operation, rounding.config
+            round_again(model, source, f"{step.name}_input", rounding)
 
 
 def _is_constant(step):

@@ -35,8 +35,7 @@ class FakeQuantize(keras.layers.Layer):
         seen: weights, the least and the greatest value that a calibration saw.
 
     Called with `unit`, the distance of two values that integers make of an inner product before it
-    is rounded, where it is known: halves then go where the file's kernel takes them; and with
-    `counts`, how many units each value is, where these were added up.
+    is rounded, where it is known: halves then go where the file's kernel takes them.
 
     Input and output: any shape.
     """
@@ -73,7 +72,7 @@ class FakeQuantize(keras.layers.Layer):
             autocast=False,
         )
 
-    def call(self, inputs, training=None, unit=None, counts=None):
+    def call(self, inputs, training=None, unit=None):
         limits = self.fixed_range or self.limits  # it clips, as the operator before it would
         if self.observer is not None:
             inputs = inputs if limits is None else ops.clip(inputs, *limits)
@@ -86,7 +85,7 @@ class FakeQuantize(keras.layers.Layer):
         if unit is not None and not training and computes_for_keras():
             step = self.step("float64")
             if step is not None:
-                inputs = rounded_to_even(inputs, unit, ops.cast(step, "float32"), counts)
+                inputs = rounded_to_even(inputs, unit, ops.cast(step, "float32"))
         update = bool(training) and not self.frozen
         return tfmot.apply(self.quantizer, inputs, self._range, update)
 

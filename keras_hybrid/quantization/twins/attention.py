@@ -194,9 +194,9 @@ class QuantizedDotProductAttention(Composite, DotProductAttention):
         x = self.weights_(x, training=training, unit=unit)
         inverse = self._power_of_sum(x, "inverse", -1.0, training)
         roundings = self._roundings_of_values()
-        attended, counts = counted_product(x, values, [None] if training else roundings)
+        attended, _ = counted_product(x, values, [None] if training else roundings)
         unit = product_of_steps(*roundings)
-        attended = self.attended(attended, training=training, unit=unit, counts=counts)
+        attended = self.attended(attended, training=training, unit=unit)
         averaged, unit = attended * inverse, product_of_steps(self.attended, self.inverse)
         if self.averaged is not None:
             return self.averaged(averaged, training=training, unit=unit)
