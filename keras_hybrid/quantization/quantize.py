@@ -112,7 +112,7 @@ def quantize(
     placement = Placement(editable, profile, floats, rules, target)
     limits = edit_slopes(editable, lambda step: placement.int8[step])
     limits.update(edit_clipping(editable, placement))
-    edit_joined_inputs(editable, placement)
+    edit_joined_inputs(editable, placement, limits)
     origins = placement.origins()
     groups = range_groups(editable, placement, origins)
     edit_roundings(editable, placement, activation_quantizer, origins, limits)

@@ -100,3 +100,19 @@ def test_equal_biases_stay_those_of_their_layers(tmp_path, require):
     for expected, name in zip(model(IMAGES), output_names(model), strict=True):
         greatest = float(np.abs(expected).max())
         np.testing.assert_allclose(found[name], expected, atol=0.02 * greatest)
+
+
+def test_attention_of_keras_is_converted(tmp_path, require):
+    """Its scale is a number, a constant without axes."""
+    require(module="ai_edge_litert")
+    from keras_hybrid.export.verify import run_tflite
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    tokens = L.Reshape((64, 3))(image)
+    model = keras.Model(image, L.MultiHeadAttention(2, 4)(tokens, tokens))
+    path = keras_hybrid.export_tflite(
+        model, tmp_path / "a.tflite", "int16x8", representative_data=IMAGES
+    )
+    (found,) = run_tflite(path, IMAGES).values()
+    np.testing.assert_allclose(found, model(IMAGES), atol=0.02)

@@ -139,7 +139,8 @@ class _Parting:
         return operators
 
     def _shape(self, index):
-        return tuple(int(size) for size in self.graph.tensors[int(index)].shape)
+        shape = self.graph.tensors[int(index)].shape  # of a number None
+        return () if shape is None else tuple(map(int, shape))
 
     def _item_size(self, index):
         """Bytes of a value; 0 of a type that is left alone."""

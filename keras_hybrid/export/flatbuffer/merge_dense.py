@@ -45,7 +45,8 @@ class _Merging:
         return operator is not None and self.file.kind(operator) == kind
 
     def _shape(self, index):
-        return tuple(int(size) for size in self.graph.tensors[int(index)].shape)
+        shape = self.graph.tensors[int(index)].shape  # of a number None
+        return () if shape is None else tuple(map(int, shape))
 
     def _is_dense(self, operator):
         """Whether the convolution is of single pixels, int8, and between reshapes of pixels."""

@@ -3,7 +3,7 @@
 from keras import layers
 
 from keras_hybrid.layers import ResizeToReference
-from keras_hybrid.quantization.passes.shared_ranges import round_again
+from keras_hybrid.quantization.passes.shared_ranges import round_again, roundings_of_values
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.twins.plain import Resize
@@ -25,7 +25,7 @@ def edit_interpolations(model: EditableModel, placement: Placement, origins: dic
         placement: of its steps.
         origins: of `Placement.origins`.
     """
-    roundings = {step.inputs[0]: step for step in model.steps if step.is_a(FakeQuantize)}
+    roundings = roundings_of_values(model)
     for step, _ in list(placement.int8_rules()):
         resizes = step.layer_class in _RESIZES and step.setting("interpolation") != "nearest"
         if not resizes and step.layer_class is not layers.AveragePooling2D:

@@ -7,25 +7,29 @@ from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.rules import FixedRange, OutputRange
-from keras_hybrid.quantization.twins.float_guard import Requantize
+from keras_hybrid.quantization.twins.float_guard import FloatGuard, Requantize
 from keras_hybrid.surgery.editable_model import EditableModel, Step, Value, new_step
 
 
-def edit_joined_inputs(model: EditableModel, placement: Placement):
+def edit_joined_inputs(
+    model: EditableModel, placement: Placement, limits: dict[Value, tuple[float, float]]
+):
     """Has values of a range of their own brought to their group's before they are joined.
 
     TFLite gives a sigmoid, a softmax and a tanh the same range whatever their values. Joined with
     others, their integers would be taken for those of the others' grid: the converter says nothing.
+    A range that clips would clip the others.
 
     Args:
         model: before roundings are put in.
         placement: of its steps, which gets those that are new.
+        limits: of learned ranges that clip, by value.
     """
     for step, rule in placement.int8_rules():
         if not rule.one_range:
             continue
         origins = placement.origins()
-        own = {value: _own_range(placement, origins[value]) for value in step.inputs}
+        own = {x: _own_range(placement, origins[x], limits) for x in step.inputs}
         if len(set(own.values())) == 1 and OutputRange.INSIDE not in own.values():
             continue
         for number, (value, bounds) in enumerate(own.items()):
@@ -38,8 +42,10 @@ def edit_joined_inputs(model: EditableModel, placement: Placement):
                 placement.add_in_int8(again)
 
 
-def _own_range(placement, value):
-    """Where a value's range comes from, if not from images; None for one that is learned."""
+def _own_range(placement, value, limits):
+    """Where a value's range comes from, if not from images alone; None for one that is learned."""
+    if value in limits:
+        return limits[value]
     producer = placement.producers[value]
     bounds = placement.output_range(producer) if placement.int8[producer] else None
     return bounds if isinstance(bounds, FixedRange) or bounds is OutputRange.INSIDE else None
@@ -56,7 +62,7 @@ def edit_moved_values(model: EditableModel, placement: Placement, origins: dict[
         placement: of its steps.
         origins: of `Placement.origins`.
     """
-    roundings = {step.inputs[0]: step for step in model.steps if step.is_a(FakeQuantize)}
+    roundings = roundings_of_values(model)
     for step, _ in list(placement.int8_rules()):
         if not placement.rearranges(step):
             continue
@@ -64,6 +70,26 @@ def edit_moved_values(model: EditableModel, placement: Placement, origins: dict[
             rounding = roundings.get(origins[value])
             if rounding is not None and len(model.consumers(value)) > 1:
                 round_again(model, value, f"{step.name}_moved{number or ''}", rounding)
+
+
+def _carry_over(old, kept):
+    """Has the rounding that is kept remember what the image's said of the whole model."""
+    for name in ("profile", "target"):
+        if getattr(old.operation, name) is not None and getattr(kept.operation, name) is None:
+            setattr(kept.operation, name, getattr(old.operation, name))
+            kept.config[name] = getattr(old.operation, name)
+
+
+def roundings_of_values(model: EditableModel) -> dict[Value, Step]:
+    """By each value that is rounded the step that does it, float guards before it left out."""
+    found = {}
+    for step in model.steps:
+        if step.is_a(FakeQuantize):
+            value = step.inputs[0]
+            while (producer := model.producer(value)).is_a(FloatGuard):
+                value = producer.inputs[0]
+            found[value] = step
+    return found
 
 
 def round_again(model: EditableModel, value: Value, name: str, rounding: Step):
@@ -114,11 +140,13 @@ def edit_shared_ranges(model: EditableModel, groups: list[list[Value]]):
         groups: of `range_groups`.
     """
     roundings = [step for step in model.steps if step.is_a(FakeQuantize)]
-    of_value = {step.inputs[0]: step for step in roundings}
+    of_value = roundings_of_values(model)
     for group in groups:
         steps = [of_value[value] for value in group if value in of_value]
         steps = [step for step in steps if step.operation.fixed_range is None]
         steps.sort(key=lambda step: not step.operation.symmetric)  # which suits all
+        for step in steps[1:]:
+            _carry_over(step, steps[0])
         for old in [step.operation for step in steps[1:]]:
             for other in roundings:
                 if other.operation is old:
