@@ -22,6 +22,7 @@ from keras_hybrid.quantization.passes.neutral_constants import edit_neutral_cons
 from keras_hybrid.quantization.passes.roundings import (
     edit_centered_inputs,
     edit_output_names,
+    edit_requantized,
     edit_roundings,
 )
 from keras_hybrid.quantization.passes.shared_ranges import (
@@ -120,6 +121,7 @@ def quantize(
     edit_moved_values(editable, placement, origins)
     edit_shared_ranges(editable, groups)
     edit_centered_inputs(editable, placement, activation_quantizer)
+    edit_requantized(editable)
     edit_float_guards(editable, placement)
     num_calls = edit_twins(
         placement, weight_quantizer, activation_quantizer, batch_norm == "frozen"

@@ -399,6 +399,13 @@ def fusable(step) -> bool:
     return step.layer_class.__name__ in ("Relu", "Relu6")
 
 
+def keeps_grid(step: Step) -> bool:
+    """Whether int8 has an operator for a step whose outputs are on its inputs' grid: with these the
+    converter goes from a rounding back to what is in float before it."""
+    rule = find_rule(step, {})
+    return rule is not None and rule.output is OutputRange.AS_INPUT and bool(step.inputs)
+
+
 def converter_rounds(step) -> bool:
     """Whether the converter rounds what a step in float gives to int8 by itself: operators of a
     fixed range, a maximum, and what is in no table. What it rounds it goes on with in int8."""

@@ -61,6 +61,22 @@ OF_OWN_RANGES = {
 }
 
 
+def joined_twice(function):
+    """On two grids, both of which it is brought to."""
+
+    def model(x):
+        x = function(x)
+        return layers.Concatenate()(
+            [joined(lambda x: x)(x), kernel(ops.concatenate([x, -9 * x], -1))]
+        )
+
+    return model
+
+
+OF_OWN_RANGES["tanh, joined twice"] = joined_twice(ops.tanh)
+OF_OWN_RANGES["clipped, joined twice"] = joined_twice(lambda x: ops.clip(x, -0.5, 0.8))
+
+
 def read_twice(function):
     """Read by a kernel, and joined with others."""
 
@@ -196,3 +212,34 @@ def test_an_image_that_is_joined_remembers_the_profile(profile, tmp_path):
     assert target_of(quantized) == ("npu" if profile == "int8" else "cpu")
     quantized.save(tmp_path / "a.keras")
     assert profile_of(keras.saving.load_model(tmp_path / "a.keras")) == profile
+
+
+def float_sums(x):
+    """In int8_cpu all in float: no kernel is near."""
+    x = layers.ReLU()(x)
+    joint = layers.Concatenate()([x, ops.minimum(2 * x, layers.Softmax()(x))])
+    return layers.UpSampling2D(2, interpolation="bilinear")(joint[..., 2:6])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        float_sums,
+        lambda x: layers.GlobalAveragePooling2D()(layers.Concatenate()([x * x, x])[..., 2:6]),
+        lambda x: kernel(layers.MaxPooling2D(2)(layers.Concatenate()([x, ops.relu(x)]))),
+    ],
+)
+def test_float_beside_roundings_stays_float(function, tmp_path, require):
+    """The converter goes back from a rounding to what moves values in float, on other grids."""
+    require(module="ai_edge_litert")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 4), name="image")
+    model = keras.Model(image, function(image))
+    images = np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype("float32")
+    quantized = keras_hybrid.quantize(model, "int8_cpu")
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8_cpu")
+    (found,) = run_tflite(path, images).values()
+    expected = np.asarray(quantized(images))
+    differ = np.abs(found - expected) > 1e-3 * np.abs(expected).max()
+    assert differ.mean() < 1e-2

@@ -1,11 +1,13 @@
 """Which values are rounded: a `FakeQuantize` after each that an int8 operator gives or takes."""
 
+from collections import Counter
+
 import keras
 
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges import tfmot
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.rules import FixedRange, OutputRange, converter_rounds
+from keras_hybrid.quantization.rules import FixedRange, OutputRange, converter_rounds, keeps_grid
 from keras_hybrid.quantization.twins.float_guard import FloatGuard, Requantize
 from keras_hybrid.surgery.editable_model import EditableModel, Step, Value, new_step
 
@@ -68,6 +70,15 @@ def edit_centered_inputs(model: EditableModel, placement: Placement, quantizer):
             model.insert_before(step, again, rounded)
 
 
+def edit_requantized(model: EditableModel):
+    """Numbers what is rounded once more, by value, so that the converter tells it apart."""
+    counts = Counter()
+    for step in model.steps:
+        if step.is_a(Requantize):
+            step.edit().config["number"] = counts[step.inputs[0]]
+            counts[step.inputs[0]] += 1
+
+
 def edit_output_names(model: EditableModel):
     """Has the roundings of outputs remember what the model calls these."""
     for value, name in zip(keras.tree.flatten(model.outputs), model.output_names, strict=True):
@@ -111,7 +122,7 @@ def _round(model, placement, value, quantizer, limits):
         model.interpose(value, new)
         return
     chain = [new]
-    if converter_rounds(step):
+    if converter_rounds(step) or keeps_grid(step):
         # One guard alone would be computed in int8, between the converter's grid and ours.
         for name in ("once", "only"):
             guard = new_step(FloatGuard(name=f"{layer.name}_{name}"), new.inputs, value.shape)

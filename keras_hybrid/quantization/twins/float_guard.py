@@ -11,7 +11,7 @@ from keras_hybrid.quantization.twins.engine_rounding import rounded_floats
 # A product with it, or a leaky ReLU of this slope, is a float guard: it keeps what follows in
 # float, and export takes it out of the file, which is as exact without.
 GUARD_FACTOR = float(np.float32(1 + 2**-20))
-ONE = float(np.float32(1 + 2**-18))  # rounds to 1 in int8, and is not simplified away
+ALMOST_NOTHING = 2**-18  # 1 with it rounds to 1 in int8, and is not simplified away
 LONGEST_SUM = 512  # that TensorFlow's kernel adds up without a break
 
 
@@ -101,11 +101,21 @@ class FloatDotProductAttention(DotProductAttention):
 class Requantize(keras.layers.Layer):
     """Between two roundings on different grids: the converter would leave the second one out.
 
+    Args:
+        number: which of those of one value, from 0: of equal ones the converter would make one.
+
     Input and output: any shape.
     """
 
+    def __init__(self, number: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.number = number
+
     def call(self, inputs):
-        return inputs * ONE
+        return inputs * (1 + (self.number + 1) * ALMOST_NOTHING)
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "number": self.number}
