@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_hybrid.export.converter_errors import explained
 from keras_hybrid.export.flatbuffer.attention_parts import part_attention
 from keras_hybrid.export.flatbuffer.file import TFLiteFile
 from keras_hybrid.export.flatbuffer.float_guards import remove_float_guards
@@ -35,6 +36,7 @@ from keras_hybrid.quantization.quantize import is_quantized, quantize, target_of
 from keras_hybrid.quantization.ranges.calibration import calibrate, check_calibrated
 from keras_hybrid.quantization.ranges.representative_data import representative_batches
 from keras_hybrid.quantization.report import check_all_int8, check_profile
+from keras_hybrid.quantization.standard_layers.for_int16 import edit_layers_for_int16
 from keras_hybrid.surgery.garbage import garbage_left, garbage_taken
 from keras_hybrid.surgery.pipelines import FILES, check_target
 from keras_hybrid.tasks.detection.file_output import (
@@ -137,7 +139,8 @@ def export_tflite(
             a mask's output that do not fit the model,
             preprocessing for a model that scales pixels itself or has several inputs, or another
             backend than TensorFlow.
-        RuntimeError: when the converted model needs other than builtin operators.
+        RuntimeError: when the converted model needs other than builtin operators, or others than
+            TFLite has in the precision: they are named, with the layers that they are in.
     """
     path = Path(os.fsdecode(path))
     for name, value, choices in (
@@ -187,10 +190,14 @@ def export_tflite(
         edits = FILES[precision][target]
         if samples is not None:
             by_images = (edit_int16_kernels(images), edit_rounding_for(images))
-            edits, fused = (*(edits if fused else ()), *by_images), True
+            edits = (edit_layers_for_int16, *edits) if fused else ()
+            edits, fused = (*edits, *by_images), True
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
-            file = _convert(folder, precision, target, input, output_type, samples, postprocess)
+            file = _convert(
+                *(folder, precision, target, input, output_type, samples, postprocess),
+                layer_names={layer.name for layer in model.layers},
+            )
     add_metadata(
         file,
         about or About(name=model.name, version=__version__),
@@ -368,14 +375,18 @@ def _check_normalization(normalization, order):
         )
 
 
-def _convert(folder, precision, target, input_type, output_type, samples, postprocess):
+def _convert(folder, precision, target, input_type, output_type, samples, postprocess, layer_names):
     """The converted file, edited."""
     import tensorflow as tf
 
-    # From a SavedModel: there the converter sees constants, so that it can fold and fuse them.
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    converter.allow_custom_ops = postprocess == TFLITE
+    def converter_of_float():
+        # From a SavedModel: there the converter sees constants, so that it can fold and fuse them.
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.allow_custom_ops = postprocess == TFLITE
+        return converter
+
+    converter = converter_of_float()
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -388,7 +399,13 @@ def _convert(folder, precision, target, input_type, output_type, samples, postpr
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
-    file = TFLiteFile.parse(converter.convert())
+    try:
+        content = converter.convert()
+    except Exception as error:  # of several classes of TensorFlow's, and bare ones
+        raise explained(
+            error, precision, layer_names, lambda: converter_of_float().convert()
+        ) from error
+    file = TFLiteFile.parse(content)
     remove_float_guards(file)
     if precision in INTEGER:
         check_steps(file)

@@ -8,6 +8,7 @@ import keras
 from keras_hybrid.keras_private import calls, functional, inputs_structure
 from keras_hybrid.quantization.passes.dead_channels import edit_dead_channels
 from keras_hybrid.quantization.passes.equal_steps import edit_equal_kernels
+from keras_hybrid.quantization.passes.float_guards import edit_whole_gelus
 from keras_hybrid.quantization.passes.pixels import edit_quantized_preprocessing
 from keras_hybrid.quantization.quantize import is_quantized, target_of
 from keras_hybrid.quantization.twins.float_guard import FloatConv2D
@@ -47,6 +48,7 @@ def save_for_conversion(
     elif fused:
         editable = edited(model, edits)
         edit_argmax(editable)
+        edit_whole_gelus(editable)
         if preprocessing is not None and edit_preprocessing(editable, *_statistics(preprocessing)):
             preprocessing = None
         model = editable.to_model(only)
@@ -67,6 +69,7 @@ def _edited_quantized(model, preprocessing, shape):
     changed = edit_dead_channels(editable)
     changed = edit_equal_kernels(editable) or changed
     changed = edit_argmax(editable) or changed
+    changed = edit_whole_gelus(editable) or changed
     if preprocessing is not None:
         statistics = _statistics(preprocessing)
         in_blocks = target_of(model) == "npu"

@@ -11,6 +11,7 @@ from keras_hybrid.quantization.passes.activations import (
     edit_activations,
     edit_identities,
     edit_joined_activations,
+    edit_pooled_activations,
 )
 from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
 from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
@@ -104,6 +105,7 @@ def quantize(
     edit_identities(editable)
     edit_equal_steps(editable)
     edit_joined_activations(editable)
+    edit_pooled_activations(editable)
     edit_long_sums(editable)
     edit_lonely_norms(editable)
     edit_neutral_constants(editable)

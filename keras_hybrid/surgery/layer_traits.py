@@ -75,7 +75,12 @@ SHAPE_READERS = (FoldPatches, CropToReference)
 HAS_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 # Clip on the way out at no cost, in an int8 file, what a layer after them clips.
-FUSES_INTO = (*HAS_ACTIVATION, keras.layers.Add, keras.layers.Multiply)
+FUSES_INTO = (
+    *HAS_ACTIVATION,
+    keras.layers.Add,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+)
 
 # Are written for the fewest operators, or (`plain_operators`) with such as TFLite has in int16.
 HAVE_PLAIN_OPERATORS = (DotProductAttention, LeanLayerNormalization, FoldPatches, UnfoldPatches)

@@ -4,7 +4,7 @@ import keras
 
 from keras_hybrid.quantization.rules import FUSED, activation_name, fusable
 from keras_hybrid.surgery.editable_model import EditableModel, new_step
-from keras_hybrid.surgery.layer_traits import HAS_ACTIVATION
+from keras_hybrid.surgery.layer_traits import FUSES_INTO, HAS_ACTIVATION
 
 
 def edit_activations(model: EditableModel):
@@ -54,3 +54,18 @@ def edit_joined_activations(model: EditableModel):
             layer = step.layer_class.from_config({**config, "name": f"{step.name}_of{number}"})
             model.interpose(value, new_step(layer, [value], value.shape, origin=step.origin))
         model.bypass(step)
+
+
+def edit_pooled_activations(model: EditableModel):
+    """Has a kernel clip what is then max-pooled and clipped: the same, and for nothing."""
+    for step in list(model.steps):
+        if not step.inputs or not fusable(step) or not model.editable(step):
+            continue
+        pool = model.producer(step.inputs[0])
+        if not pool.is_a(keras.layers.MaxPooling2D) or model.only_consumer(pool.output) is None:
+            continue
+        value = pool.inputs[0]
+        if model.producer(value).is_a(*FUSES_INTO) and model.only_consumer(value) is pool:
+            layer = step.layer_class.from_config(step.config or step.operation.get_config())
+            model.bypass(step)
+            model.interpose(value, new_step(layer, [value], value.shape, origin=step.origin))

@@ -3,6 +3,7 @@
 import keras
 
 from keras_hybrid.layers import TwoSlopeReLU
+from keras_hybrid.quantization.passes.equal_steps import clipping_of
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.rules import OutputRange
 from keras_hybrid.quantization.twins.float_guard import Requantize
@@ -10,6 +11,7 @@ from keras_hybrid.quantization.twins.plain import Clip
 from keras_hybrid.surgery.editable_model import EditableModel
 
 FAR = 1e30  # a bound that is none
+BOUNDS = {"relu": (0.0, FAR), "relu6": (0.0, 6.0), "hard_tanh": (-1.0, 1.0)}
 
 
 def edit_slopes(model: EditableModel, is_int8) -> dict:
@@ -34,7 +36,7 @@ def edit_slopes(model: EditableModel, is_int8) -> dict:
         first.config["activation"] = second.edit().config["activation"] = "linear"
         step.edit().config["first_scale"] = 1.0
         limits[first.output] = (0.0, 6.0 * scale)
-        limits[second.output] = (-1.0, 1.0)
+        limits[second.output] = _clear_of_ties(-1.0, 1.0)
     return limits
 
 
@@ -49,7 +51,7 @@ def _is_slope(model, step, activation):
 
 
 def edit_clipping(model: EditableModel, placement: Placement) -> dict:
-    """Leaves clipping in int8 to the range of what is clipped.
+    """Leaves clipping in int8 to the range of what is clipped, where no kernel does it.
 
     Where something else takes the value before it is clipped, it is rounded once more.
 
@@ -61,12 +63,11 @@ def edit_clipping(model: EditableModel, placement: Placement) -> dict:
     """
     limits = {}
     for step in list(model.steps):
-        if not step.is_a(Clip) or not placement.int8[step]:
+        if not placement.int8[step] or placement.fused(step):
             continue
-        bounds = [
-            x if x is not None else far
-            for x, far in zip((step.setting("low"), step.setting("high")), (-FAR, FAR), strict=True)
-        ]
+        bounds = _bounds(step)
+        if bounds is None:
+            continue
         value = step.inputs[0]
         producer = placement.producers[value]
         if (
@@ -74,11 +75,34 @@ def edit_clipping(model: EditableModel, placement: Placement) -> dict:
             and placement.int8[producer]
             and placement.output_range(producer) is OutputRange.LEARNED
         ):
-            limits[value] = tuple(bounds)
+            limits[value] = _within_both(limits.get(value), bounds)
             placement.remove(step)
             model.bypass(step)
         else:
-            limits[step.output] = tuple(bounds)
+            limits[step.output] = _clear_of_ties(*bounds)
             step.edit()
             step.layer_class, step.config = Requantize, {"name": step.name}
     return limits
+
+
+def _bounds(step):
+    """What a step clips to; None for others."""
+    if step.is_a(Clip):
+        pairs = zip((step.setting("low"), step.setting("high")), (-FAR, FAR), strict=True)
+        return tuple(far if x is None else x for x, far in pairs)
+    if not step.is_a(keras.layers.ReLU, keras.layers.Activation):
+        return None
+    return BOUNDS.get(clipping_of(step))
+
+
+def _within_both(first, second):
+    """The values within two pairs of bounds, each of which holds 0."""
+    if first is not None:
+        second = max(first[0], second[0]), min(first[1], second[1])
+    return _clear_of_ties(*second)
+
+
+def _clear_of_ties(low, high):
+    """Bounds whose grid has a value for 0: of -1 and 1, 0 would lie half way between two, and the
+    converter may take it for the other."""
+    return (low * 256 / 255, high * 254 / 255) if low == -high and high < FAR else (low, high)

@@ -25,7 +25,7 @@ def edit_equal_steps(model: EditableModel):
     """
     kept = {}
     for step in list(model.steps):
-        kind = _clipping_of(step) or _kind(step)
+        kind = clipping_of(step) or _kind(step)
         if kind is None or _weights(step):
             continue
         first = kept.setdefault((*step.inputs, kind), step)
@@ -92,7 +92,7 @@ def edit_equal_kernels(model: EditableModel) -> bool:
     return found
 
 
-def _clipping_of(step):
+def clipping_of(step):
     """What an activation that kernels compute clips to; None for other steps."""
     if not step.inputs or not fusable(step):
         return None

@@ -8,13 +8,15 @@ import keras
 from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
-from keras_hybrid.quantization.rules import converter_rounds
+from keras_hybrid.quantization.rules import activation_name, converter_rounds
+from keras_hybrid.quantization.standard_layers.steps import argument
 from keras_hybrid.quantization.twins.float_guard import (
     FloatConv2D,
     FloatDotProductAttention,
     FloatGuard,
 )
-from keras_hybrid.surgery.editable_model import EditableModel, new_step
+from keras_hybrid.surgery.editable_model import EditableModel, Step, new_step
+from keras_hybrid.surgery.layer_traits import AFFINE, HAS_ACTIVATION
 
 FLOAT_TWINS = {keras.layers.Conv2D: FloatConv2D, DotProductAttention: FloatDotProductAttention}
 
@@ -41,6 +43,49 @@ def edit_float_guards(model: EditableModel, placement: Placement):
     for step in model.steps:
         if not placement.int8.get(step, True) and step.layer_class in FLOAT_TWINS:
             step.edit().layer_class = FLOAT_TWINS[step.layer_class]
+
+
+def edit_whole_gelus(model: EditableModel) -> bool:
+    """Keeps the converter from making a GELU's last product one with a ReLU; whether there are any.
+
+    It knows GELU by the error function only as a whole, and makes ReLUs part of the product before
+    them first; a change of sign before it likewise becomes part of its first. TFLite has no error
+    function. For files alone.
+
+    Args:
+        model: whose GELUs in float are to come through.
+    """
+    found = False
+    for step in list(model.steps):
+        if not _is_exact_gelu(step):
+            continue
+        (given,) = step.inputs[:1]
+        before = model.producer(given)
+        sides = [(step, given)] if not before.is_a(*AFFINE, *_ROUNDED) else []
+        for reader in model.consumers(step.output):
+            if not reader.is_a(*AFFINE, *_ROUNDED):
+                sides.append((reader, step.output))
+        for reader, value in sides:
+            name = f"{reader.name}_whole_{step.name}"
+            guard = new_step(FloatGuard(name=name), [value], value.shape)
+            reader.replace_input(value, guard.output)
+            model.insert_before(reader, guard)
+            found = True
+    return found
+
+
+_ROUNDED = (FakeQuantize, FloatGuard, keras.layers.InputLayer)
+
+
+def _is_exact_gelu(step: Step) -> bool:
+    """Whether a step ends in GELU by the error function, or in a function that may be it."""
+    if step.is_a(keras.layers.Activation) or step.layer_class in HAS_ACTIVATION:
+        activation = step.operation.activation if step.config is None else step.config["activation"]
+        name = activation_name(activation)
+        return name == "gelu" or not hasattr(keras.activations, name)
+    if step.layer_class.__name__ != "Gelu" or step.is_a(keras.layers.Layer):
+        return False
+    return not argument(step, 1, "approximate", True)
 
 
 def _computed_by(model, placement, value):

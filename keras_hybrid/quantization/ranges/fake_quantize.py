@@ -10,6 +10,7 @@ from keras_hybrid.quantization.ranges.integer_sums import rounded_to_even
 
 UNSEEN = (np.inf, -np.inf)
 NOTHING = 1e-5
+TIE = 1e-3  # of a step, more than float32 is off
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -152,8 +153,19 @@ class FakeQuantize(keras.layers.Layer):
             negative = steps - 1 if self.quantizer.narrow_range else steps
             step = max(-low / negative, high / (steps - 1))
             low, high = -step * negative, step * (steps - 1)
+        else:
+            low, high = self._clear_of_ties(low, high)
         self._range["min_var"].assign(low)
         self._range["max_var"].assign(high)
+
+    def _clear_of_ties(self, low, high):
+        """A range of the same steps where 0, half way between two, may be taken for either."""
+        step = (high - low) / tfmot.num_steps(self.quantizer)
+        places = -low / step
+        if abs(places % 1 - 0.5) > TIE:
+            return low, high
+        shift = (np.floor(places + 0.5) - places) * step
+        return low - shift, high - shift
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -26,9 +26,15 @@ def quotient(step: Step) -> list[Step] | None:
 
 
 def linear(step: Step) -> list[Step] | None:
-    """A sum, difference or product with a constant: one a tensor or one a channel."""
+    """A sum, difference or product: of two tensors, or with a constant, one number or one a
+    channel."""
     first, second = argument(step, 0, "x1"), argument(step, 1, "x2")
-    if isinstance(first, Value) == isinstance(second, Value):
+    if isinstance(first, Value) and isinstance(second, Value):
+        if len(first.shape) != len(second.shape):
+            return None
+        merge = getattr(layers, type(step.operation).__name__)
+        return [step_of(merge(name=step.name), [first, second])]
+    if not isinstance(first, Value) and not isinstance(second, Value):
         return None
     value, constant = (first, second) if isinstance(first, Value) else (second, first)
     constant = _constant(constant, step)
@@ -92,6 +98,12 @@ def clip(step: Step) -> list[Step] | None:
     if low.size != 1 or high.size != 1:
         return None
     return _clipped(step, step.inputs[0], float(low), float(high))
+
+
+def rectified_operation(step: Step) -> list[Step]:
+    """`keras.ops.relu` and `keras.ops.relu6`."""
+    high = 6.0 if type(step.operation).__name__ == "Relu6" else None
+    return [step_of(layers.ReLU(high, name=step.name), step.inputs[0])]
 
 
 def rectified(step: Step) -> list[Step] | None:

@@ -43,6 +43,8 @@ OPERATIONS = {
     "Add": arithmetic.linear,
     "Subtract": arithmetic.linear,
     "Multiply": arithmetic.linear,
+    "Relu": arithmetic.rectified_operation,
+    "Relu6": arithmetic.rectified_operation,
     "Negative": arithmetic.negative,
     "Square": arithmetic.square,
     "Maximum": arithmetic.extremum,

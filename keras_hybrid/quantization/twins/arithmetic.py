@@ -4,7 +4,6 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_hybrid.keras_private import count_calls
 from keras_hybrid.layers import ResizeToReference
@@ -122,23 +121,33 @@ class QuantizedRescaling(keras.layers.Rescaling):
     Of constants that are whole numbers, as pixels' means may be, the grid is that of integers.
     """
 
-    def call(self, inputs):
-        x = inputs
-        for constants, neutral, combine in (
-            (self.scale, 1, ops.multiply),
-            (self.offset, 0, ops.add),
-        ):
-            array = np.asarray(constants, "float32")
-            if np.any(array != neutral):
-                x = combine(x, _in_int8(array))
-        return x
+    def call(self, inputs, training=None):
+        scale, offset = (np.asarray(x, "float32") for x in (self.scale, self.offset))
+        x = inputs * _in_int8(scale) if np.any(scale != 1) else inputs
+        if np.any(offset != 0):
+            return x + _in_int8(offset)
+        unit = product_of_steps(rounding_before(self))
+        if training or unit is None or np.all(scale == 1) or not scale.any():
+            return x
+        return rounded_product(self, x, unit * _step_of(scale))
+
+
+def _limits(constants):
+    """The range of constants' grid, which holds 0."""
+    low, high = min(float(constants.min()), 0.0), max(float(constants.max()), 0.0)
+    if constants.size > 1 and high - low <= 255 and np.all(constants == np.round(constants)):
+        high = low + 255.0
+    return low, high
+
+
+def _step_of(constants):
+    """The distance of two values of constants' grid."""
+    low, high = _limits(constants)
+    return np.float32((high - low) / 255)
 
 
 def _in_int8(constants):
     """Constants on a grid of 256 values that holds 0; a single one is on it as it is."""
     if constants.size == 1:
         return constants
-    low, high = min(float(constants.min()), 0.0), max(float(constants.max()), 0.0)
-    if np.all(constants == np.round(constants)) and high - low <= 255:
-        high = low + 255.0
-    return tfmot.apply(tfmot.fixed(low, high), constants, {}, update=False)
+    return tfmot.apply(tfmot.fixed(*_limits(constants)), constants, {}, update=False)

@@ -1,0 +1,124 @@
+"""What a ReLU or a clip follows: one rounding in the file, and one in Keras, on one grid."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_hybrid
+from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.verify import run_tflite
+from keras_hybrid.quantization.ranges.fake_quantize import fake_quantizers
+
+
+def kernel(x, **options):
+    return layers.Conv2D(4, 3, padding="same", bias_initializer="random_normal", **options)(x)
+
+
+def pooled(x):
+    return layers.GlobalAveragePooling2D(keepdims=True)(x)
+
+
+BEFORE = {
+    "sum": lambda x: x + kernel(x),
+    "difference": lambda x: x - kernel(x),
+    "product": lambda x: x * kernel(x),
+    "sum with a mean": lambda x: x + pooled(x),
+    "product with a mean": lambda x: pooled(x) * x,
+    "subtract": lambda x: layers.Subtract()([x, kernel(x)]),
+    "maximum": lambda x: ops.maximum(x, kernel(x)),
+    "average": lambda x: layers.Average()([x, kernel(x)]),
+    "factors of channels": lambda x: ops.tanh(x) * np.array([0.3, 1, -2, 0.5], "float32"),
+    "rescaling": lambda x: layers.Rescaling(1.7, 0.2)(ops.tanh(x)),
+    "batch norm": lambda x: layers.BatchNormalization()(ops.tanh(x)),
+    "layer norm": layers.LayerNormalization(),
+    "unit norm": layers.UnitNormalization(),
+    "silu": ops.silu,
+    "elu": ops.elu,
+    "gelu": lambda x: ops.gelu(x, approximate=False),
+    "tanh": ops.tanh,
+    "average pooling": layers.AveragePooling2D(2),
+    "max pooling": layers.MaxPooling2D(2),
+    "max pooling of a sum": lambda x: layers.MaxPooling2D(2)(x + kernel(x)),
+    "mean": pooled,
+    "padding": layers.ZeroPadding2D(1),
+    "another clip": lambda x: ops.clip(3 * kernel(x), -1.0, 0.5),
+    "concatenation": lambda x: layers.Concatenate()([x, kernel(x)]),
+}
+CLIPS = {
+    "relu": ops.relu,
+    "ReLU": lambda x: layers.ReLU()(x),
+    "relu6": lambda x: layers.Activation("relu6")(3 * x),
+    "-1 to 1": lambda x: ops.clip(x, -1.0, 1.0),
+    "0 to 4": lambda x: layers.ReLU(max_value=4)(3 * x),
+}
+
+
+def network(clip, beside=False):
+    """A clip after each; `beside` a kernel that reads what is clipped, too."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 4), name="image")
+    outputs = {}
+    for name, function in BEFORE.items():
+        value = function(kernel(image))
+        name = name.replace(" ", "_")
+        outputs[name] = CLIPS[clip](value)
+        if beside:
+            outputs[f"{name}_beside"] = kernel(value)
+    return keras.Model(image, outputs)
+
+
+def images():
+    return np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("beside", [False, True])
+def test_file_rounds_what_keras_rounds(clip, beside, profile, tmp_path, require):
+    require(module="ai_edge_litert")
+    model = network(clip, beside)
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model, profile), images(), stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", profile)
+    assert profile == "int8_cpu" or not inspect_tflite(path).integer_offenders
+    found, expected, exact = run_tflite(path, images()), quantized(images()), model(images())
+    for name, values in expected.items():
+        values, floats = np.asarray(values), np.asarray(exact[name])
+        differ = np.abs(found[name] - values) > 1e-3 * np.abs(values).max()
+        assert differ.mean() <= (0 if profile == "int8" else 1e-3), name
+        assert np.square(found[name] - floats).mean() < 1e-2 * np.square(floats).mean(), name
+
+
+def test_clips_after_what_rounds_cost_no_operator(tmp_path):
+    """Nor of what a kernel before a max pooling clips."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = ops.relu(layers.MaxPooling2D(2)(kernel(image)))
+    x = ops.relu(x + kernel(x))
+    x = ops.clip(ops.silu(x) - x, -1.0, 1.0)
+    path = keras_hybrid.export_tflite(
+        keras.Model(image, x), tmp_path / "a.tflite", "int8", representative_data=images()
+    )
+    ops_of_file = inspect_tflite(path).ops
+    assert not {"RELU", "MINIMUM", "MAXIMUM"} & set(ops_of_file)
+    assert ops_of_file["QUANTIZE"] <= 1 and ops_of_file["MUL"] == 1
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_zero_of_an_even_range_is_where_the_converter_has_it(training, tmp_path, require):
+    """From -1 to 1, it lies half way between two of 256 values."""
+    require(module="ai_edge_litert")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 4), name="image")
+    x = kernel(image)
+    both = layers.Concatenate()([x, -x])
+    model = keras.Model(image, {"both": both, "clipped": ops.clip(4 * kernel(image), -1.0, 1.0)})
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images(), stream=None)
+    if training:  # ranges follow what they see
+        for _ in range(20):
+            quantized(images(), training=True)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    found, expected = run_tflite(path, images()), quantized(images())
+    for name, values in expected.items():
+        assert not np.any(np.abs(found[name] - values) > 1e-3 * np.abs(values).max())
+    bounds = [x.range for x in fake_quantizers(quantized) if x.limits]
+    assert all(low < -1.0 < 0.99 < high < 1.0 for low, high in bounds)
