@@ -140,7 +140,7 @@ LAYERS = {
     layers.Multiply: Rule(arithmetic.QuantizedMultiply),
     layers.Subtract: Rule(arithmetic.QuantizedSubtract),
     layers.ReLU: CLIPPING,
-    layers.LeakyReLU: ARITHMETIC,
+    layers.LeakyReLU: Rule(activations.QuantizedLeakyReLU),
     layers.GlobalAveragePooling2D: Rule(arithmetic.QuantizedGlobalAveragePooling2D),
     layers.Concatenate: ONE_OF_SEVERAL,
     JoinLevels: ONE_OF_SEVERAL,
@@ -227,7 +227,7 @@ ACTIVATIONS = {
 }
 
 # Activations that are written with those of the table and layers.
-MADE_OF_OTHERS = ("elu", "mish", "selu")
+MADE_OF_OTHERS = ("elu", "leaky_relu", "mish", "selu")
 
 # Of `keras.ops`, by the operation's name.
 OPERATIONS = {
@@ -363,7 +363,7 @@ def _kind(step):
 def _remedy(step):
     name = step.layer_class.__name__
     if step.layer_class is layers.Activation:
-        return "take one of " + ", ".join(sorted((*ACTIVATIONS, *MADE_OF_OTHERS)))
+        return "take one of " + ", ".join(sorted({*ACTIVATIONS, *MADE_OF_OTHERS}))
     if name in REMEDIES:
         return REMEDIES[name]
     if not issubclass(step.layer_class, keras.layers.Layer):

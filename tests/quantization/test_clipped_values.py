@@ -37,6 +37,10 @@ BEFORE = {
     "elu": ops.elu,
     "gelu": lambda x: ops.gelu(x, approximate=False),
     "tanh": ops.tanh,
+    "leaky": lambda x: layers.LeakyReLU(0.1)(x),
+    "leaky, an operation": lambda x: ops.leaky_relu(x, 0.3),
+    "leaky, steep": lambda x: layers.LeakyReLU(1.5)(x),
+    "leaky, of a kernel": lambda x: kernel(x, activation="leaky_relu"),
     "average pooling": layers.AveragePooling2D(2),
     "max pooling": layers.MaxPooling2D(2),
     "max pooling of a sum": lambda x: layers.MaxPooling2D(2)(x + kernel(x)),
@@ -46,6 +50,7 @@ BEFORE = {
     "concatenation": lambda x: layers.Concatenate()([x, kernel(x)]),
 }
 CLIPS = {
+    "none": lambda x: 0.7 * x,
     "relu": ops.relu,
     "ReLU": lambda x: layers.ReLU()(x),
     "relu6": lambda x: layers.Activation("relu6")(3 * x),
@@ -61,7 +66,7 @@ def network(clip, beside=False):
     outputs = {}
     for name, function in BEFORE.items():
         value = function(kernel(image))
-        name = name.replace(" ", "_")
+        name = name.replace(" ", "_").replace(",", "")
         outputs[name] = CLIPS[clip](value)
         if beside:
             outputs[f"{name}_beside"] = kernel(value)

@@ -41,6 +41,12 @@ def elu(step: Step) -> list[Step]:
     return [step_of(layer, step.inputs[0])]
 
 
+def leaky(step: Step) -> list[Step]:
+    """`keras.ops.leaky_relu`."""
+    slope = argument(step, 1, "negative_slope", LEAKY_SLOPE)
+    return [step_of(layers.LeakyReLU(slope, name=step.name), step.inputs[0])]
+
+
 def prelu(step: Step) -> list[Step] | None:
     """A ReLU, where no slope was trained yet."""
     if step.weight("alpha").any():
@@ -72,6 +78,8 @@ def _expanded(layer, value):
     name = activation_name(layer.activation)
     if name == "elu":
         return [step_of(ExponentialLinear(name=layer.name), value)]
+    if name == "leaky_relu":
+        return [step_of(layers.LeakyReLU(LEAKY_SLOPE, name=layer.name), value)]
     if name == "selu":
         curve = step_of(ExponentialLinear(SELU_ALPHA, name=f"{layer.name}_curve"), value)
         return [curve, step_of(layers.Rescaling(SELU_SCALE, name=layer.name), curve.output)]
@@ -85,6 +93,7 @@ def _expanded(layer, value):
     return [step_of(layer, value)]
 
 
+LEAKY_SLOPE = 0.2
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 

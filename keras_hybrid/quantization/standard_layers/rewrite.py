@@ -38,6 +38,7 @@ OPERATIONS = {
     **dict.fromkeys(activations.PLAIN, activations.plain),
     "Gelu": activations.gelu,
     "Elu": activations.elu,
+    "LeakyRelu": activations.leaky,
     "TrueDivide": arithmetic.quotient,
     "Divide": arithmetic.quotient,
     "Add": arithmetic.linear,

@@ -9,6 +9,7 @@ from keras_hybrid.quantization.twins.engine_rounding import (
     product_of_steps,
     rounded_hard_swish,
     rounded_product,
+    rounded_slopes,
     rounded_softmax,
 )
 from keras_hybrid.quantization.twins.plain import ExponentialLinear
@@ -73,6 +74,15 @@ class HardSwish(keras.layers.Activation):
     def call(self, inputs, training=None):
         outputs = inputs * ops.relu6(inputs + 3.0) * (1 / 6)
         return outputs if training else rounded_hard_swish(self, inputs, outputs)
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class QuantizedLeakyReLU(keras.layers.LeakyReLU):
+    """`keras.layers.LeakyReLU`, rounded as the file's kernel does where it is not trained."""
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs)
+        return outputs if training else rounded_slopes(self, inputs, outputs, self.negative_slope)
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")

@@ -374,6 +374,33 @@ def rounded_between_pixels(layer, inputs, values):
     return straight_through(values, rounded, inputs)
 
 
+def rounded_slopes(layer, inputs, outputs, slope: float):
+    """What XNNPACK makes of a leaky ReLU: integers times 256ths, halves upwards (`qs8-vlrelu`).
+
+    Args:
+        layer: of a functional model, called once, whose outputs are rounded next.
+        inputs: on the grid of the rounding before.
+        outputs: what the layer computes of them.
+        slope: of negative values.
+
+    Returns: as `Sums.rounded`.
+    """
+    if count_calls(layer) != 1:
+        return outputs
+    steps = _steps(rounding_before(layer), rounding_after(layer))
+    if steps is None:
+        return outputs
+    step, output_step = steps
+    factor = step / output_step
+    positive, negative = ops.round(256 * factor), ops.round(256 * (factor * np.float32(slope)))
+
+    def rounded(_, inputs):
+        x = ops.round(inputs / step)
+        return ops.floor((x * ops.where(x >= 0, positive, negative) + 128) / 256) * output_step
+
+    return straight_through(outputs, rounded, inputs)
+
+
 def rounded_hard_swish(layer, inputs, outputs):
     """What TensorFlow Lite makes of x * relu6(x + 3) / 6: 16-bit fixed point, from int8 to int8.
 

@@ -6,7 +6,12 @@ from keras import ops
 
 from keras_hybrid.keras_private import computes_for_keras
 from keras_hybrid.layers import DotProductAttention
-from keras_hybrid.quantization.twins.engine_rounding import rounded_floats
+from keras_hybrid.quantization.twins.engine_rounding import (
+    product_of_steps,
+    rounded_floats,
+    rounded_product,
+)
+from keras_hybrid.quantization.twins.roundings_around import rounding_before
 
 # A product with it, or a leaky ReLU of this slope, is a float guard: it keeps what follows in
 # float, and export takes it out of the file, which is as exact without.
@@ -111,8 +116,13 @@ class Requantize(keras.layers.Layer):
         super().__init__(**kwargs)
         self.number = number
 
-    def call(self, inputs):
-        return inputs * (1 + (self.number + 1) * ALMOST_NOTHING)
+    def call(self, inputs, training=None):
+        factor = 1 + (self.number + 1) * ALMOST_NOTHING
+        outputs = inputs * factor
+        unit = None if training else product_of_steps(rounding_before(self))
+        if unit is None:
+            return outputs
+        return rounded_product(self, outputs, unit * np.float32(factor / 255))
 
     def compute_output_shape(self, input_shape):
         return input_shape
