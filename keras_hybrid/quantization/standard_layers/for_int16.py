@@ -12,7 +12,7 @@ from keras_hybrid.surgery.editable_model import EditableModel, Step
 
 def edit_layers_for_int16(model: EditableModel) -> None:
     """Has stock layers do without NEG, SQUARE, ELU, PRELU, RELU_N1_TO_1 and HARD_SWISH."""
-    edit_standard_layers(model, {})
+    edit_standard_layers(model, {}, HAVE_OPERATORS)
     for step in list(model.steps):
         rewrite = LAYERS.get(step.layer_class)
         new = None if rewrite is None or not model.editable(step) else rewrite(step)
@@ -78,6 +78,9 @@ def _halves(value, name):
     negative = step_of(layers.ReLU(name=f"{name}_negative"), turned.output)
     return positive, [turned, negative]
 
+
+# Written for int8 by what lacks an operator in int16 (DEPTH_TO_SPACE), and have one of their own.
+HAVE_OPERATORS = (layers.Conv2DTranspose,)
 
 LAYERS = {
     ExponentialLinear: exponential_linear,

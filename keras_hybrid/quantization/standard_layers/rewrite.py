@@ -57,7 +57,7 @@ OPERATIONS = {
 }
 
 
-def edit_standard_layers(model: EditableModel, rules: dict) -> None:
+def edit_standard_layers(model: EditableModel, rules: dict, left: tuple[type, ...] = ()) -> None:
     """Writes layers and operations of stock Keras in terms of those in the table of rules.
 
     What cannot be written so stays, and is refused by name where it has no rule.
@@ -65,18 +65,21 @@ def edit_standard_layers(model: EditableModel, rules: dict) -> None:
     Args:
         model: to be edited.
         rules: the user's own, whose layers stay as they are.
+        left: classes of layers that stay as they are, too.
     """
     edit_unused_parts(model, lambda step: users_rule(step, rules) is not None)
     for _ in range(2):  # kernels that come in place of others have activations, too
         activations.edit_activation_functions(model)
-        _rewrite_steps(model, rules)
+        _rewrite_steps(model, rules, left)
 
 
-def _rewrite_steps(model, rules):
+def _rewrite_steps(model, rules, left):
     pending = list(model.steps)
     while pending:
         step = pending.pop(0)
         if not step.inputs or not model.editable(step) or users_rule(step, rules) is not None:
+            continue
+        if step.is_a(*left):
             continue
         if step.is_a(keras.layers.Layer):
             rewrite = LAYERS.get(step.layer_class) or rewrite_of(step.layer_class)
