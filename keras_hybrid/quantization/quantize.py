@@ -13,7 +13,7 @@ from keras_hybrid.quantization.passes.activations import (
     edit_joined_activations,
     edit_pooled_activations,
 )
-from keras_hybrid.quantization.passes.arithmetic import edit_long_sums
+from keras_hybrid.quantization.passes.arithmetic import edit_long_sums, edit_reshaped_twice
 from keras_hybrid.quantization.passes.clipping import edit_clipping, edit_slopes
 from keras_hybrid.quantization.passes.equal_steps import edit_equal_steps
 from keras_hybrid.quantization.passes.float_guards import edit_float_guards
@@ -107,6 +107,7 @@ def quantize(
     edit_joined_activations(editable)
     edit_pooled_activations(editable)
     edit_long_sums(editable)
+    edit_reshaped_twice(editable)
     edit_lonely_norms(editable)
     edit_neutral_constants(editable)
     edit_products_and_sums(editable)

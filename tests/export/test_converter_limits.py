@@ -30,6 +30,7 @@ AROUND_GELU = {
     "clip": lambda x: ops.clip(gelu(kernel(x)), -0.1, 0.3),
     "dropped out between": lambda x: layers.ReLU()(layers.Dropout(0.1)(gelu(kernel(x)))),
     "of what changes sign": lambda x: gelu(-kernel(x)),
+    "by tanh": lambda x: layers.ReLU()(ops.gelu(kernel(x))),
     "both": lambda x: ops.maximum(gelu(-gelu(kernel(x))), 0.0),
 }
 WITHOUT_OPERATOR_IN_INT16 = {
@@ -47,6 +48,10 @@ WITHOUT_OPERATOR_IN_INT16 = {
     "hard tanh": lambda x: layers.Activation("hard_tanh")(2 * x),
     "groups": lambda x: layers.GroupNormalization(2, gamma_initializer="random_normal")(x),
     "instances": lambda x: layers.GroupNormalization(-1)(x),
+    "sum": lambda x: ops.sum(x, (1, 2)),
+    "sum of channels": lambda x: ops.sum(x, axis=-1, keepdims=True),
+    "unit length": lambda x: layers.UnitNormalization()(x),
+    "unit length of a map": lambda x: layers.UnitNormalization(axis=[1, 2, 3])(x),
     "groups of rows": lambda x: layers.GroupNormalization(2)(layers.Reshape((64, 4))(x)),
 }
 

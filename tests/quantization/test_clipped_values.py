@@ -127,3 +127,39 @@ def test_zero_of_an_even_range_is_where_the_converter_has_it(training, tmp_path,
         assert not np.any(np.abs(found[name] - values) > 1e-3 * np.abs(values).max())
     bounds = [x.range for x in fake_quantizers(quantized) if x.limits]
     assert all(low < -1.0 < 0.99 < high < 1.0 for low, high in bounds)
+
+
+def twice(function):
+    def model(x):
+        x = function(x)
+        return x * x
+
+    return model
+
+
+SPELLED_OTHERWISE = {
+    "square, reshaped": twice(layers.Reshape((64, 4))),
+    "square, reshaped twice": twice(lambda x: ops.reshape(layers.Reshape((64, 4))(x), (-1, 256))),
+    "sum, flat": lambda x: layers.Add()([layers.Flatten()(x)] * 2),
+    "mean of one": lambda x: ops.add(*(pooled(y) for y in (pooled(x), ops.max(x, (1, 2), True)))),
+    "sum of one": lambda x: ops.sum(ops.sum(x, axis=-1, keepdims=True), axis=-1) + 0.1,
+    "gelu of what moves": lambda x: ops.gelu(layers.MaxPooling2D(2)(ops.flip(x, 1)), False),
+}
+
+
+@pytest.mark.parametrize("profile", ["int8", "int8_cpu"])
+def test_what_the_converter_would_turn_round_is_spelled_otherwise(profile, tmp_path, require):
+    require(module="ai_edge_litert")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 4), name="image")
+    outputs = {n.replace(" ", "_"): f(kernel(image)) for n, f in SPELLED_OTHERWISE.items()}
+    outputs = {name.replace(",", ""): value for name, value in outputs.items()}
+    quantized = keras_hybrid.quantize(keras.Model(image, outputs), profile)
+    keras_hybrid.calibrate(quantized, images(), stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", profile)
+    assert profile == "int8_cpu" or not inspect_tflite(path).integer_offenders
+    found, expected = run_tflite(path, images()), quantized(images())
+    for name, values in expected.items():
+        assert found[name].shape == values.shape
+        differ = np.abs(found[name] - values) > 1e-3 * np.abs(values).max()
+        assert differ.mean() <= (0 if profile == "int8" else 1e-3), name

@@ -27,3 +27,31 @@ def edit_long_sums(model: EditableModel):
             new.append(new_step(layer, [[total, value]], step.output.shape))
             total = new[-1].output
         model.replace(step, *new)
+
+
+def edit_reshaped_twice(model: EditableModel):
+    """Has what a layer takes twice (x * x) reshaped after it.
+
+    The converter does so by itself, and then refuses the grids on either side of the reshape.
+    """
+    for step in model.steps:
+        if step.layer_class not in (*CHAINED, keras.layers.Subtract) or len(step.inputs) != 2:
+            continue
+        first, second = step.inputs
+        while first is second and _reshapes(model.producer(first)):
+            given = model.producer(first).inputs[0]
+            shape = step.output.shape
+            step.replace_input(first, given)
+            step.output.shape = given.shape
+            layer = keras.layers.Reshape(shape[1:], name=f"{step.name}_reshaped{len(given.shape)}")
+            model.interpose(step.output, new_step(layer, [step.output], shape))
+            first, second = step.inputs
+
+
+def _reshapes(step):
+    """Whether a step changes its one input's shape alone."""
+    if len(step.inputs) != 1 or None in step.output.shape[1:] or None in step.inputs[0].shape[1:]:
+        return False
+    if step.is_a(keras.layers.Layer):
+        return step.is_a(keras.layers.Reshape, keras.layers.Flatten)
+    return step.layer_class.__name__ in ("Reshape", "Squeeze", "ExpandDims")

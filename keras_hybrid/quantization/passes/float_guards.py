@@ -9,7 +9,6 @@ from keras_hybrid.layers import DotProductAttention
 from keras_hybrid.quantization.placement import Placement
 from keras_hybrid.quantization.ranges.fake_quantize import FakeQuantize
 from keras_hybrid.quantization.rules import activation_name, converter_rounds
-from keras_hybrid.quantization.standard_layers.steps import argument
 from keras_hybrid.quantization.twins.float_guard import (
     FloatConv2D,
     FloatDotProductAttention,
@@ -48,21 +47,22 @@ def edit_float_guards(model: EditableModel, placement: Placement):
 def edit_whole_gelus(model: EditableModel) -> bool:
     """Keeps the converter from making a GELU's last product one with a ReLU; whether there are any.
 
-    It knows GELU by the error function only as a whole, and makes ReLUs part of the product before
-    them first; a change of sign before it likewise becomes part of its first. TFLite has no error
-    function. For files alone.
+    It knows GELU only as a whole, and makes ReLUs part of the product before them first; a change
+    of sign before it likewise becomes part of its first. TFLite has no error function, and no
+    powers in int16. For files alone.
 
     Args:
         model: whose GELUs in float are to come through.
     """
     found = False
     for step in list(model.steps):
-        if not _is_exact_gelu(step):
+        readers = model.consumers(step.output)
+        if not _is_gelu(step) or readers and all(x.is_a(FakeQuantize) for x in readers):
             continue
         (given,) = step.inputs[:1]
         before = model.producer(given)
         sides = [(step, given)] if not before.is_a(*AFFINE, *_ROUNDED) else []
-        for reader in model.consumers(step.output):
+        for reader in readers:
             if not reader.is_a(*AFFINE, *_ROUNDED):
                 sides.append((reader, step.output))
         for reader, value in sides:
@@ -77,15 +77,13 @@ def edit_whole_gelus(model: EditableModel) -> bool:
 _ROUNDED = (FakeQuantize, FloatGuard, keras.layers.InputLayer)
 
 
-def _is_exact_gelu(step: Step) -> bool:
-    """Whether a step ends in GELU by the error function, or in a function that may be it."""
+def _is_gelu(step: Step) -> bool:
+    """Whether a step ends in GELU, or in a function that may be it."""
     if step.is_a(keras.layers.Activation) or step.layer_class in HAS_ACTIVATION:
         activation = step.operation.activation if step.config is None else step.config["activation"]
         name = activation_name(activation)
         return name == "gelu" or not hasattr(keras.activations, name)
-    if step.layer_class.__name__ != "Gelu" or step.is_a(keras.layers.Layer):
-        return False
-    return not argument(step, 1, "approximate", True)
+    return step.layer_class.__name__ == "Gelu" and not step.is_a(keras.layers.Layer)
 
 
 def _computed_by(model, placement, value):

@@ -1,5 +1,7 @@
 """Sums, products and quotients with constants, and what is made of several inputs."""
 
+import math
+
 import keras
 import numpy as np
 from keras import layers
@@ -98,6 +100,14 @@ def clip(step: Step) -> list[Step] | None:
     if low.size != 1 or high.size != 1:
         return None
     return _clipped(step, step.inputs[0], float(low), float(high))
+
+
+def of_single_values(step: Step) -> list[Step] | None:
+    """Means, sums and greatest of single values: these, in another shape at most."""
+    before, after = step.inputs[0].shape[1:], step.output.shape[1:]
+    if None in (*before, *after) or math.prod(before) != math.prod(after):
+        return None
+    return [step_of(layers.Reshape(after, name=step.name), step.inputs[0])]
 
 
 def rectified_operation(step: Step) -> list[Step]:

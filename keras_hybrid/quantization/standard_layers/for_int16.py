@@ -1,5 +1,7 @@
 """Layers of stock Keras in terms of operators that TFLite has in int16, too."""
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -15,6 +17,8 @@ def edit_layers_for_int16(model: EditableModel) -> None:
     edit_standard_layers(model, {}, HAVE_OPERATORS)
     for step in list(model.steps):
         rewrite = LAYERS.get(step.layer_class)
+        if not step.is_a(keras.layers.Layer):
+            rewrite = OPERATIONS.get(step.layer_class.__name__)
         new = None if rewrite is None or not model.editable(step) else rewrite(step)
         if new:
             model.replace(step, *new)
@@ -71,6 +75,25 @@ def group_norm(step: Step) -> list[Step] | None:
     return [step_of(layer, step.inputs[0], weights_of(step))]
 
 
+def unit_norm(step: Step) -> list[Step]:
+    """Normalization to unit length."""
+    axis = step.setting("axis")
+    axes = tuple(axis) if isinstance(axis, list | tuple) else (axis,)
+    return [step_of(PlainUnitNormalization(axes, name=step.name), step.inputs[0])]
+
+
+def total(step: Step) -> list[Step] | None:
+    """`keras.ops.sum`, by the mean: the converter gives a sum its input's range, and clips it."""
+    axis, rank = step.operation.axis, len(step.inputs[0].shape)
+    if axis is None:
+        return None
+    axes = tuple(x % rank for x in ([axis] if isinstance(axis, int) else axis))
+    if 0 in axes:
+        return None
+    layer = TotalByMean(axes, step.operation.keepdims, name=step.name)
+    return [step_of(layer, step.inputs[0])]
+
+
 def _halves(value, name):
     """Steps of relu(x), and of relu(-x)."""
     positive = step_of(layers.ReLU(name=f"{name}_positive"), value)
@@ -88,7 +111,9 @@ LAYERS = {
     Clip: clip,
     layers.Activation: hard_tanh,
     layers.GroupNormalization: group_norm,
+    layers.UnitNormalization: unit_norm,
 }
+OPERATIONS = {"Sum": total}
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -129,3 +154,62 @@ class PlainGroupNormalization(layers.GroupNormalization):
         if self.scale:
             x = x * self.gamma
         return x + self.beta if self.center else x
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class TotalByMean(layers.Layer):
+    """A sum, computed as the mean times the number of values.
+
+    Args:
+        axes: along which; not the batch's.
+        keepdims: whether they stay, of length 1.
+
+    Input: any shape. Output: likewise without the axes.
+    """
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+        self.keepdims = keepdims
+
+    def call(self, inputs):
+        number = math.prod(inputs.shape[axis] for axis in self.axes)
+        return ops.mean(inputs, axis=self.axes, keepdims=self.keepdims) * float(number)
+
+    def compute_output_spec(self, inputs):
+        return ops.sum(inputs, self.axes, self.keepdims)
+
+    def compute_output_shape(self, input_shape):
+        lengths = enumerate(input_shape)
+        if self.keepdims:
+            return tuple(1 if n in self.axes else length for n, length in lengths)
+        return tuple(length for n, length in lengths if n not in self.axes)
+
+    def get_config(self):
+        return {**super().get_config(), "axes": self.axes, "keepdims": self.keepdims}
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class PlainUnitNormalization(layers.Layer):
+    """`keras.layers.UnitNormalization` by means and products.
+
+    Args:
+        axes: along which.
+
+    Input and output: any shape.
+    """
+
+    def __init__(self, axes: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+
+    def call(self, inputs):
+        number = math.prod(inputs.shape[axis] for axis in self.axes)
+        mean_square = ops.mean(inputs * inputs, axis=self.axes, keepdims=True) + 1e-12
+        return inputs * (ops.rsqrt(mean_square) * number**-0.5)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "axes": self.axes}
