@@ -56,9 +56,11 @@ def edit_whole_gelus(model: EditableModel) -> bool:
     """
     found = False
     for step in list(model.steps):
-        readers = model.consumers(step.output)
-        if not _is_gelu(step) or readers and all(x.is_a(FakeQuantize) for x in readers):
+        if not _is_gelu(step):
             continue
+        readers = model.consumers(step.output)
+        if readers and all(reader.is_a(FakeQuantize) for reader in readers):
+            continue  # in int8
         (given,) = step.inputs[:1]
         before = model.producer(given)
         sides = [(step, given)] if not before.is_a(*AFFINE, *_ROUNDED) else []
