@@ -196,7 +196,7 @@ def export_tflite(
         with garbage_taken():
             file = _convert(
                 *(folder, precision, target, input, output_type, samples, postprocess),
-                layer_names={layer.name for layer in model.layers},
+                {layer.name for layer in model.layers},
             )
     add_metadata(
         file,

@@ -140,6 +140,7 @@ def twice(function):
 SPELLED_OTHERWISE = {
     "square, reshaped": twice(layers.Reshape((64, 4))),
     "square, reshaped twice": twice(lambda x: ops.reshape(layers.Reshape((64, 4))(x), (-1, 256))),
+    "square of a part": twice(lambda x: ops.split(x, 2, axis=-1)[1]),
     "sum, flat": lambda x: layers.Add()([layers.Flatten()(x)] * 2),
     "mean of one": lambda x: ops.add(*(pooled(y) for y in (pooled(x), ops.max(x, (1, 2), True)))),
     "sum of one": lambda x: ops.sum(ops.sum(x, axis=-1, keepdims=True), axis=-1) + 0.1,

@@ -50,7 +50,9 @@ def edit_reshaped_twice(model: EditableModel):
 
 def _reshapes(step):
     """Whether a step changes its one input's shape alone."""
-    if len(step.inputs) != 1 or None in step.output.shape[1:] or None in step.inputs[0].shape[1:]:
+    if len(step.inputs) != 1 or len(step.outputs) != 1:
+        return False
+    if None in step.output.shape[1:] or None in step.inputs[0].shape[1:]:
         return False
     if step.is_a(keras.layers.Layer):
         return step.is_a(keras.layers.Reshape, keras.layers.Flatten)
