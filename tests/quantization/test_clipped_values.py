@@ -110,13 +110,17 @@ def test_clips_after_what_rounds_cost_no_operator(tmp_path):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_zero_of_an_even_range_is_where_the_converter_has_it(training, tmp_path, require):
-    """From -1 to 1, it lies half way between two of 256 values."""
+    """From -1 to 1 and from -3 to 7, it lies half way between two of 256 values."""
     require(module="ai_edge_litert")
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 4), name="image")
     x = kernel(image)
     both = layers.Concatenate()([x, -x])
-    model = keras.Model(image, {"both": both, "clipped": ops.clip(4 * kernel(image), -1.0, 1.0)})
+    clips = {
+        "even": ops.clip(4 * kernel(image), -1.0, 1.0),
+        "odd": ops.clip(40 * kernel(image), -3.0, 7.0),
+    }
+    model = keras.Model(image, {"both": both, **clips})
     quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images(), stream=None)
     if training:  # ranges follow what they see
         for _ in range(20):
@@ -125,8 +129,9 @@ def test_zero_of_an_even_range_is_where_the_converter_has_it(training, tmp_path,
     found, expected = run_tflite(path, images()), quantized(images())
     for name, values in expected.items():
         assert not np.any(np.abs(found[name] - values) > 1e-3 * np.abs(values).max())
-    bounds = [x.range for x in fake_quantizers(quantized) if x.limits]
-    assert all(low < -1.0 < 0.99 < high < 1.0 for low, high in bounds)
+    for low, high in (x.range for x in fake_quantizers(quantized) if x.limits):
+        places = -255 * low / (high - low)
+        assert abs(places - round(places)) < 0.01
 
 
 def twice(function):
@@ -140,6 +145,7 @@ def twice(function):
 SPELLED_OTHERWISE = {
     "square, reshaped": twice(layers.Reshape((64, 4))),
     "square, reshaped twice": twice(lambda x: ops.reshape(layers.Reshape((64, 4))(x), (-1, 256))),
+    "nothing left": lambda x: ops.relu(ops.clip(x, -1.0, 0.0)),
     "square of a part": twice(lambda x: ops.split(x, 2, axis=-1)[1]),
     "sum, flat": lambda x: layers.Add()([layers.Flatten()(x)] * 2),
     "mean of one": lambda x: ops.add(*(pooled(y) for y in (pooled(x), ops.max(x, (1, 2), True)))),

@@ -5,6 +5,7 @@ import keras
 from keras_hybrid.layers import TwoSlopeReLU
 from keras_hybrid.quantization.passes.equal_steps import clipping_of
 from keras_hybrid.quantization.placement import Placement
+from keras_hybrid.quantization.ranges.fake_quantize import clear_of_ties
 from keras_hybrid.quantization.rules import OutputRange
 from keras_hybrid.quantization.twins.float_guard import Requantize
 from keras_hybrid.quantization.twins.plain import Clip
@@ -36,7 +37,7 @@ def edit_slopes(model: EditableModel, is_int8) -> dict:
         first.config["activation"] = second.edit().config["activation"] = "linear"
         step.edit().config["first_scale"] = 1.0
         limits[first.output] = (0.0, 6.0 * scale)
-        limits[second.output] = _clear_of_ties(-1.0, 1.0)
+        limits[second.output] = clear_of_ties(-1.0, 1.0)
     return limits
 
 
@@ -79,7 +80,7 @@ def edit_clipping(model: EditableModel, placement: Placement) -> dict:
             placement.remove(step)
             model.bypass(step)
         else:
-            limits[step.output] = _clear_of_ties(*bounds)
+            limits[step.output] = clear_of_ties(*bounds)
             step.edit()
             step.layer_class, step.config = Requantize, {"name": step.name}
     return limits
@@ -99,10 +100,4 @@ def _within_both(first, second):
     """The values within two pairs of bounds, each of which holds 0."""
     if first is not None:
         second = max(first[0], second[0]), min(first[1], second[1])
-    return _clear_of_ties(*second)
-
-
-def _clear_of_ties(low, high):
-    """Bounds whose grid has a value for 0: of -1 and 1, 0 would lie half way between two, and the
-    converter may take it for the other."""
-    return (low * 256 / 255, high * 254 / 255) if low == -high and high < FAR else (low, high)
+    return clear_of_ties(*second)

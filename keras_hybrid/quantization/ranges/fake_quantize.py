@@ -154,18 +154,9 @@ class FakeQuantize(keras.layers.Layer):
             step = max(-low / negative, high / (steps - 1))
             low, high = -step * negative, step * (steps - 1)
         else:
-            low, high = self._clear_of_ties(low, high)
+            low, high = clear_of_ties(low, high, tfmot.num_steps(self.quantizer))
         self._range["min_var"].assign(low)
         self._range["max_var"].assign(high)
-
-    def _clear_of_ties(self, low, high):
-        """A range of the same steps where 0, half way between two, may be taken for either."""
-        step = (high - low) / tfmot.num_steps(self.quantizer)
-        places = -low / step
-        if abs(places % 1 - 0.5) > TIE:
-            return low, high
-        shift = (np.floor(places + 0.5) - places) * step
-        return low - shift, high - shift
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -180,6 +171,26 @@ class FakeQuantize(keras.layers.Layer):
             "target": self.target,
             "output_name": self.output_name,
         }
+
+
+def clear_of_ties(low: float, high: float, steps: int = 255) -> tuple[float, float]:
+    """A range as wide, moved by half a step where 0 would lie half way between two values.
+
+    TensorFlow may take it for one of these and the converter for the other: of -1 to 1, of -3 to 7.
+
+    Args:
+        low: least value, at most 0.
+        high: greatest value, at least 0.
+        steps: from the least value to the greatest.
+    """
+    if low == high:
+        return low, high
+    step = (high - low) / steps
+    places = -low / step
+    if abs(places % 1 - 0.5) > TIE:
+        return low, high
+    shift = (np.floor(places + 0.5) - places) * step
+    return float(low - shift), float(high - shift)
 
 
 def fake_quantizers(model: keras.Model) -> list[FakeQuantize]:
