@@ -31,8 +31,8 @@ BEFORE = {
     "factors of channels": lambda x: ops.tanh(x) * np.array([0.3, 1, -2, 0.5], "float32"),
     "rescaling": lambda x: layers.Rescaling(1.7, 0.2)(ops.tanh(x)),
     "batch norm": lambda x: layers.BatchNormalization()(ops.tanh(x)),
-    "layer norm": layers.LayerNormalization(),
-    "unit norm": layers.UnitNormalization(),
+    "layer norm": lambda x: layers.LayerNormalization()(x),
+    "unit norm": lambda x: layers.UnitNormalization()(x),
     "silu": ops.silu,
     "elu": ops.elu,
     "gelu": lambda x: ops.gelu(x, approximate=False),
@@ -41,11 +41,11 @@ BEFORE = {
     "leaky, an operation": lambda x: ops.leaky_relu(x, 0.3),
     "leaky, steep": lambda x: layers.LeakyReLU(1.5)(x),
     "leaky, of a kernel": lambda x: kernel(x, activation="leaky_relu"),
-    "average pooling": layers.AveragePooling2D(2),
-    "max pooling": layers.MaxPooling2D(2),
+    "average pooling": lambda x: layers.AveragePooling2D(2)(x),
+    "max pooling": lambda x: layers.MaxPooling2D(2)(x),
     "max pooling of a sum": lambda x: layers.MaxPooling2D(2)(x + kernel(x)),
     "mean": pooled,
-    "padding": layers.ZeroPadding2D(1),
+    "padding": lambda x: layers.ZeroPadding2D(1)(x),
     "another clip": lambda x: ops.clip(3 * kernel(x), -1.0, 0.5),
     "concatenation": lambda x: layers.Concatenate()([x, kernel(x)]),
 }
@@ -143,7 +143,7 @@ def twice(function):
 
 
 SPELLED_OTHERWISE = {
-    "square, reshaped": twice(layers.Reshape((64, 4))),
+    "square, reshaped": twice(lambda x: layers.Reshape((64, 4))(x)),
     "square, reshaped twice": twice(lambda x: ops.reshape(layers.Reshape((64, 4))(x), (-1, 256))),
     "nothing left": lambda x: ops.relu(ops.clip(x, -1.0, 0.0)),
     "square of a part": twice(lambda x: ops.split(x, 2, axis=-1)[1]),
