@@ -48,7 +48,12 @@ class Delegation:
         return self.total - len(self.left)
 
 
-def open_interpreter(path: str | os.PathLike, num_threads: int = 1, xnnpack: bool = True):
+def open_interpreter(
+    path: str | os.PathLike,
+    num_threads: int = 1,
+    xnnpack: bool = True,
+    keep_tensors: bool = False,
+):
     """LiteRT's interpreter of a file, not yet allocated.
 
     Args:
@@ -56,6 +61,7 @@ def open_interpreter(path: str | os.PathLike, num_threads: int = 1, xnnpack: boo
         num_threads: at most.
         xnnpack: whether the XNNPACK delegate takes what it can, as is LiteRT's default; LiteRT's
             own kernels do the rest, or all.
+        keep_tensors: whether all tensors can be read after a run; a delegate's are never there.
 
     Raises:
         ValueError: for a file that LiteRT cannot open.
@@ -68,6 +74,7 @@ def open_interpreter(path: str | os.PathLike, num_threads: int = 1, xnnpack: boo
             model_path=os.fsdecode(path),
             num_threads=num_threads,
             experimental_op_resolver_type=kernels,
+            experimental_preserve_all_tensors=keep_tensors,
         )
     except ValueError as error:
         raise ValueError(

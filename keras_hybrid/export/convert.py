@@ -20,8 +20,11 @@ from keras_hybrid.export.flatbuffer.runtime_versions import state_runtime_versio
 from keras_hybrid.export.flatbuffer.shorten_names import first_names, shorten_names
 from keras_hybrid.export.image_input import channel_order, left_to_do, own_scaling
 from keras_hybrid.export.inspect import inspect_tflite
+from keras_hybrid.export.int16.file_checks import check_sums, warn_of_differences
 from keras_hybrid.export.int16.image_rounding import edit_rounding_for
 from keras_hybrid.export.int16.silent_kernels import edit_int16_kernels
+from keras_hybrid.export.int16.unit_lengths import edit_unit_lengths_for
+from keras_hybrid.export.int16.zero_steps import give_steps_to_zeros
 from keras_hybrid.export.mask_output import (
     MASK_OUTPUTS,
     is_segmentation,
@@ -182,21 +185,24 @@ def export_tflite(
     stretches = later_stretches(model, mask) if segments else None
     types = (input, output_type)
     model, images = _prepare(model, precision, target, representative_data, types, top_k)
-    samples = _samples(images, known)
+    samples, layer_names = _samples(images, known), {layer.name for layer in model.layers}
     with garbage_left(), tempfile.TemporaryDirectory() as folder:
         # What is made for the SavedModel is gone before the converter makes copies of its own.
         input_type = "float32" if precision in INTEGER else input
         ending = mask or detector or top_k
         edits = FILES[precision][target]
         if samples is not None:
-            by_images = (edit_int16_kernels(images), edit_rounding_for(images))
+            by_images = (
+                edit_unit_lengths_for(images),
+                edit_int16_kernels(images),
+                edit_rounding_for(images),
+            )
             edits = (edit_layers_for_int16, *edits) if fused else ()
             edits, fused = (*edits, *by_images), True
         save_for_conversion(model, shapes, names, input_type, known, fused, ending, folder, edits)
         with garbage_taken():
             file = _convert(
-                *(folder, precision, target, input, output_type, samples, postprocess),
-                {layer.name for layer in model.layers},
+                *(folder, precision, target, input, output_type, samples, postprocess), layer_names
             )
     add_metadata(
         file,
@@ -224,6 +230,10 @@ def export_tflite(
     with _temporary_beside(path) as temporary:
         file.write(temporary)
         _check(temporary)
+        if samples is not None:
+            check_sums(temporary, samples, layer_names)
+            if ending is None:
+                warn_of_differences(temporary, samples, model, images)
         if precision == "int8" and top_k is None and detector is None:
             check_all_int8(model, inspect_tflite(temporary).integer_offenders)
         os.replace(temporary, path)
@@ -409,6 +419,8 @@ def _convert(folder, precision, target, input_type, output_type, samples, postpr
     remove_float_guards(file)
     if precision in INTEGER:
         check_steps(file)
+        if precision == "int16x8":
+            give_steps_to_zeros(file)
         merge_dense(file)
         shorten_names(file, precision == "int8")
     first_names(file)

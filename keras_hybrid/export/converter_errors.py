@@ -12,6 +12,10 @@ NOT_IN_INT16 = re.compile(r"not yet supported for op: '(\w+)'")
 NOT_IN_TFLITE = re.compile(
     r'error: loc\((?:callsite\()?fused\["\w+:", "([^"@]+)[^\n]*\'tf\.(\w+)\' op is neither'
 )
+# 'loc(fused["Mul:", "model/square/Mul@__inference_serve_1"] ...): 'tfl.reshape' op quantization
+# parameters violate the same scale constraint: ...', by one operator or several that it fused.
+PLACE = re.compile(r'fused\["\w+:", "([^"@/]+/[^"@]+)@')
+REASON = re.compile(r"error: .*?('\w+\.\w+' op [^\n]*)")
 MOST_PLACES = 8
 
 
@@ -36,15 +40,25 @@ def explained(
             "these with other layers, or export with another precision, such as 'float16' or "
             f"'int8_cpu'. Received: precision={precision!r}"
         )
-    found = [(x, f"in {_place(scope, names)!r}") for scope, x in NOT_IN_TFLITE.findall(text)]
+    found = [
+        (x, f"in {place_in_model(scope, names)!r}") for scope, x in NOT_IN_TFLITE.findall(text)
+    ]
     if found:
         return RuntimeError(
             f"TFLite has no operator for these of TensorFlow: {_listed(found)}. Write them with "
             f"other layers. Received: precision={precision!r}"
         )
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    where = remedy = ""
+    if reason := REASON.search(first):
+        places = list(dict.fromkeys(place_in_model(x, names) for x in PLACE.findall(first)))
+        first = reason[1]
+        where = f" at {', '.join(map(repr, places))}" if places else ""
+        layers = [x.split("/")[0] for x in places if x.split("/")[0] in names]
+        if layers and precision in ("int8", "int8_cpu"):
+            remedy = f". In float it may do: `quantize(..., keep_float=({layers[0]!r},))`"
     return RuntimeError(
-        f"TensorFlow's converter refuses this model: {first[:600]}. "
+        f"TensorFlow's converter refuses this model{where}: {first[:600]}{remedy}. "
         f"Received: precision={precision!r}"
     )
 
@@ -60,12 +74,12 @@ def _operators_of(file, kinds, names):
                 given, taken = (
                     graph.tensors[x[0]].name for x in (operator.outputs, operator.inputs)
                 )
-                place, before = (_place(x.decode(), names) for x in (given, taken))
+                place, before = (place_in_model(x.decode(), names) for x in (given, taken))
                 found.append((kind, f"in {place!r}" if place else f"after {before!r}"))
     return [*found, *((kind, "") for kind in sorted(kinds - {kind for kind, _ in found}))]
 
 
-def _place(scope, names):
+def place_in_model(scope: str, names: set[str]) -> str:
     """The name scope of an operator within its model, with the layer's name as the model has it."""
     layer, *rest = scope.split(";")[0].partition("/")[2].split("/")
     if layer not in names and re.sub(r"_\d+$", "", layer) in names:

@@ -112,3 +112,19 @@ def test_what_has_no_operator_at_all_is_named(precision, tmp_path):
     x = layers.Lambda(lambda x: ops.erfinv(ops.tanh(x)), name="odd")(layers.Conv2D(4, 1)(image))
     with pytest.raises(RuntimeError, match=r"Erfinv \(in 'odd/.*other layers"):
         keras_hybrid.export_tflite(keras.Model(image, x), tmp_path / "a.tflite", precision)
+
+
+def test_what_the_converter_refuses_of_grids_is_named_with_a_remedy(tmp_path):
+    """It moves a fresh norm's reshape behind the product."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = layers.GroupNormalization(2, name="norm")(kernel(image))
+    model = keras.Model(image, layers.Multiply(name="square")([x, x]))
+    images = np.random.default_rng(0).normal(size=(8, 8, 8, 4)).astype("float32")
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images, stream=None)
+    with pytest.raises(
+        RuntimeError, match=r"at 'square.*'norm.*same scale.*keep_float=\('square',\)"
+    ):
+        keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    quantized = keras_hybrid.quantize(model, keep_float=("square",))
+    keras_hybrid.calibrate(quantized, images, stream=None)
+    keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from harness import decibels
 from keras import layers, ops
 
 import keras_hybrid
@@ -145,6 +147,12 @@ def twice(function):
 SPELLED_OTHERWISE = {
     "square, reshaped": twice(lambda x: layers.Reshape((64, 4))(x)),
     "square, reshaped twice": twice(lambda x: ops.reshape(layers.Reshape((64, 4))(x), (-1, 256))),
+    "square of a dense sequence": twice(
+        lambda x: layers.Dense(3, activation="relu")(layers.Reshape((64, 4))(x))
+    ),
+    "square of attention": twice(
+        lambda x: layers.MultiHeadAttention(2, 2)(*[layers.Reshape((64, 4))(x)] * 2)
+    ),
     "nothing left": lambda x: ops.relu(ops.clip(x, -1.0, 0.0)),
     "square of a part": twice(lambda x: ops.split(x, 2, axis=-1)[1]),
     "sum, flat": lambda x: layers.Add()([layers.Flatten()(x)] * 2),
@@ -170,3 +178,28 @@ def test_what_the_converter_would_turn_round_is_spelled_otherwise(profile, tmp_p
         assert found[name].shape == values.shape
         differ = np.abs(found[name] - values) > 1e-3 * np.abs(values).max()
         assert differ.mean() <= (0 if profile == "int8" else 1e-3), name
+
+
+BESIDE_ZEROS = {
+    "relu": (ops.relu, 13),  # int8 tells lengths from a sixteenth of the greatest
+    "padded": (lambda x: layers.ZeroPadding2D(1)(x), 25),
+}
+
+
+@pytest.mark.parametrize("before", BESIDE_ZEROS)
+def test_vectors_of_zeros_leave_others_their_unit_length(before, tmp_path, require):
+    require(module="ai_edge_litert")
+    keras.utils.set_random_seed(0)
+    function, least = BESIDE_ZEROS[before]
+    image = keras.Input((8, 8, 4), name="image")
+    model = keras.Model(image, layers.UnitNormalization()(function(kernel(image))))
+    quantized = keras_hybrid.calibrate(keras_hybrid.quantize(model), images(), stream=None)
+    path = keras_hybrid.export_tflite(quantized, tmp_path / "a.tflite", "int8")
+    (found,) = run_tflite(path, images()).values()
+    assert decibels(np.asarray(model(images())), found) > least
+    assert decibels(np.asarray(quantized(images())), found) > 30
+    quantized.trainable = True
+    with tf.GradientTape() as tape:
+        loss = ops.mean(quantized(images(), training=True)[..., 0])
+    gradients = tape.gradient(loss, quantized.trainable_variables)
+    assert all(np.isfinite(x).all() for x in gradients if x is not None)

@@ -32,12 +32,16 @@ def edit_long_sums(model: EditableModel):
 def edit_reshaped_twice(model: EditableModel):
     """Has what a layer takes twice (x * x) reshaped after it.
 
-    The converter does so by itself, and then refuses the grids on either side of the reshape.
+    The converter does so by itself, and then refuses the grids on either side of the reshape. A
+    dense layer of a sequence it has reshape to a matrix and back: that one is given a map.
     """
     for step in model.steps:
         if step.layer_class not in (*CHAINED, keras.layers.Subtract) or len(step.inputs) != 2:
             continue
         first, second = step.inputs
+        if first is second:
+            _give_map(model, model.producer(first))
+            first, second = step.inputs
         while first is second and _reshapes(model.producer(first)):
             given = model.producer(first).inputs[0]
             shape = step.output.shape
@@ -46,6 +50,21 @@ def edit_reshaped_twice(model: EditableModel):
             layer = keras.layers.Reshape(shape[1:], name=f"{step.name}_reshaped{len(given.shape)}")
             model.interpose(step.output, new_step(layer, [step.output], shape))
             first, second = step.inputs
+
+
+def _give_map(model, step):
+    """Has a dense layer of a sequence take a map of one column, reshaped before it and after."""
+    if not model.editable(step) or not step.is_a(keras.layers.Dense):
+        return
+    given, shape = step.inputs[0], step.output.shape
+    if len(shape) != 3 or None in (shape[1], given.shape[2]):
+        return
+    layer = keras.layers.Reshape((shape[1], 1, given.shape[2]), name=f"{step.name}_map")
+    column = new_step(layer, [given], (given.shape[0], *layer.target_shape))
+    model.interpose(given, column, consumers=[step])
+    step.output.shape = (*shape[:2], 1, shape[2])
+    layer = keras.layers.Reshape(shape[1:], name=f"{step.name}_sequence")
+    model.interpose(step.output, new_step(layer, [step.output], shape))
 
 
 def _reshapes(step):

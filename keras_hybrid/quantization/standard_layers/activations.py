@@ -97,8 +97,13 @@ LEAKY_SLOPE = 0.2
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def edit_activation_functions(model: EditableModel) -> None:
-    """Puts activations of kernels after these, where they are made of several operations."""
+def edit_activation_functions(model: EditableModel, apart: tuple[str, ...] = ()) -> None:
+    """Puts activations of kernels after these, where they are made of several operations.
+
+    Args:
+        model: to be edited.
+        apart: names of others that are put there, too.
+    """
     for step in list(model.steps):
         function = getattr(step.operation, "activation", None)
         if step.layer_class not in HAS_ACTIVATION or not model.editable(step) or function is None:
@@ -108,7 +113,7 @@ def edit_activation_functions(model: EditableModel) -> None:
         name = activation_name(function)
         if function is not getattr(keras.activations, name, None):
             steps = _traced(step.output, function, f"{step.name}_activation")
-        elif name in MADE_OF_OTHERS:
+        elif name in MADE_OF_OTHERS or name in apart:
             layer = layers.Activation(name, name=f"{step.name}_{name}")
             steps = _expanded(layer, step.output)
         else:

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from keras_hybrid.quantization.rules import activation_name
+from keras_hybrid.quantization.standard_layers.activations import edit_activation_functions
 from keras_hybrid.quantization.standard_layers.rewrite import edit_standard_layers
 from keras_hybrid.quantization.standard_layers.steps import step_of, weights_of
 from keras_hybrid.quantization.twins.plain import Clip, ExponentialLinear
@@ -13,8 +14,13 @@ from keras_hybrid.surgery.editable_model import EditableModel, Step
 
 
 def edit_layers_for_int16(model: EditableModel) -> None:
-    """Has stock layers do without NEG, SQUARE, ELU, PRELU, RELU_N1_TO_1 and HARD_SWISH."""
+    """Has stock layers do without NEG, SQUARE, ELU, PRELU, RELU_N1_TO_1 and HARD_SWISH.
+
+    And softplus, which the converter writes as log(1 + exp(x)), without exponentials of large
+    numbers: their step is so wide that it leaves nothing of the others.
+    """
     edit_standard_layers(model, {}, HAVE_OPERATORS)
+    edit_activation_functions(model, WRITTEN_OTHERWISE)
     for step in list(model.steps):
         rewrite = LAYERS.get(step.layer_class)
         if not step.is_a(keras.layers.Layer):
@@ -52,10 +58,12 @@ def clip(step: Step) -> list[Step] | None:
     return _clipped_to_one(step) if bounds == (-1.0, 1.0) else None
 
 
-def hard_tanh(step: Step) -> list[Step] | None:
-    """The same as an activation."""
-    is_hard = activation_name(step.operation.activation) == "hard_tanh"
-    return _clipped_to_one(step) if is_hard else None
+def activation(step: Step) -> list[Step] | None:
+    """A clip from -1 to 1 or a softplus, as an activation."""
+    name = activation_name(step.operation.activation)
+    if name == "softplus":
+        return [step_of(PlainSoftplus(name=step.name), step.inputs[0])]
+    return _clipped_to_one(step) if name == "hard_tanh" else None
 
 
 def _clipped_to_one(step):
@@ -105,11 +113,13 @@ def _halves(value, name):
 # Written for int8 by what lacks an operator in int16 (DEPTH_TO_SPACE), and have one of their own.
 HAVE_OPERATORS = (layers.Conv2DTranspose,)
 
+WRITTEN_OTHERWISE = ("softplus", "hard_tanh")  # activations, of kernels too
+
 LAYERS = {
     ExponentialLinear: exponential_linear,
     layers.PReLU: learned_slopes,
     Clip: clip,
-    layers.Activation: hard_tanh,
+    layers.Activation: activation,
     layers.GroupNormalization: group_norm,
     layers.UnitNormalization: unit_norm,
 }
@@ -138,6 +148,22 @@ class Factors(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "factors": self.factors}
+
+
+@keras.saving.register_keras_serializable("keras_hybrid")
+class PlainSoftplus(layers.Layer):
+    """log(1 + exp(x)), as relu(x) + log(1 + exp(-|x|)).
+
+    Input and output: any shape.
+    """
+
+    def call(self, inputs):
+        positive = ops.relu(inputs)
+        magnitude = positive + ops.relu(inputs * -1.0)
+        return positive + ops.log(1.0 + ops.exp(magnitude * -1.0))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable("keras_hybrid")
@@ -195,21 +221,24 @@ class PlainUnitNormalization(layers.Layer):
 
     Args:
         axes: along which.
+        least: of the squares' mean; what has less becomes shorter.
 
     Input and output: any shape.
     """
 
-    def __init__(self, axes: tuple[int, ...], **kwargs):
+    def __init__(self, axes: tuple[int, ...], least: float = 1e-12, **kwargs):
         super().__init__(**kwargs)
         self.axes = tuple(axes)
+        self.least = least
 
     def call(self, inputs):
         number = math.prod(inputs.shape[axis] for axis in self.axes)
-        mean_square = ops.mean(inputs * inputs, axis=self.axes, keepdims=True) + 1e-12
+        mean_square = ops.mean(inputs * inputs, axis=self.axes, keepdims=True)
+        mean_square = ops.maximum(mean_square, self.least)
         return inputs * (ops.rsqrt(mean_square) * number**-0.5)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "axes": self.axes}
+        return {**super().get_config(), "axes": self.axes, "least": self.least}

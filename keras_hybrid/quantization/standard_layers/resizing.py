@@ -42,7 +42,7 @@ def upsampling(step: Step) -> list[Step] | None:
 def center_crop(step: Step) -> list[Step] | None:
     """`keras.layers.CenterCrop` of a larger image."""
     height, width = step.inputs[0].shape[1:3]
-    if None in (height, width):
+    if len(step.inputs[0].shape) != 4 or None in (height, width):
         return None
     over = (height - step.setting("height"), width - step.setting("width"))
     if min(over) < 0:
@@ -53,6 +53,8 @@ def center_crop(step: Step) -> list[Step] | None:
 
 
 def _resized(step, value, size, interpolation, antialias):
+    if len(value.shape) != 4:
+        return None
     batch, height, width, channels = value.shape
     height_to, width_to = (int(x) for x in size)
     if None in (height, width):

@@ -21,7 +21,8 @@ class ReciprocalRoot(Composite):
         squares = self.squares(x * x, training=training)
         reduced = self.mean_square(reduce(squares, axis=axes, keepdims=True), training=training)
         if training or self.squares.observer is not None:
-            reduced = reduced + epsilon  # in int8, what is told from 0 is far above it
+            # Of 256 values, the least but 0 is far above epsilon: the logarithm's grid is for them.
+            reduced = ops.maximum(reduced + epsilon, ops.max(reduced) / 256)
         logarithm = self.logarithm(ops.log(reduced), training=training)
         exponent = self.exponent(logarithm * -0.5, training=training)
         return x * self.inverse(ops.exp(exponent), training=training)
