@@ -1,7 +1,7 @@
 """LiteRT's interpreter: opening a file, its operators, and what a delegate took of them.
 
 Needs no TensorFlow. The list of operators is LiteRT's private API, read here alone;
-`tests/test_litert.py` fails where a LiteRT names it otherwise.
+`tests/export/test_inspect_and_verify.py` fails where a LiteRT names it otherwise.
 """
 
 import functools
