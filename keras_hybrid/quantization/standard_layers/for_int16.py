@@ -20,7 +20,7 @@ def edit_layers_for_int16(model: EditableModel) -> None:
     numbers: their step is so wide that it leaves nothing of the others.
     """
     edit_standard_layers(model, {}, HAVE_OPERATORS)
-    edit_activation_functions(model, WRITTEN_OTHERWISE)
+    edit_activation_functions(model, ("softplus",))
     for step in list(model.steps):
         rewrite = LAYERS.get(step.layer_class)
         if not step.is_a(keras.layers.Layer):
@@ -112,8 +112,6 @@ def _halves(value, name):
 
 # Written for int8 by what lacks an operator in int16 (DEPTH_TO_SPACE), and have one of their own.
 HAVE_OPERATORS = (layers.Conv2DTranspose,)
-
-WRITTEN_OTHERWISE = ("softplus", "hard_tanh")  # activations, of kernels too
 
 LAYERS = {
     ExponentialLinear: exponential_linear,
