@@ -119,7 +119,7 @@ def test_sums_that_cannot_exceed_what_they_add_up_are_taken(tmp_path, require):
 
 
 @keras.saving.register_keras_serializable("tests")
-class LogSumExp(layers.Layer):
+class SoftplusOfItsOwn(layers.Layer):
     """By exponentials of large numbers, whose step leaves nothing of the others."""
 
     def call(self, x):
@@ -127,7 +127,7 @@ class LogSumExp(layers.Layer):
 
 
 def test_a_file_that_differs_says_by_how_much(tmp_path):
-    model, images = made({"wide": LogSumExp(), "other": lambda x: x})
+    model, images = made({"wide": SoftplusOfItsOwn(), "other": lambda x: x})
     with pytest.warns(UserWarning, match=r"'wide' -?\d.*16 bits.*'float16'") as found:
         exported(model, images, tmp_path)
     assert not any("'other'" in str(x.message) for x in found)
